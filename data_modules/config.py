@@ -1,0 +1,50 @@
+"""What can be chosen about the data; every default lives here and nowhere else."""
+
+from dataclasses import dataclass
+
+from lit_transformer.errors import UserError
+
+
+@dataclass(frozen=True)
+class GrammarConfig:
+    """The embedded English-German corpus: how many pairs, how long, how hard."""
+
+    seed: int = 1
+    """Another seed gives another corpus; the same seed gives the same sentences on every platform."""
+    train: int = 60_000
+    """Training pairs."""
+    valid: int = 500
+    """Validation pairs."""
+    test: int = 500
+    """Test pairs, drawn like the training pairs."""
+    test_long: int = 300
+    """Test pairs whose sentences are all longer than any in training, on both sides."""
+    test_comp: int = 300
+    """Test pairs that each hold a combination of two words kept out of training, valid, test and test_long."""
+    max_words: int = 18
+    """Most words of a sentence in train, valid, test and test_comp, on either side."""
+    max_words_long: int = 32
+    """Most words of a sentence in test_long, on either side; the least is max_words + 2."""
+    vocabulary: float = 1.0
+    """Difficulty: the share of the lexicon in use, over 0 to 1; fewer words make an easier corpus."""
+    nesting: float = 0.25
+    """Difficulty: the probability that a noun phrase grows a relative clause where one may stand, 0 to 1."""
+    joining: float = 0.4
+    """Difficulty: the probability that a sentence joins two clauses (main with subordinate or main), 0 to 1."""
+    held_out: float = 0.03
+    """The share of word combinations (adjective-noun, verb-object) kept for test_comp, 0 to 0.5."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "valid", "test", "test_long", "test_comp"):
+            if getattr(self, name) < 0:
+                raise UserError(f"data.grammar.{name} is {getattr(self, name)}; give 0 or a positive number of pairs")
+        for name, low, high in (("vocabulary", 0.3, 1.0), ("nesting", 0, 1), ("joining", 0, 1), ("held_out", 0, 0.5)):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"data.grammar.{name} is {getattr(self, name)}; give a number from {low} to {high}")
+        if not 8 <= self.max_words <= self.max_words_long - 8:
+            raise UserError(
+                f"data.grammar.max_words is {self.max_words}; "
+                f"give 8 or more, and at most max_words_long - 8 = {self.max_words_long - 8}"
+            )
+        if self.max_words_long > 60:
+            raise UserError(f"data.grammar.max_words_long is {self.max_words_long}; give at most 60")

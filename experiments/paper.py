@@ -1,0 +1,99 @@
+"""The numbers published in Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762), Tables 1 to 3.
+
+Facts for comparison, always shown under the label "paper". None is a result of this project.
+"""
+
+from dataclasses import dataclass
+
+LABEL = "paper"
+TABLE3_TEST_SET = "newstest2013 EN-DE, tokenised BLEU"
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """A row of Table 1: cost of a layer over n positions of width d; k kernel width, r neighbourhood."""
+
+    layer: str
+    complexity: str
+    sequential_operations: str
+    maximum_path_length: str
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of Table 2: tokenised BLEU on newstest2014, and training FLOPs as time x GPUs x an assumed sustained rate."""
+
+    model: str
+    bleu_en_de: float | None = None
+    bleu_en_fr: float | None = None
+    flops_en_de: float | None = None
+    flops_en_fr: float | None = None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A row of Table 3: what changes against base, perplexity per wordpiece, BLEU and parameters in millions."""
+
+    group: str
+    variant: str
+    change: str
+    ppl: float
+    bleu: float
+    parameters_millions: float | None = None
+
+
+TABLE1 = (
+    LayerCost("self-attention", "O(n^2 d)", "O(1)", "O(1)"),
+    LayerCost("recurrent", "O(n d^2)", "O(n)", "O(n)"),
+    LayerCost("convolutional", "O(k n d^2)", "O(1)", "O(log_k n)"),
+    LayerCost("self-attention, restricted", "O(r n d)", "O(1)", "O(n/r)"),
+)
+
+TABLE2 = (
+    System("ByteNet", bleu_en_de=23.75),
+    System("Deep-Att + PosUnk", None, 39.2, None, 1.0e20),
+    System("GNMT + RL", 24.6, 39.92, 2.3e19, 1.4e20),
+    System("ConvS2S", 25.16, 40.46, 9.6e18, 1.5e20),
+    System("MoE", 26.03, 40.56, 2.0e19, 1.2e20),
+    System("Deep-Att + PosUnk ensemble", None, 40.4, None, 8.0e20),
+    System("GNMT + RL ensemble", 26.30, 41.16, 1.8e20, 1.1e21),
+    System("ConvS2S ensemble", 26.36, 41.29, 7.7e19, 1.2e21),
+    System("Transformer base", 27.3, 38.1, 3.3e18, 3.3e18),
+    System("Transformer big", 28.4, 41.8, 2.3e19, 2.3e19),
+)
+
+TABLE3 = (
+    Ablation("base", "base", "", 4.92, 25.8, 65),
+    Ablation("A", "h1", "h = 1, d_k = d_v = 512", 5.29, 24.9),
+    Ablation("A", "h4", "h = 4, d_k = d_v = 128", 5.00, 25.5),
+    Ablation("A", "h16", "h = 16, d_k = d_v = 32", 4.91, 25.8),
+    Ablation("A", "h32", "h = 32, d_k = d_v = 16", 5.01, 25.4),
+    Ablation("B", "dk16", "d_k = 16", 5.16, 25.1, 58),
+    Ablation("B", "dk32", "d_k = 32", 5.01, 25.4, 60),
+    Ablation("C", "N2", "N = 2", 6.11, 23.7, 36),
+    Ablation("C", "N4", "N = 4", 5.19, 25.3, 50),
+    Ablation("C", "N8", "N = 8", 4.88, 25.5, 80),
+    Ablation("C", "d256", "d_model = 256, d_k = d_v = 32", 5.75, 24.5, 28),
+    Ablation("C", "d1024", "d_model = 1024, d_k = d_v = 128", 4.66, 26.0, 168),
+    Ablation("C", "ff1024", "d_ff = 1024", 5.12, 25.4, 53),
+    Ablation("C", "ff4096", "d_ff = 4096", 4.75, 26.2, 90),
+    Ablation("D", "drop0", "P_drop = 0.0", 5.77, 24.6),
+    Ablation("D", "drop0.2", "P_drop = 0.2", 4.95, 25.5),
+    Ablation("D", "ls0", "eps_ls = 0.0", 4.67, 25.3),
+    Ablation("D", "ls0.2", "eps_ls = 0.2", 5.47, 25.7),
+    Ablation("E", "learned", "learned positions instead of sinusoids", 4.92, 25.7),
+    Ablation("big", "big", "d_model = 1024, d_ff = 4096, h = 16, P_drop = 0.3, 300K steps", 4.33, 26.4, 213),
+)
+
+_BY_NAME = {row.variant.replace(".", ""): row for row in TABLE3}
+
+
+def published(variant: str) -> Ablation | None:
+    """Return the row of Table 3 under a variant's name, in which a study may not write the dot (`drop02`, `drop0_2`)."""
+    return _BY_NAME.get(variant.replace(".", "").replace("_", ""))
+
+
+def published_difference(variant: str) -> float | None:
+    """Return the paper's BLEU of a variant minus that of its base model, one run each; None off Table 3 and for base."""
+    row, base = published(variant), TABLE3[0]
+    return None if row is None or row is base else round(row.bleu - base.bleu, 2)

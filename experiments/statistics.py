@@ -1,0 +1,143 @@
+"""From a few seeds to a verdict: t-intervals, paired t-tests, Holm's correction and what n seeds can separate.
+
+Cells of one seed share the order of the data across variants, so a variant is compared with its baseline seed by seed:
+the noise that a seed gives to both cancels in the difference.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+LEVEL = 0.95
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n seeds and its interval; low and high are None when n is 1, for one seed shows no spread."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The mean difference of a variant to its baseline over n shared seeds, and the p of a paired t-test."""
+
+    difference: Estimate
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the seeds of a study can tell apart.
+
+    sd is the typical standard deviation of a paired difference over n seeds. `alone` is the smallest difference that
+    one uncorrected test would call separable with that sd, `corrected` the same under the strictest step of Holm's
+    correction. All three in the units of the score.
+    """
+
+    sd: float
+    n: int
+    alone: float
+    corrected: float
+
+
+def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[Array, Array, Array]:
+    """Return mean, low and high over the last axis of (..., n), n at least 2 (Student's t, n - 1 degrees)."""
+    data = np.asarray(values, dtype=float)
+    count = data.shape[-1]
+    assert count >= 2, "one value has no interval"
+    mean = data.mean(axis=-1)
+    half = stats.t.ppf((1 + level) / 2, count - 1) * data.std(axis=-1, ddof=1) / np.sqrt(count)
+    return mean, mean - half, mean + half
+
+
+def paired_p(variant: ArrayLike, baseline: ArrayLike) -> Array:
+    """Return the two-sided p of the paired t-test over the last axis of two (..., n), n at least 2.
+
+    A difference that is the same in every seed has no spread to test against: p is 1 when it is zero, else 0.
+    """
+    difference = np.asarray(variant, dtype=float) - np.asarray(baseline, dtype=float)
+    flat = np.ptp(difference, axis=-1) <= 1e-9 * np.maximum(1.0, np.abs(difference).max(axis=-1))
+    with np.errstate(all="ignore"):
+        tested = stats.ttest_rel(variant, baseline, axis=-1).pvalue
+    constant = np.where(np.abs(difference).max(axis=-1) <= 1e-9, 1.0, 0.0)
+    return np.where(flat, constant, tested)
+
+
+def holm(p_values: ArrayLike) -> Array:
+    """Return Holm's step-down adjusted p-values over the last axis of (..., m) (Holm 1979)."""
+    p = np.asarray(p_values, dtype=float)
+    m = p.shape[-1]
+    if m == 0:
+        return p
+    order = np.argsort(p, axis=-1, kind="stable")
+    ranked = np.take_along_axis(p, order, axis=-1) * np.arange(m, 0, -1)
+    ranked = np.minimum(np.maximum.accumulate(ranked, axis=-1), 1.0)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, ranked, axis=-1)
+    return adjusted
+
+
+def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
+    """Return the mean of one value per seed with its t-interval, or None when there is no value."""
+    if not values:
+        return None
+    if len(values) == 1:
+        return Estimate(float(values[0]), None, None, 1)
+    mean, low, high = t_interval(values, level)
+    return Estimate(float(mean), float(low), float(high), len(values))
+
+
+def compare(variant: Mapping[int, float], baseline: Mapping[int, float], level: float = LEVEL) -> Comparison | None:
+    """Compare two scores by seed, over the seeds that both have; None when they share none."""
+    seeds = sorted(variant.keys() & baseline.keys())
+    difference = estimate([variant[seed] - baseline[seed] for seed in seeds], level)
+    if difference is None:
+        return None
+    if difference.n == 1:
+        return Comparison(difference, None)
+    p = paired_p([variant[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+    return Comparison(difference, float(p))
+
+
+def smallest_separable(sd: float, n: int, alpha: float = 1 - LEVEL) -> float:
+    """Return the smallest mean difference that a paired t-test over n seeds calls separable at level alpha.
+
+    sd is the standard deviation of a paired difference. A true difference of this size is found half of the time.
+    """
+    assert n >= 2, "one seed separates nothing"
+    return float(stats.t.ppf(1 - alpha / 2, n - 1) * sd / np.sqrt(n))
+
+
+def noise(
+    variants: Sequence[Mapping[int, float]], baseline: Mapping[int, float], level: float = LEVEL
+) -> Noise | None:
+    """Return the noise of a study, from the paired differences of all variants that share n >= 2 seeds with the baseline.
+
+    The sd is the median variance over the variants, divided by the median of a chi-square per degree so that it is
+    consistent for normal noise: a variant that fails outright varies a lot and must not set the noise of the others.
+    """
+    differences = [[scores[seed] - baseline[seed] for seed in sorted(scores.keys() & baseline.keys())] for scores in variants]
+    tested = [values for values in differences if len(values) >= 2]
+    if not tested:
+        return None
+    n = int(np.median([len(values) for values in tested]))
+    variances = [np.var(values, ddof=1) / _median_ratio(len(values)) for values in tested]
+    sd = float(np.sqrt(np.median(variances)))
+    alpha = 1 - level
+    return Noise(sd, n, smallest_separable(sd, n, alpha), smallest_separable(sd, n, alpha / len(tested)))
+
+
+def _median_ratio(n: int) -> float:
+    return float(stats.chi2.median(n - 1) / (n - 1))

@@ -1,0 +1,35 @@
+"""The paper's numbers: complete, and consistent with what the paper says of them in words."""
+
+from experiments import paper
+
+
+def test_table_3_has_all_rows_once() -> None:
+    names = [row.variant for row in paper.TABLE3]
+    assert len(names) == len(set(names)) == 20
+    assert [sum(row.group == group for row in paper.TABLE3) for group in "ABCDE"] == [4, 2, 7, 4, 1]
+
+
+def test_sentences_of_the_paper_hold() -> None:
+    """Section 6.2: one head is 0.9 BLEU worse than the best setting; section 6.1: big is 28.4, over 2.0 above the best before."""
+    heads = [paper.published(name) for name in ("base", "h1", "h4", "h16", "h32")]
+    scores = {row.variant: row.bleu for row in heads if row}
+    assert round(max(scores.values()) - scores["h1"], 2) == 0.9
+    big, *_ = [row for row in paper.TABLE2 if row.model == "Transformer big"]
+    others = [row.bleu_en_de for row in paper.TABLE2 if row.bleu_en_de and "Transformer" not in row.model]
+    assert big.bleu_en_de == 28.4 and big.bleu_en_de - max(others) > 2.0
+
+
+def test_differences_are_to_base() -> None:
+    assert paper.published_difference("h1") == -0.9
+    assert paper.published_difference("big") == 0.6
+    assert paper.published_difference("base") is None
+    assert paper.published_difference("rmsnorm") is None
+
+
+def test_a_study_may_spell_a_name_without_its_dot() -> None:
+    assert paper.published("drop02") is paper.published("drop0_2") is paper.published("drop0.2") is not None
+    assert paper.published("ls0") is not paper.published("ls02")
+
+
+def test_table_1_covers_the_four_layers() -> None:
+    assert [row.layer.split(",")[0] for row in paper.TABLE1] == ["self-attention", "recurrent", "convolutional", "self-attention"]

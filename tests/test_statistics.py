@@ -1,0 +1,112 @@
+"""Statistics: against scipy and textbook values, at the edges, and by simulating studies whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.statistics import compare, estimate, holm, noise, paired_p, smallest_separable, t_interval
+
+
+def test_interval_of_known_values() -> None:
+    found = estimate([1.0, 2.0, 3.0])
+    assert found is not None and found.low is not None and found.high is not None
+    low, high = stats.t.interval(0.95, 2, loc=2.0, scale=stats.sem([1.0, 2.0, 3.0]))
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.low == pytest.approx(low) and found.high == pytest.approx(high)
+    assert found.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-5)
+
+
+def test_one_seed_has_a_mean_and_no_interval() -> None:
+    found = estimate([7.5])
+    assert found is not None
+    assert (found.mean, found.low, found.high, found.n, found.half_width) == (7.5, None, None, 1, None)
+    alone = compare({0: 5.0}, {0: 4.0})
+    assert alone is not None and alone.p is None and alone.difference.mean == 1.0
+
+
+def test_nothing_gives_nothing() -> None:
+    assert estimate([]) is None
+    assert compare({0: 1.0}, {1: 1.0}) is None
+    assert noise([{0: 1.0}], {0: 1.0}) is None
+    assert holm([]).shape == (0,)
+
+
+def test_seeds_are_paired_by_their_number() -> None:
+    baseline = {0: 10.0, 1: 20.0, 2: 30.0, 9: 99.0}
+    variant = {2: 31.0, 1: 21.1, 0: 10.9, 5: 0.0}
+    found = compare(variant, baseline)
+    assert found is not None and found.difference.n == 3
+    assert found.difference.mean == pytest.approx(1.0)
+    assert found.p == pytest.approx(stats.ttest_rel([10.9, 21.1, 31.0], [10.0, 20.0, 30.0]).pvalue)
+
+
+def test_two_seeds_are_enough_for_a_wide_interval() -> None:
+    found = compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
+    assert found is not None and found.difference.half_width == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    assert found.p == pytest.approx(0.2048, abs=1e-4)
+
+
+def test_a_difference_without_spread() -> None:
+    same = compare({0: 3.0, 1: 4.0}, {0: 3.0, 1: 4.0})
+    shifted = compare({0: 3.1, 1: 4.1, 2: 5.1}, {0: 3.0, 1: 4.0, 2: 5.0})
+    assert same is not None and same.p == 1.0 and same.difference.low == same.difference.high == 0.0
+    assert shifted is not None and shifted.p == 0.0 and shifted.difference.mean == pytest.approx(0.1)
+
+
+def test_holm_on_a_textbook_case() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert holm([[0.04, 0.01], [0.5, 0.5]]) == pytest.approx(np.array([[0.04, 0.02], [1.0, 1.0]]))
+
+
+def test_smallest_separable_difference_sits_on_the_edge_of_the_test() -> None:
+    edge = smallest_separable(0.2, 5)
+    pattern = np.array([-1.0, 1.0, -1.0, 1.0, 0.0])
+    spread = 0.2 * pattern / pattern.std(ddof=1)
+    assert paired_p(spread + edge * 1.001, np.zeros(5)) < 0.05 < paired_p(spread + edge * 0.999, np.zeros(5))
+    assert smallest_separable(0.2, 3) > smallest_separable(0.2, 5)
+    assert smallest_separable(0.2, 5, 0.05 / 11) > edge
+
+
+def test_noise_is_not_set_by_the_variant_that_fails() -> None:
+    random = np.random.default_rng(3)
+    baseline = {seed: 30.0 for seed in range(5)}
+    steady = [{seed: 30 + random.normal(0, 0.1) for seed in range(5)} for _ in range(200)]
+    wild = [{seed: random.normal(10, 8) for seed in range(5)} for _ in range(10)]
+    found = noise([*steady, *wild], baseline)
+    assert found is not None and found.n == 5
+    assert found.sd == pytest.approx(0.1, rel=0.15)
+    assert found.corrected > found.alone == pytest.approx(smallest_separable(found.sd, 5))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_intervals_cover_the_truth_in_simulated_studies(seeds: int) -> None:
+    studies = np.random.default_rng(seeds).normal(25.0, 0.3, size=(20_000, seeds))
+    _, low, high = t_interval(studies)
+    assert 0.93 <= np.mean((low <= 25.0) & (high >= 25.0)) <= 0.97
+
+
+def test_family_wise_error_in_simulated_studies() -> None:
+    """Of studies whose 11 changes do nothing, at most one in twenty may call any of them separable."""
+    studies, variants, seeds = 6_000, 11, 3
+    random = np.random.default_rng(7)
+    shared = random.normal(0, 0.5, size=(studies, 1, seeds))
+    baseline = shared + random.normal(0, 0.2, size=(studies, 1, seeds))
+    scores = shared + random.normal(0, 0.2, size=(studies, variants, seeds))
+    p = paired_p(scores, np.broadcast_to(baseline, scores.shape))
+    margin = 3 * math.sqrt(0.05 * 0.95 / studies)
+    assert np.mean((holm(p) < 0.05).any(axis=-1)) <= 0.05 + margin
+    assert np.mean((p < 0.05).any(axis=-1)) > 0.15, "without a correction the simulation must show the problem"
+
+
+def test_a_real_change_among_null_ones_is_found_without_inflating_the_rest() -> None:
+    studies, variants, seeds = 3_000, 6, 5
+    random = np.random.default_rng(11)
+    baseline = random.normal(0, 0.2, size=(studies, 1, seeds))
+    scores = random.normal(0, 0.2, size=(studies, variants, seeds))
+    scores[:, 0] -= 5.0
+    adjusted = holm(paired_p(scores, np.broadcast_to(baseline, scores.shape)))
+    assert np.mean(adjusted[:, 0] < 0.05) > 0.99
+    assert np.mean((adjusted[:, 1:] < 0.05).any(axis=-1)) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)

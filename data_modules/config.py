@@ -1,6 +1,7 @@
 """What can be chosen about the data; every default lives here and nowhere else."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 from lit_transformer.errors import UserError
 
@@ -48,3 +49,37 @@ class GrammarConfig:
             )
         if self.max_words_long > 60:
             raise UserError(f"data.grammar.max_words_long is {self.max_words_long}; give at most 60")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a corpus becomes batches: languages, vocabulary, lengths, tokens a batch. Defaults are the paper's."""
+
+    source: str = "en"
+    """Language translated from: the code that the corpus uses, such as "en" for train.en."""
+    target: str = "de"
+    """Language translated to."""
+    vocab_size: int = 37_000
+    """Token ids in the joint vocabulary of both languages, special ids included (Vaswani et al. 2017, section 5.1)."""
+    max_length: int = 256
+    """Longest training sentence on either side, in tokens with EOS; longer pairs are left out, counted and reported.
+    Validation and test pairs are never left out."""
+    batch_tokens: int = 25_000
+    """Most tokens of a batch on either side, padding included, over all ranks: one optimiser step (section 5.1)."""
+    grammar: GrammarConfig = field(default_factory=GrammarConfig)
+    """The embedded corpus; other corpora ignore it."""
+
+    def __post_init__(self) -> None:
+        for name in ("source", "target"):
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", getattr(self, name)):
+                raise UserError(f"data.{name} is '{getattr(self, name)}'; give a language code such as en")
+        if self.source == self.target:
+            raise UserError(f"data.source and data.target are both '{self.source}'; give two languages")
+        for name in ("vocab_size", "max_length", "batch_tokens"):
+            if getattr(self, name) < 2:
+                raise UserError(f"data.{name} is {getattr(self, name)}; give a number of tokens, 2 or more")
+        if self.max_length > self.batch_tokens:
+            raise UserError(
+                f"data.max_length is {self.max_length}, above data.batch_tokens = {self.batch_tokens}; "
+                "lower the first or raise the second: the longest pair has to fit into a batch"
+            )

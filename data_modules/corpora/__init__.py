@@ -1,0 +1,26 @@
+"""Corpora by name: "grammar", "hub:NAME", or a folder of parallel text files."""
+
+from data_modules.config import DataConfig
+from data_modules.corpora.raw import ParallelText, RawCorpus
+
+__all__ = ["ParallelText", "RawCorpus", "load_corpus"]
+
+
+def load_corpus(name: str, config: DataConfig) -> RawCorpus:
+    """Load the corpus `name` in the languages of `config`.
+
+    "grammar" is generated; "hub:NAME" comes from Hugging Face `datasets`; any other name is a folder in $LIT_CORPORA,
+    or a path to a folder. Raises UserError with one line that names the place and the fix.
+    """
+    # Each source of text is imported when asked for: none should cost the start of a run that uses another.
+    if name == "grammar":
+        from data_modules.corpora.grammar import generate
+
+        return generate(config.grammar, config.source, config.target)
+    if name.startswith("hub:"):
+        from data_modules.corpora.hub import load_hub
+
+        return load_hub(name.removeprefix("hub:"), config.source, config.target)
+    from data_modules.corpora.files import corpus_folder, load_files
+
+    return load_files(corpus_folder(name), config.source, config.target)

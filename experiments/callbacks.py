@@ -1,0 +1,217 @@
+"""What happens around the training steps of a run: the curve, checkpoints, divergence, signals, progress."""
+
+import csv
+import io
+import math
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from experiments.files import replace, write_json, write_text
+from lit_transformer.batch import TranslationBatch
+from lit_transformer.flops import Work
+
+CURVE_COLUMNS = (
+    "step",
+    "epoch",
+    "target_tokens",
+    "seconds",
+    "learning_rate",
+    "train_loss",
+    "valid_loss",
+    "valid_ppl",
+)
+CHECKPOINT = "last.ckpt"
+
+
+class Curve(pl.Callback):
+    """Counts work and time, and writes a row of curve.csv at each validation; its state travels in the checkpoint.
+
+    `seconds` is training time: validation, checkpoints and start-up are left out. train_loss is the mean of the
+    label-smoothed loss over the steps since the row before.
+    """
+
+    def __init__(self, path: Path, batches_per_epoch: Callable[[], float]) -> None:
+        self.path = path
+        self.batches_per_epoch = batches_per_epoch
+        self.rows: list[dict[str, float]] = []
+        self.work = [0, 0, 0, 0, 0]
+        self.seconds = 0.0
+        self.since = 0.0
+        self.pending: Tensor | None = None
+        self.losses: Tensor | None = None
+        self.steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "work": self._settled_work(), "seconds": self._clock()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.work, self.seconds = state_dict["rows"], state_dict["work"], state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(batch, TranslationBatch)
+        src, tgt = batch.src_layout.lengths, batch.tgt_layout.lengths
+        counts = torch.stack([src.sum(), tgt.sum(), src @ src, tgt @ tgt, src @ tgt])
+        self.pending = counts if self.pending is None else self.pending + counts
+        loss = outputs["loss"].detach()
+        self.losses = loss if self.losses is None else self.losses + loss
+        self.steps += 1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.mean_loss = float(self.losses) / self.steps if self.losses is not None else math.nan
+        self.seconds, self.since = self._clock(), 0.0
+        self.losses, self.steps = None, 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        work = self._settled_work()
+        self.rows.append(
+            {
+                "step": trainer.global_step,
+                "epoch": round(trainer.global_step / self.batches_per_epoch(), 4),
+                "target_tokens": work[1],
+                "seconds": round(self.seconds, 3),
+                "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+                "train_loss": self.mean_loss,
+                "valid_loss": float(metrics["valid/loss"]),
+                "valid_ppl": float(metrics["valid/ppl"]),
+            }
+        )
+        self._write()
+        self.since = time.perf_counter()
+
+    def total_work(self) -> Work:
+        """Return the work of all steps so far."""
+        return Work(*self._settled_work())
+
+    def _settled_work(self) -> list[int]:
+        if self.pending is not None:
+            self.work = [done + new for done, new in zip(self.work, self.pending.tolist(), strict=True)]
+            self.pending = None
+        return list(self.work)
+
+    def _clock(self) -> float:
+        return self.seconds + (time.perf_counter() - self.since if self.since else 0.0)
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, CURVE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+class Checkpoint(pl.Callback):
+    """Writes last.ckpt whole or not at all: after each validation, every `every` steps, and when told to stop.
+
+    A checkpoint carries the run's hash. Stand after `Curve`, whose row it holds. SIGINT and SIGTERM are noted and
+    obeyed between two steps, when the weights and the optimiser agree; a second SIGINT interrupts at once.
+    """
+
+    def __init__(self, folder: Path, every: int, run_hash: str) -> None:
+        self.path = folder / CHECKPOINT
+        self.every = every
+        self.run_hash = run_hash
+        self.stop_signal: int | None = None
+        self.saved_step = -1
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run_hash"] = self.run_hash
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        signal.signal(signal.SIGINT, self._note)
+        signal.signal(signal.SIGTERM, self._note)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        validates = trainer.val_check_interval and (batch_idx + 1) % int(trainer.val_check_interval) == 0
+        if validates:
+            return
+        if self.stop_signal is not None or (step % self.every == 0 and step != self.saved_step):
+            self.save(trainer)
+        if self.stop_signal is not None:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.save(trainer)
+        if self.stop_signal is not None:
+            trainer.should_stop = True
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write the checkpoint of this moment."""
+        self.saved_step = trainer.global_step
+        replace(self.path, lambda beside: trainer.save_checkpoint(beside))
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.stop_signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stop_signal = number
+
+
+class Divergence(pl.Callback):
+    """Stops a run whose loss is no longer finite and remembers the step: a result, not a crash.
+
+    The loss is read every `every` steps, so that a GPU is not made to wait at each one.
+    """
+
+    def __init__(self, every: int = 20) -> None:
+        self.every = every
+        self.step: int | None = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every == 0 and not math.isfinite(float(outputs["loss"])):
+            self._stop(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not math.isfinite(float(trainer.callback_metrics["valid/loss"])):
+            self._stop(trainer)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        self.step = trainer.global_step
+        trainer.should_stop = True
+
+
+class Progress(pl.Callback):
+    """Prints a line at each validation, and keeps progress.json up to date for whoever watches many runs."""
+
+    def __init__(self, folder: Path, curve: Curve, steps: int) -> None:
+        self.path = folder / "progress.json"
+        self.curve = curve
+        self.steps = steps
+        self.written = 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self.written > 2.0:
+            self.written = now
+            write_json(self.path, {"step": trainer.global_step, "steps": self.steps})
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        row = self.curve.rows[-1]
+        speed = row["target_tokens"] / max(row["seconds"], 1e-9)
+        print(
+            f"step {row['step']:>6.0f}/{self.steps}  train loss {row['train_loss']:.3f}  "
+            f"valid ppl {row['valid_ppl']:.3f}  {speed:,.0f} target tokens/s",
+            flush=True,
+        )

@@ -1,0 +1,58 @@
+"""What every entry point shares: the study, variant and seed arguments, and errors as one line."""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.study import ROOT, Cell, load_study
+from lit_transformer.errors import UserError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run an entry point from the project's root; a user's mistake is one line on stderr and exit status 2."""
+    os.chdir(ROOT)
+    try:
+        main()
+    except UserError as error:
+        _leave(str(error), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        place = error.filename or Path.cwd()
+        _leave(f"{place}: {error.strerror}; free space or mend the permission and run the same command again", 2)
+
+
+def cell_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser for --study, --variant, --seed and key=value overrides."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", required=True, help="a folder of experiments/studies")
+    parser.add_argument("--variant", required=True, help="a variant of that study")
+    parser.add_argument("--seed", type=int, required=True, help="a seed; any number, the study's own or another")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="change a setting of this run, such as optim.steps=100; such a run keeps its results under runs/",
+    )
+    return parser
+
+
+def parse_cell(args: argparse.Namespace) -> Cell:
+    """Turn parsed arguments into a checked cell."""
+    study = load_study(args.study)
+    cell = Cell(study, args.variant, args.seed, tuple(args.overrides))
+    _ = cell.config  # a mistake in the variant or an override is said before anything slow is imported
+    return cell
+
+
+def _leave(message: str, status: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,63 @@
+"""Files written whole or not at all, and one writer a folder."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lit_transformer.errors import UserError
+
+
+def replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, sync it, then rename it over `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        write(beside)
+        with open(beside, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    replace(path, lambda beside: _write(beside, text))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that people can read and git can compare."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a broken file is a `UserError` that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); delete it and run its stage again") from None
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder; raise `UserError` where another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise UserError(f"{folder} is being written by process {holder}; wait for it or stop it") from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

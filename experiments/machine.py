@@ -1,0 +1,114 @@
+"""The machine a run stands on: settings made once at start-up, and what results record about it.
+
+`set_up` is the one place that touches the allocator, the matrix library and threads:
+* the allocator keeps freed memory (glibc mallopt) instead of handing it back after every tensor;
+* `matmul` other than "highest" sends float32 products through oneDNN with bfloat16 factors where that is faster;
+* threads follow OMP_NUM_THREADS, else the cores this process may use.
+LIT_PLAIN_ALLOCATOR=1 leaves the allocator alone.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from experiments.study import ROOT
+
+PACKAGES = ("torch", "pytorch-lightning", "tokenizers", "sacrebleu", "omegaconf", "wandb", "dvc")
+TRAINING_CODE = (
+    "lit_transformer/*.py",
+    "lit_transformer/components/*.py",
+    "lit_transformer/training/*.py",
+    "data_modules/token_batches.py",
+    "data_modules/translation.py",
+    "experiments/train.py",
+    "experiments/run_config.py",
+)
+"""The files that decide what a training computes; the same that a study's train stage depends on."""
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what is freed: tensors of a step reuse it without a page fault. A no-op elsewhere."""
+    if sys.platform != "linux" or os.environ.get("LIT_PLAIN_ALLOCATOR"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(M_TOP_PAD, 64 << 20)
+
+
+def set_up(matmul: str = "highest") -> None:
+    """Make the process ready for tensors; call once, before the first large one."""
+    keep_freed_memory()
+    import torch
+
+    torch.set_float32_matmul_precision(matmul)
+    if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def peak_memory() -> int:
+    """Return this process's peak resident memory in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe() -> dict[str, Any]:
+    """Return the machine, threads and package versions, as results keep them."""
+    import torch
+
+    return {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "git_commit": git_commit(),
+    }
+
+
+@cache
+def git_commit() -> str:
+    """Return the commit of the code, "-dirty" where files differ from it, "unknown" outside a repository."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", "lit_transformer", "data_modules", "experiments/*.py"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return "unknown"
+    if head.returncode != 0:
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+@cache
+def code_hash() -> str:
+    """Return a hash of the training code, so that a changed component is never mistaken for the trained one."""
+    digest = hashlib.sha256()
+    for pattern in TRAINING_CODE:
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,179 @@
+"""RunConfig: everything one run depends on, as typed dataclasses; and the only place that reads YAML.
+
+A run's config is the dataclass defaults, then a study's base, then a variant's delta, then overrides from the command
+line. Every key and type is checked on the way; a mistake is one line that names the key and the nearest known one.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from data_modules.config import DataConfig
+from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig, require
+from lit_transformer.errors import UserError, nearest
+
+
+class Precision(StrEnum):
+    """Number format of training: float32, or bfloat16 products under float32 weights."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Matmul(StrEnum):
+    """How float32 matrix products are taken, as in torch.set_float32_matmul_precision."""
+
+    highest = "highest"
+    high = "high"
+    medium = "medium"
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where and how a run is carried out."""
+
+    accelerator: str = "auto"
+    """A Lightning accelerator: auto, cpu, gpu, mps."""
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Precision = Precision.float32
+    matmul: Matmul = Matmul.highest
+    """medium lets float32 products round their factors to bfloat16 where the processor is faster at that."""
+    validate_every: int = 1000
+    """Optimiser steps between validations; divides optim.steps, so that the last step is validated."""
+    checkpoint_every: int = 1000
+    """Optimiser steps between checkpoints; one is also written at each validation."""
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "num_nodes", "validate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            require(value >= 1, f"trainer.{name} is {value}; it must be at least 1")
+        known = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+        require(
+            self.accelerator in known,
+            f"trainer.accelerator is '{self.accelerator}'; it must be one of {', '.join(known)}",
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: what is built, on what data, how it is trained, where, how it is decoded, from which seed."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, f"seed is {self.seed}; it must be at least 0 and below 2^31")
+        require(
+            self.optim.steps % self.trainer.validate_every == 0,
+            f"trainer.validate_every ({self.trainer.validate_every}) does not divide optim.steps ({self.optim.steps}); "
+            "choose one that does, so that the last step is validated",
+        )
+
+
+def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), where: str = "config") -> RunConfig:
+    """Merge nested dicts, then `key=value` overrides, over the defaults; raise `UserError` for a bad key or value."""
+    config = OmegaConf.structured(RunConfig)
+    _unlock(config)
+    try:
+        config = OmegaConf.merge(config, *layers)
+        for override in overrides:
+            if "=" not in override:
+                raise UserError(f"'{override}' is not of the form key=value, as in model.d_model=256")
+            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
+        resolved = OmegaConf.to_object(config)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise UserError(f"{where}: {_explain(error)}") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    assert isinstance(resolved, RunConfig)
+    return resolved
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file as a plain nested dict; duplicate keys and bad syntax are a `UserError` with the line."""
+    try:
+        loaded = OmegaConf.load(path)
+        content = OmegaConf.to_container(loaded)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from None
+    except (OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys and values at the top level")
+    return content
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config as nested plain dicts, enums as their names."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Return a config as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+
+
+def training_hash(config: RunConfig, data_hash: str, code_hash: str) -> str:
+    """Return 12 hex digits of everything the trained weights depend on: not decoding, not how often we look."""
+    plain = to_dict(config)
+    plain.pop("decode")
+    for key in ("accelerator", "checkpoint_every"):
+        plain["trainer"].pop(key)
+    text = json.dumps([plain, data_hash, code_hash], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def known_keys(kind: Any = RunConfig, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key of a config class, sections included."""
+    for item in fields(kind):
+        yield prefix + item.name
+        if is_dataclass(item.type):
+            yield from known_keys(item.type, f"{prefix}{item.name}.")
+
+
+def _unlock(node: DictConfig) -> None:
+    """Let a merge write into frozen dataclasses' nodes; the objects built from them are frozen again."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _unlock(child)
+
+
+def _explain(error: Exception) -> str:
+    first = str(error).splitlines()[0]
+    key = getattr(error, "full_key", None) or ""
+    if "not in" in first and first.startswith("Key"):
+        return f"unknown key '{key}'{_nearest_key(key)}"
+    return f"{key}: {first}" if key else first
+
+
+def _nearest_key(key: str) -> str:
+    """Suggest a known key: of the same section if one is close, else of any section by its last word."""
+    known = list(known_keys())
+    section = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    return nearest(key, siblings) or nearest(key, known) or _same_leaf(key, known) or f"; known: {', '.join(siblings)}"
+
+
+def _same_leaf(key: str, known: list[str]) -> str:
+    leaf = key.rpartition(".")[2]
+    return next((f"; did you mean '{name}'?" for name in known if name.rpartition(".")[2] == leaf), "")

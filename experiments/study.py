@@ -1,0 +1,200 @@
+"""A study: a folder of deltas. Reads study.yaml, names folders, resolves each cell's config.
+
+    experiments/studies/<study>/study.yaml     the question, the corpus, the baseline, seeds, base and variants
+    data/<study>/                              the prepared corpus                              (heavy, not in git)
+    runs/<study>/<variant>/seed<k>/            config, checkpoint, log, W&B files               (heavy, not in git)
+    experiments/studies/<study>/results/...    what a cell found                                (small, in git)
+    experiments/studies/<study>/report/        table, figures, page
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_modules.config import DataConfig
+from experiments.run_config import RunConfig, read_yaml, resolve, to_dict
+from lit_transformer.errors import UserError, nearest
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = Path("experiments/studies")
+SECTIONS = ("model", "data", "optim", "trainer", "decode")
+KEYS = ("name", "question", "corpus", "baseline", "seeds", "base", "variants")
+FREE_DATA = ("batch_tokens",)
+"""Fields of `data` that may differ within a study: they do not touch the prepared corpus."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, a baseline and the deltas that may answer it. Paths are relative to the project's root."""
+
+    name: str
+    question: str
+    corpus: str
+    baseline: str
+    seeds: list[int]
+    base: dict[str, Any]
+    variants: dict[str, dict[str, Any]]
+
+    @property
+    def folder(self) -> Path:
+        return STUDIES / self.name
+
+    @property
+    def report_folder(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def data_folder(self) -> Path:
+        return Path("data") / self.name
+
+    def results(self, variant: str, seed: int) -> Path:
+        """Return the folder of one cell's results."""
+        return self.folder / "results" / variant / f"seed{seed}"
+
+    def config(self, variant: str, seed: int, overrides: Sequence[str] = ()) -> RunConfig:
+        """Resolve one cell: defaults, base, the variant's delta, overrides."""
+        where = f"study {self.name}, variant {variant}"
+        resolved = resolve([self.base, self.delta(variant), {"seed": seed}], overrides, where)
+        _check_same_corpus(self.data_config(), resolved.data, where)
+        return resolved
+
+    def data_config(self) -> DataConfig:
+        """Return the corpus settings that all variants share."""
+        return resolve([self.base], where=f"study {self.name}").data
+
+    def delta(self, variant: str) -> dict[str, Any]:
+        """Return a variant's own settings."""
+        if variant not in self.variants:
+            known = ", ".join(self.variants)
+            raise UserError(f"study {self.name} has no variant '{variant}'{nearest(variant, self.variants)} ({known})")
+        return self.variants[variant]
+
+    def describe(self, variant: str) -> str:
+        """Say what a variant changes, old value -> new: "attention.heads 4 -> 1, ..."."""
+        base = flatten(to_dict(self.config(self.baseline, self.seeds[0])))
+        own = flatten(to_dict(self.config(variant, self.seeds[0])))
+        changes = [f"{_short(key)} {base[key]} -> {own[key]}" for key in base if base[key] != own[key]]
+        return ", ".join(changes) if changes else "the baseline"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant and one seed of a study, with its folders; overrides make it a run beside the study's own."""
+
+    study: Study
+    variant: str
+    seed: int
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> RunConfig:
+        return self.study.config(self.variant, self.seed, self.overrides)
+
+    @property
+    def label(self) -> str:
+        """The variant's name; with overrides a hash of them is appended, so that the study's cell stays its own."""
+        if not self.overrides:
+            return self.variant
+        return f"{self.variant}+{hashlib.sha256(json.dumps(self.overrides).encode()).hexdigest()[:6]}"
+
+    @property
+    def run_folder(self) -> Path:
+        return Path("runs") / self.study.name / self.label / f"seed{self.seed}"
+
+    @property
+    def results_folder(self) -> Path:
+        if self.overrides:
+            return self.run_folder / "results"
+        return self.study.results(self.variant, self.seed)
+
+
+def list_studies() -> list[str]:
+    """Name every study of the project."""
+    return sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))
+
+
+def load_study(name: str) -> Study:
+    """Read and check experiments/studies/<name>/study.yaml, every variant's config included."""
+    path = STUDIES / name / "study.yaml"
+    if not path.is_file():
+        known = list_studies()
+        raise UserError(f"no study '{name}' ({path} is missing){nearest(name, known)} (studies: {', '.join(known)})")
+    study = parse_study(read_yaml(path), path)
+    if study.name != name:
+        raise UserError(f"{path}: name is '{study.name}' but the folder is '{name}'; make them the same")
+    return study
+
+
+def parse_study(content: dict[str, Any], path: Path) -> Study:
+    """Check the content of a study.yaml and every cell's config; errors name the path and the key."""
+    for key in content:
+        if key not in KEYS:
+            raise UserError(f"{path}: unknown key '{key}'{nearest(key, KEYS)} (known: {', '.join(KEYS)})")
+    for key in KEYS:
+        if content.get(key) is None:
+            raise UserError(f"{path}: the key '{key}' is missing")
+    base = _mapping(content["base"], f"{path}: base")
+    for section in SECTIONS:
+        if section not in base:
+            raise UserError(f"{path}: base has no section '{section}'; write `{section}: {{}}` to keep its defaults")
+    variants = {
+        str(key): _mapping(delta, f"{path}: variants.{key}")
+        for key, delta in _mapping(content["variants"], f"{path}: variants").items()
+    }
+    for variant in [str(content["name"]), *variants]:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
+            raise UserError(f"{path}: '{variant}' cannot name a stage; use letters, digits, _ and -")
+    baseline = str(content["baseline"])
+    if baseline not in variants:
+        raise UserError(f"{path}: the baseline '{baseline}' is no variant{nearest(baseline, variants)}")
+    seeds = _seeds(content["seeds"], path)
+    study = Study(
+        str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants
+    )
+    for variant in variants:
+        study.config(variant, seeds[0])
+    return study
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested dicts into one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is {value!r}; it must hold keys and values ({{}} for none)")
+    return value
+
+
+def _seeds(value: Any, path: Path) -> list[int]:
+    if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
+        raise UserError(f"{path}: seeds is {value!r}; it must be a list of whole numbers, such as [0, 1, 2]")
+    if len(set(value)) != len(value):
+        raise UserError(f"{path}: seeds holds {value!r}; each seed may stand once")
+    return value
+
+
+def _check_same_corpus(base: DataConfig, own: DataConfig, where: str) -> None:
+    before, after = flatten(to_dict(base)), flatten(to_dict(own))
+    for key in before:
+        if before[key] != after[key] and key not in FREE_DATA:
+            raise UserError(
+                f"{where}: data.{key} differs from the study's base; a study prepares its corpus once, so only "
+                f"{', '.join('data.' + name for name in FREE_DATA)} may differ: make another study for it"
+            )
+
+
+def _short(key: str) -> str:
+    """Drop the leading `model.`, which goes without saying."""
+    return key.removeprefix("model.")

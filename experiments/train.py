@@ -1,0 +1,257 @@
+"""Train one cell of a study: `python -m experiments.train --study S --variant V --seed K [key=value ...]`.
+
+Reads data/<study>, writes runs/<study>/<variant>/seed<k>/ and, at the end, training.json and curve.csv of the cell.
+Run the same command again after an interruption and it goes on from the last checkpoint; a run that is complete and
+unchanged is not trained twice.
+"""
+
+import argparse
+import shutil
+import sys
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import cli, machine
+from experiments.files import only_writer, read_json, replace, write_json, write_text
+from experiments.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
+from experiments.study import Cell
+from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from data_modules.prepared import PreparedCorpus
+    from experiments.callbacks import Checkpoint, Curve, Divergence
+
+PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
+OUTPUTS = ("training.json", "curve.csv")
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = cli.cell_parser(__doc__)
+    parser.add_argument("--wandb", default="auto", help="auto (online if logged in), online, offline or disabled")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar; a line at each validation remains")
+    args = parser.parse_args()
+    cell = cli.parse_cell(args)
+    with only_writer(cell.run_folder):
+        train(cell, args)
+
+
+def train(cell: Cell, args: argparse.Namespace) -> None:
+    """Bring the cell to its last step, from wherever it stands, and publish what it found."""
+    config = cell.config
+    machine.set_up(config.trainer.matmul.value)
+    from data_modules.prepared import PreparedCorpus
+
+    corpus = PreparedCorpus.open(cell.study.data_folder)
+    run_hash = training_hash(config, corpus.hash, machine.code_hash())
+    resume = _find_checkpoint(cell, run_hash)
+    if resume and _is_complete(cell, run_hash):
+        print(f"{cell.run_folder}: already trained with this config ({run_hash}); nothing to do")
+    else:
+        write_text(cell.run_folder / "config.yaml", f"# {run_hash}\n{to_yaml(config)}")
+        _fit(cell, config, corpus, run_hash, resume, args)
+    for name in OUTPUTS:
+        replace(cell.results_folder / name, lambda beside, name=name: _copy(cell.run_folder / name, beside))
+
+
+def _fit(
+    cell: Cell, config: RunConfig, corpus: "PreparedCorpus", run_hash: str, resume: Path | None, args: argparse.Namespace
+) -> None:
+    import pytorch_lightning as pl
+
+    from data_modules.translation import TranslationDataModule
+    from experiments.callbacks import Checkpoint, Curve, Divergence
+    from lit_transformer import LitTransformer, build_transformer
+
+    warnings.filterwarnings("ignore", module="pytorch_lightning|torch.optim.lr_scheduler")
+    pl.seed_everything(config.seed, verbose=False)
+    network = build_transformer(config.model, corpus.vocab_size)
+    data = TranslationDataModule(corpus, config.data, config.seed)
+    folder = cell.run_folder
+    curve = Curve(folder / "curve.csv", lambda: data.batches_per_epoch(0) / config.optim.accumulate)
+    checkpoint, divergence = Checkpoint(folder, config.trainer.checkpoint_every, run_hash), Divergence()
+    trainer = _trainer(cell, config, run_hash, [curve, checkpoint, divergence], args)
+    if resume:
+        data.position = _saved_step(resume) * config.optim.accumulate
+        print(f"going on from {resume}, step {_saved_step(resume)} of {config.optim.steps}", flush=True)
+    module = LitTransformer(network, config.optim, config.seed)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    if checkpoint.stop_signal is not None and trainer.global_step < config.optim.steps:
+        _close_logger(trainer)
+        raise UserError(
+            f"stopped at step {trainer.global_step} of {config.optim.steps}; {checkpoint.path} holds it: "
+            "run the same command again to go on"
+        )
+    record = _record(cell, config, corpus, run_hash, trainer, curve, divergence)
+    write_json(folder / "training.json", record)
+    if trainer.logger:
+        trainer.logger.log_metrics({f"training/{key}": record[key] for key in ("parameters", "training_flops", "seconds")})
+    _close_logger(trainer)
+    print(_summary(record), flush=True)
+
+
+def _trainer(
+    cell: Cell, config: RunConfig, run_hash: str, callbacks: list["pl.Callback"], args: argparse.Namespace
+) -> "pl.Trainer":
+    import logging
+
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import TQDMProgressBar
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
+    from experiments import tracking
+    from experiments.callbacks import Progress
+
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    mode = tracking.wandb_mode(args.wandb)
+    logger = mode != "disabled" and tracking.build_logger(
+        project="lit_transformer",
+        study=cell.study.name,
+        variant=cell.label,
+        seed=cell.seed,
+        config={**to_dict(config), "corpus": cell.study.corpus, "run_hash": run_hash},
+        config_hash=run_hash,
+        folder=cell.run_folder,
+        tags=[cell.study.name, cell.study.corpus.replace(":", "-")[:60]],
+        mode=mode,
+    )
+    bar = sys.stderr.isatty() and not args.quiet
+    curve = callbacks[0]
+    extra: list[pl.Callback] = [Progress(cell.run_folder, curve, config.optim.steps)]  # type: ignore[arg-type]
+    if bar:
+        extra.append(TQDMProgressBar(refresh_rate=10))
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=config.trainer.strategy,
+        precision=PRECISIONS[config.trainer.precision],  # type: ignore[arg-type]
+        max_steps=config.optim.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=config.optim.accumulate,
+        gradient_clip_val=config.optim.clip_norm or None,
+        val_check_interval=config.trainer.validate_every * config.optim.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+        callbacks=[*callbacks, *extra],
+        logger=logger,
+        enable_checkpointing=False,
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[LightningEnvironment()] if config.trainer.devices == 1 and config.trainer.num_nodes == 1 else None,
+        default_root_dir=cell.run_folder,
+    )
+
+
+def _find_checkpoint(cell: Cell, run_hash: str) -> Path | None:
+    """Return the checkpoint to go on from; one of another config is moved aside with its whole folder, never used."""
+    import torch
+
+    from experiments.callbacks import CHECKPOINT
+
+    path = cell.run_folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("run_hash")
+    except Exception as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); delete it to train afresh") from None
+    if found == run_hash:
+        return path
+    aside = cell.run_folder.with_name(f"{cell.run_folder.name}.before")
+    if aside.exists():
+        shutil.rmtree(aside)
+    aside.mkdir()
+    for item in cell.run_folder.iterdir():
+        if item.name != ".lock":
+            item.rename(aside / item.name)
+    print(f"{path} is of another config or code ({found}, now {run_hash}): moved to {aside}, training afresh")
+    return None
+
+
+def _is_complete(cell: Cell, run_hash: str) -> bool:
+    record = cell.run_folder / "training.json"
+    return record.is_file() and read_json(record).get("config_hash") == run_hash
+
+
+def _saved_step(path: Path) -> int:
+    import torch
+
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
+def _record(
+    cell: Cell,
+    config: RunConfig,
+    corpus: "PreparedCorpus",
+    run_hash: str,
+    trainer: "pl.Trainer",
+    curve: "Curve",
+    divergence: "Divergence",
+) -> dict[str, Any]:
+    import torch
+
+    from lit_transformer.flops import training_flops
+
+    work, last = curve.total_work(), curve.rows[-1] if curve.rows else {}
+    network = trainer.lightning_module.network
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    device = torch.cuda.get_device_name(trainer.strategy.root_device) if on_gpu else "cpu"
+    return {
+        "study": cell.study.name,
+        "corpus": cell.study.corpus,
+        "variant": cell.label,
+        "seed": cell.seed,
+        "status": "finished" if divergence.step is None else "diverged",
+        "diverged_at": divergence.step,
+        "steps": trainer.global_step,
+        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "vocab_size": corpus.vocab_size,
+        "training_flops": training_flops(config.model, corpus.vocab_size, work),
+        "source_tokens": work.src,
+        "target_tokens": work.tgt,
+        "seconds": round(curve.seconds, 2),
+        "target_tokens_per_second": round(work.tgt / max(curve.seconds, 1e-9), 1),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else machine.peak_memory(),
+        "valid_loss": last.get("valid_loss"),
+        "valid_ppl": last.get("valid_ppl"),
+        "device": device,
+        "precision": config.trainer.precision.value,
+        "matmul": config.trainer.matmul.value,
+        "data_hash": corpus.hash,
+        "config_hash": run_hash,
+        **machine.describe(),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _summary(record: dict[str, Any]) -> str:
+    minutes, seconds = divmod(round(record["seconds"]), 60)
+    if record["status"] == "diverged":
+        return f"diverged at step {record['diverged_at']}: recorded as the result of this run"
+    return (
+        f"{record['study']}/{record['variant']} seed {record['seed']}: {record['steps']} steps in {minutes}:{seconds:02d} "
+        f"min, {record['parameters']:,} parameters, valid ppl {record['valid_ppl']:.3f}"
+    )
+
+
+def _close_logger(trainer: "pl.Trainer") -> None:
+    if trainer.logger:
+        import wandb
+
+        wandb.finish(quiet=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,196 @@
+"""Greedy and beam search, batched over sentences; they know a step function and nothing of the model behind it.
+
+Letters: S unfinished sentences, W beam, n live hypotheses a sentence (1 before the first step), R = S * n rows.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lit_transformer.batch import BOS, EOS
+from lit_transformer.decoding.candidates import best_token, summing_dtype, word_candidates
+from lit_transformer.decoding.hypothesis import Hypothesis, HypothesisTree, length_penalty
+from lit_transformer.decoding.state import State, Step
+from lit_transformer.errors import UserError
+
+SYNC_EVERY = 8  # steps between looks at which sentences are over, where a look makes the host wait for a device
+COPY_WORTH = 1 / 8  # share of greedy rows that must be over before the state is copied without them
+
+
+@torch.inference_mode()
+def greedy_search(step: Step[State], state: State, *, max_lengths: Tensor, alpha: float = 0.0) -> list[Hypothesis]:
+    """Translate by taking the most probable token at every step; one hypothesis a sentence.
+
+    `state` has one row a sentence; max_lengths (B,) int64, at least 1, on the model's device, is the most tokens of a
+    sentence, EOS included; one that gets there without EOS ends as it is. `alpha` changes the score, not the tokens.
+    """
+    limits, horizon = _limits(max_lengths)
+    written = torch.full((len(limits), horizon), EOS, device=limits.device)  # (B, T)
+    lengths = torch.zeros_like(limits)  # (B,)
+    log_prob = torch.zeros_like(limits, dtype=summing_dtype(limits.device))  # (B,) nats
+    sentences = torch.arange(len(limits), device=limits.device)  # (S,) which are in the rows of the state
+    over = torch.zeros_like(sentences, dtype=torch.bool)  # (S,)
+    tokens = torch.full_like(sentences, BOS)  # (S,)
+    for length in range(1, horizon + 1):
+        logits, state = step(tokens, state)  # (S, V)
+        gain, tokens = best_token(logits)
+        tokens = tokens.where(~over, EOS)
+        written[sentences, length - 1] = tokens
+        log_prob.index_add_(0, sentences, gain.where(~over, 0))
+        lengths.index_add_(0, sentences, (~over).long())
+        over = over | (tokens == EOS) | (limits[sentences] <= length)
+        if _may_look(length, limits.device):
+            rows = (~over).nonzero()[:, 0]
+            if len(rows) == 0:
+                break
+            if len(rows) <= (1 - COPY_WORTH) * len(over):
+                state, tokens, sentences, over = state.select(rows), tokens[rows], sentences[rows], over[rows]
+    hypotheses = []
+    for row, length, total in zip(written.tolist(), lengths.tolist(), log_prob.tolist(), strict=True):
+        words = row[: length - 1] if row[length - 1] == EOS else row[:length]
+        hypotheses.append(Hypothesis(words, total / length_penalty(length, alpha), total))
+    return hypotheses
+
+
+@torch.inference_mode()
+def beam_search(
+    step: Step[State], state: State, *, beam: int, alpha: float, max_lengths: Tensor, nbest: int = 1
+) -> list[list[Hypothesis]]:
+    """Translate by beam search; return for each sentence its `nbest` best hypotheses, best first, distinct.
+
+    Arguments as for `greedy_search`; fewer hypotheses are returned where fewer are possible.
+    Score: log P(Y | X) / ((5 + |Y|) / 6) ** alpha, Wu et al. 2016, eq. 14, alpha >= 0; |Y| counts EOS.
+
+    A step extends every live hypothesis by every token. Those among the W most probable extensions that end with EOS
+    are finished; the W most probable that do not are the next live ones. At the sentence's last length all of the W
+    most probable are finished: one without EOS as it is, log P of the tokens it has over the penalty at their number.
+    A sentence is over when W hypotheses are finished, so W = 1 is greedy search, or earlier when nothing can change:
+
+    Claim: if the nbest-th best finished score is at least b = log P(L) / penalty(max length), L the most probable live
+    hypothesis, going on cannot better any of the nbest. Proof: whatever is finished later is a continuation Y of some
+    live L'. A factor of a probability is at most 1, so log P(Y) <= log P(L') <= log P(L) <= 0. With alpha >= 0 the
+    penalty grows with length and is positive, and |Y| is at most the max length, so score(Y) = log P(Y) / penalty(|Y|)
+    <= log P(L) / penalty(|Y|) <= b, the last because dividing a negative number by more brings it nearer to 0.
+
+    Raises UserError unless beam >= 1, alpha >= 0 and 1 <= nbest <= beam.
+    """
+    if beam < 1 or alpha < 0 or not 1 <= nbest <= beam:
+        raise UserError(f"decode: beam {beam}, alpha {alpha}, nbest {nbest}: needs alpha >= 0 and 1 <= nbest <= beam")
+    limits, horizon = _limits(max_lengths)
+    if not len(limits):
+        return []
+    tree = HypothesisTree()
+    search = _Sentences.start(limits, beam, alpha)
+    parts: list[_Sentences] = []
+    tokens = torch.full_like(limits, BOS)  # (R,)
+    for length in range(1, horizon + 1):
+        logits, state = step(tokens, state)  # (R, V)
+        tokens, rows = search.advance(logits, length, alpha, tree)  # (S, n), (S, n)
+        search.note_over(length, nbest)
+        if _may_look(length, limits.device) or length == horizon:
+            keep = (~search.over).nonzero()[:, 0]
+            if len(keep) < len(tokens):
+                parts.append(search.select(search.over.nonzero()[:, 0]))
+                search, tokens, rows = search.select(keep), tokens[keep], rows[keep]
+            if len(keep) == 0:
+                break
+        state, tokens = state.select(rows.flatten()), tokens.flatten()
+    return _read(parts, tree, len(limits), nbest)
+
+
+@dataclass
+class _Sentences:
+    """What a beam search knows of S sentences: live hypotheses, sorted, and the best W finished ones, sorted."""
+
+    sentence: Tensor  # (S,) index in the batch
+    limit: Tensor  # (S,) most tokens
+    limit_penalty: Tensor  # (S,) length penalty at that many tokens
+    over: Tensor  # (S,)
+    finished: Tensor  # (S,) how many hypotheses are finished
+    live_log_prob: Tensor  # (S, n)
+    live_node: Tensor  # (S, n)
+    score: Tensor  # (S, W) finished; -inf where there is none yet
+    log_prob: Tensor  # (S, W) finished
+    node: Tensor  # (S, W) finished
+
+    @classmethod
+    def start(cls, limits: Tensor, beam: int, alpha: float) -> Self:
+        nothing = torch.zeros_like(limits)
+        none = limits.new_full((len(limits), beam), -torch.inf, dtype=summing_dtype(limits.device))
+        return cls(
+            sentence=torch.arange(len(limits), device=limits.device),
+            limit=limits,
+            limit_penalty=((5 + limits.to(none.dtype)) / 6) ** alpha,
+            over=nothing.bool(),
+            finished=nothing,
+            live_log_prob=torch.zeros_like(none[:, :1]),
+            live_node=nothing[:, None],
+            score=none,
+            log_prob=none,
+            node=nothing[:, None].expand(-1, beam),
+        )
+
+    def select(self, rows: Tensor) -> Self:
+        """Return the sentences of the given rows."""
+        return type(self)(**{name: value[rows] for name, value in vars(self).items()})
+
+    def advance(self, logits: Tensor, length: int, alpha: float, tree: HypothesisTree) -> tuple[Tensor, Tensor]:
+        """Read logits (S * n, V) of token number `length`; return the next live tokens, and the rows they extend."""
+        sentences, live = self.live_log_prob.shape
+        beam = self.score.shape[1]
+        eos_gain, word_gain, words = word_candidates(logits, beam)  # (R,), (R, k), (R, k)
+        ended = self.live_log_prob + eos_gain.view(sentences, live)  # (S, n)
+        extended = (self.live_log_prob[:, :, None] + word_gain.view(sentences, live, -1)).flatten(1)  # (S, n * k)
+        log_prob, place = extended.topk(min(beam, extended.shape[1]), 1)  # (S, n'), the next live ones
+        parent = place // word_gain.shape[1]  # (S, n')
+        tokens = words.view(sentences, -1).gather(1, place)  # (S, n')
+        nodes = tree.grow(tokens, self.live_node.gather(1, parent))  # (S, n')
+        self._finish(torch.cat([ended, log_prob], 1), torch.cat([self.live_node, nodes], 1), live, length, alpha)
+        self.live_log_prob, self.live_node = log_prob, nodes
+        return tokens, torch.arange(sentences, device=place.device)[:, None] * live + parent
+
+    def _finish(self, log_prob: Tensor, nodes: Tensor, ended: int, length: int, alpha: float) -> None:
+        """Put into the finished ones those of (S, C) candidates, the first `ended` with EOS, that are due."""
+        beam = self.score.shape[1]
+        order = log_prob.argsort(dim=1, descending=True, stable=True)[:, :beam]  # (S, W); EOS before an equal word
+        due = torch.zeros_like(log_prob, dtype=torch.bool).scatter_(1, order, True)  # (S, C)
+        due[:, ended:] &= (self.limit <= length)[:, None]
+        due &= ~self.over[:, None] & (log_prob != -torch.inf)
+        self.finished = self.finished + due.sum(1)
+        score = (log_prob / length_penalty(length, alpha)).where(due, -torch.inf)  # every candidate has this length
+        self.score, best = torch.cat([self.score, score], 1).topk(beam, 1)  # (S, W)
+        self.log_prob = torch.cat([self.log_prob, log_prob], 1).gather(1, best)
+        self.node = torch.cat([self.node, nodes], 1).gather(1, best)
+
+    def note_over(self, length: int, nbest: int) -> None:
+        """Mark the sentences that are over; see `beam_search` for the proof of the bound."""
+        bound = self.live_log_prob[:, 0] / self.limit_penalty
+        full = self.finished >= self.score.shape[1]
+        self.over = self.over | full | (self.limit <= length) | (self.score[:, nbest - 1] >= bound)
+
+
+def _read(parts: list[_Sentences], tree: HypothesisTree, sentences: int, nbest: int) -> list[list[Hypothesis]]:
+    """Return the finished hypotheses of every sentence, best first, by its index in the batch."""
+    columns = [torch.cat([getattr(part, name) for part in parts]) for name in ("score", "log_prob", "node")]
+    scores, log_probs, nodes = (column[:, :nbest].flatten().tolist() for column in columns)
+    found = list(map(Hypothesis, tree.read(nodes), scores, log_probs))
+    hypotheses: list[list[Hypothesis]] = [[] for _ in range(sentences)]
+    for place, index in enumerate(torch.cat([part.sentence for part in parts]).tolist()):
+        ranked = found[place * nbest : (place + 1) * nbest]
+        hypotheses[index] = ranked[:1] + [other for other in ranked[1:] if other.score != -math.inf]
+    return hypotheses
+
+
+def _limits(max_lengths: Tensor) -> tuple[Tensor, int]:
+    """Return the limits and the largest of them, 0 for no sentences."""
+    longest = max(limits := max_lengths.tolist(), default=0)
+    if min(limits, default=1) < 1:
+        raise UserError(f"decode: the most tokens of a sentence must be at least 1, not {min(limits)}")
+    return max_lengths, longest
+
+
+def _may_look(length: int, device: torch.device) -> bool:
+    return device.type == "cpu" or length % SYNC_EVERY == 0

@@ -23,15 +23,18 @@ from experiments.study import ROOT
 
 PACKAGES = ("torch", "pytorch-lightning", "tokenizers", "sacrebleu", "omegaconf", "wandb", "dvc")
 TRAINING_CODE = (
-    "lit_transformer/*.py",
-    "lit_transformer/components/*.py",
-    "lit_transformer/training/*.py",
+    "lit_transformer/batch.py",
+    "lit_transformer/components",
+    "lit_transformer/config.py",
+    "lit_transformer/initialisation.py",
+    "lit_transformer/layers.py",
+    "lit_transformer/module.py",
+    "lit_transformer/training",
+    "lit_transformer/transformer.py",
     "data_modules/token_batches.py",
     "data_modules/translation.py",
-    "experiments/train.py",
-    "experiments/run_config.py",
 )
-"""The files that decide what a training computes; the same that a study's train stage depends on."""
+"""The code that decides what a training computes: what the train stages of every dvc.yaml depend on."""
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
@@ -99,8 +102,9 @@ def git_commit() -> str:
 def code_hash() -> str:
     """Return a hash of the training code, so that a changed component is never mistaken for the trained one."""
     digest = hashlib.sha256()
-    for pattern in TRAINING_CODE:
-        for path in sorted(ROOT.glob(pattern)):
+    for name in TRAINING_CODE:
+        top = ROOT / name
+        for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

@@ -1,0 +1,46 @@
+# Each target sets itself up: `make ablation` and `make test` are all a fresh machine needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?= components
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help ablation test test-full check setup clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+ablation: $(VENV)/.run ## Train and score every stale cell of the default study, then write the report (STUDY=name for another)
+	@python -m experiments.launch --study $(STUDY)
+
+test: $(VENV)/.dev ## Run the tests (about 2 minutes)
+	@python -m pytest -n 2 -m "not slow"
+
+test-full: $(VENV)/.dev ## Run the slow tests too
+	@python -m pytest -n 2
+
+check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
+	@ruff format --check .
+	@ruff check .
+	@mypy
+
+setup: $(VENV)/.dev ## Only install, into .venv
+
+clean: ## Remove runs, prepared data and the environment; results and reports stay
+	rm -rf runs data $(VENV)
+
+# The file .run says that the pinned packages are installed, .dev that the tests' packages are too.
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing pinned packages into $(VENV) (once, some minutes)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing the tests' packages into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,231 @@
+"""Score one trained cell: `python -m experiments.evaluate --study S --variant V --seed K [key=value ...]`.
+
+Translates every test split by beam search and writes scores.json, hypotheses/<split>.txt and attention.json beside
+the cell's training.json. Only `decode.*` may differ from the training; the weights come from its last checkpoint.
+"""
+
+import argparse
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from experiments import cli, machine
+from experiments.files import read_json, write_json, write_text
+from experiments.run_config import RunConfig, training_hash
+from experiments.scoring import score
+from experiments.study import Cell
+from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from data_modules.prepared import PreparedCorpus
+    from data_modules.translation import TranslationDataModule
+    from lit_transformer import Transformer
+
+SAMPLES = 20
+"""Translations shown on W&B."""
+MAP_WORDS = (7, 12)
+"""Source length, in words, of the sentence whose attention is drawn: long enough to show order, short enough to read."""
+
+
+def main() -> None:
+    """Parse the command line and evaluate."""
+    parser = cli.cell_parser(__doc__)
+    parser.add_argument("--wandb", default="auto", help="auto (online if logged in), online, offline or disabled")
+    args = parser.parse_args()
+    evaluate(cli.parse_cell(args), args)
+
+
+def evaluate(cell: Cell, args: argparse.Namespace) -> None:
+    """Translate and score every test split of the cell's corpus."""
+    config = cell.config
+    machine.set_up(config.trainer.matmul.value)
+    from data_modules.prepared import PreparedCorpus
+
+    corpus = PreparedCorpus.open(cell.study.data_folder)
+    training = _training_record(cell, config, corpus)
+    if training["status"] == "diverged":
+        print(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to score")
+        (cell.results_folder / "hypotheses").mkdir(parents=True, exist_ok=True)
+        write_json(cell.results_folder / "scores.json", _frame(cell, config, training))
+        return
+    network = _load(cell, config, corpus)
+    found, translations = _score_splits(network, config, corpus)
+    frame = _frame(cell, config, training)
+    frame.update(splits=found, seconds=round(sum(part["seconds"] for part in found.values()), 2))
+    for split, lines in translations.items():
+        write_text(cell.results_folder / "hypotheses" / f"{split}.txt", "".join(f"{line}\n" for line in lines))
+    _draw_attention(cell, network, corpus, translations)
+    write_json(cell.results_folder / "scores.json", frame)
+    _track(cell, training, found, corpus, translations, args)
+
+
+def _training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> dict[str, Any]:
+    path = cell.run_folder / "training.json"
+    command = f"python -m experiments.train --study {cell.study.name} --variant {cell.variant} --seed {cell.seed}"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; train the cell first: {command}")
+    record: dict[str, Any] = read_json(path)
+    expected = training_hash(config, corpus.hash, machine.code_hash())
+    if record["config_hash"] != expected:
+        raise UserError(
+            f"{path} is of another config, corpus or code ({record['config_hash']}, now {expected}); train it again: {command}"
+        )
+    return record
+
+
+def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str, Any]:
+    decode = config.decode
+    return {
+        "study": cell.study.name,
+        "variant": cell.label,
+        "seed": cell.seed,
+        "status": training["status"],
+        "config_hash": training["config_hash"],
+        "data_hash": training["data_hash"],
+        "decode": {"beam": decode.beam, "alpha": decode.alpha, "extra_length": decode.extra_length},
+        "splits": {},
+    }
+
+
+def _load(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> "Transformer":
+    """Build the network and fill it from the checkpoint, on a GPU where the training would use one."""
+    import torch
+
+    from lit_transformer import build_transformer
+
+    network = build_transformer(config.model, corpus.vocab_size)
+    saved = torch.load(cell.run_folder / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
+    use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return network.to("cuda" if use_gpu else "cpu").eval()
+
+
+def _score_splits(
+    network: "Transformer", config: RunConfig, corpus: "PreparedCorpus"
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    from data_modules.translation import TranslationDataModule
+
+    data = TranslationDataModule(corpus, config.data, config.seed)
+    found: dict[str, Any] = {}
+    translations: dict[str, list[str]] = {}
+    for split in [name for name in corpus.splits if name not in ("train", "valid")]:
+        started = time.perf_counter()
+        lines = _translate(network, config, corpus, data, split)
+        texts = corpus.split(split)
+        found[split] = score(texts.source_text, texts.target_text, lines)
+        found[split]["ppl"] = _perplexity(network, data, split)
+        found[split]["seconds"] = round(time.perf_counter() - started, 2)
+        translations[split] = lines
+        print(
+            f"{split}: BLEU {found[split]['bleu']:.2f}  chrF {found[split]['chrf']:.2f}  ppl {found[split]['ppl']:.3f}  "
+            f"exact {found[split]['exact_match']:.1f} %  ({len(lines)} sentences, {found[split]['seconds']:.1f} s)",
+            flush=True,
+        )
+    return found, translations
+
+
+def _translate(
+    network: "Transformer", config: RunConfig, corpus: "PreparedCorpus", data: "TranslationDataModule", split: str
+) -> list[str]:
+    import torch
+    from rich.progress import track
+
+    from lit_transformer.decoding import beam_search
+
+    lines = [""] * len(corpus.split(split))
+    device = network.softmax.weight.device
+    loader = data.test_loader(split, config.decode.batch_tokens // config.decode.beam)
+    batches = track(loader, description=split, disable=not sys.stderr.isatty(), transient=True)
+    with torch.inference_mode():
+        for cpu_batch in batches:
+            batch = cpu_batch.to(device)
+            state = network.start(network.read(batch.src, batch.src_layout))
+            best = beam_search(
+                network.step,
+                state,
+                beam=config.decode.beam,
+                alpha=config.decode.alpha,
+                max_lengths=_max_lengths(batch.src_layout.lengths, network, config),
+            )
+            for pair, hypotheses in zip(batch.pairs.tolist(), best, strict=True):
+                lines[pair] = corpus.tokenizer.decode(hypotheses[0].tokens).replace("\n", " ")
+    return lines
+
+
+def _max_lengths(src_lengths: "torch.Tensor", network: "Transformer", config: RunConfig) -> "torch.Tensor":
+    """Source tokens (EOS apart) + 50, as in section 6.1; never past the places a decoder knows."""
+    longest = src_lengths - 1 + config.decode.extra_length
+    return longest if network.longest_target is None else longest.clamp(max=network.longest_target - 1)
+
+
+def _perplexity(network: "Transformer", data: "TranslationDataModule", split: str) -> float:
+    """Return the perplexity per token of the references, EOS included: nats summed, divided once."""
+    import torch
+
+    from lit_transformer.training.losses import plain_nats
+
+    nats, tokens = 0.0, 0
+    with torch.inference_mode():
+        for cpu_batch in data.test_loader(split):
+            batch = cpu_batch.to(network.softmax.weight.device)
+            nats += float(plain_nats(network.logits(network.hidden(batch)), batch.tgt_out))
+            tokens += len(batch.tgt_out)
+    return math.exp(min(nats / tokens, 700.0))
+
+
+def _draw_attention(
+    cell: Cell, network: "Transformer", corpus: "PreparedCorpus", translations: dict[str, list[str]]
+) -> None:
+    """Write the cross-attention of the first test sentence of a readable length, over the model's own translation."""
+    from lit_transformer.attention_maps import cross_attention
+
+    split = next(iter(translations))
+    low, high = MAP_WORDS
+    sources = corpus.split(split).source_text
+    chosen = next((i for i, text in enumerate(sources) if low <= len(text.split()) <= high), 0)
+    encode = corpus.tokenizer.encode
+    src, tgt = encode(sources[chosen]), encode(translations[split][chosen])
+    weights = cross_attention(network, src, tgt)
+    content = {
+        "source": [*corpus.tokenizer.pieces(src), "</s>"],
+        "target": [*corpus.tokenizer.pieces(tgt), "</s>"],
+        "cross": [[[[round(w, 4) for w in row] for row in head] for head in layer] for layer in weights.tolist()],
+    }
+    write_json(cell.results_folder / "attention.json", content)
+
+
+def _track(
+    cell: Cell,
+    training: dict[str, Any],
+    found: dict[str, Any],
+    corpus: "PreparedCorpus",
+    translations: dict[str, list[str]],
+    args: argparse.Namespace,
+) -> None:
+    from experiments import tracking
+
+    mode = tracking.wandb_mode(args.wandb)
+    if mode == "disabled":
+        return
+    split = next(iter(translations))
+    texts = corpus.split(split)
+    rows = zip(texts.source_text, texts.target_text, translations[split], strict=True)
+    samples = [{"source": s, "reference": r, "hypothesis": h} for s, r, h in list(rows)[:SAMPLES]]
+    tracking.log_scores(
+        project="lit_transformer",
+        study=cell.study.name,
+        variant=cell.label,
+        seed=cell.seed,
+        config_hash=training["config_hash"],
+        folder=cell.run_folder,
+        mode=mode,
+        scores=found,
+        samples=samples,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -78,8 +78,3 @@ class DataConfig:
         for name in ("vocab_size", "max_length", "batch_tokens"):
             if getattr(self, name) < 2:
                 raise UserError(f"data.{name} is {getattr(self, name)}; give a number of tokens, 2 or more")
-        if self.max_length > self.batch_tokens:
-            raise UserError(
-                f"data.max_length is {self.max_length}, above data.batch_tokens = {self.batch_tokens}; "
-                "lower the first or raise the second: the longest pair has to fit into a batch"
-            )

@@ -48,8 +48,8 @@ def plan_batches(
     sizes = _feed_every_rank(_sizes(longer[order], budget, ranks), ranks)
     if sizes[0] < ranks:
         raise UserError(
-            f"{len(longer):,} pairs in batches of data.batch_tokens = {budget} do not give each of {ranks} ranks a pair "
-            "in every batch; raise data.batch_tokens or use fewer devices"
+            f"{len(longer):,} pairs in batches of data.batch_tokens = {budget} do not give each of {ranks} ranks "
+            "a pair in every batch; raise data.batch_tokens or use fewer devices"
         )
     batches = np.split(order, np.cumsum(sizes)[:-1])
     return [batches[place] for place in np.argsort(generator.random_raw(len(batches)), kind="stable")]
@@ -77,7 +77,9 @@ def padding_share(
     plan: list[Indexes], source_lengths: NDArray[np.integer], target_lengths: NDArray[np.integer]
 ) -> float:
     """Return the share of padding, 0 to 1, among all cells of the plan's rectangles on both sides."""
-    cells = sum(len(batch) * int(lengths[batch].max()) for batch in plan for lengths in (source_lengths, target_lengths))
+    cells = sum(
+        len(batch) * int(lengths[batch].max()) for batch in plan for lengths in (source_lengths, target_lengths)
+    )
     return 1 - (int(source_lengths.sum()) + int(target_lengths.sum())) / cells
 
 

@@ -1,5 +1,6 @@
-"""Joint byte-pair encoding over both languages, by Hugging Face `tokenizers` (Sennrich et al. 2016; Vaswani et al. 2017,
-section 5.1).
+"""Joint byte-pair encoding over both languages, by Hugging Face `tokenizers`.
+
+Sennrich et al. 2016; Vaswani et al. 2017, section 5.1.
 
 Bytes are the alphabet (Radford et al. 2019, section 2.2) rather than characters with a space mark: every text survives
 encoding and decoding exactly, double blanks and characters never seen in training included, so UNK is never produced,
@@ -90,7 +91,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     Raises UserError when vocab_size is below 260 (the special ids and the bytes) or above what the text yields.
     """
     if vocab_size < SMALLEST:
-        raise UserError(f"data.vocab_size is {vocab_size}; give {SMALLEST} or more ({len(SPECIALS)} special, 256 bytes)")
+        raise UserError(
+            f"data.vocab_size is {vocab_size}; give {SMALLEST} or more ({len(SPECIALS)} special, 256 bytes)"
+        )
     engine = Engine(models.BPE(unk_token=SPECIALS[UNK]))
     engine.normalizer = normalizers.Prepend(" ")
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

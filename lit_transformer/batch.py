@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+IntArray = NDArray[np.int64]
+Ids = Sequence[int] | NDArray[np.integer]
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
@@ -95,21 +100,21 @@ class TranslationBatch:
     @classmethod
     def from_pairs(
         cls,
-        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+        pairs: Sequence[tuple[Ids, Ids]],
         indexes: Sequence[int] | None = None,
         target_tokens: int | None = None,
     ) -> Self:
-        """Pack (source ids, target ids) pairs, ids without BOS and EOS; `target_tokens` defaults to this batch's own."""
-        src = [torch.tensor([*source, EOS]) for source, _ in pairs]
-        tgt = [torch.tensor([BOS, *target, EOS]) for _, target in pairs]
-        tgt_lengths = torch.tensor([len(sentence) - 1 for sentence in tgt])
+        """Pack (source ids, target ids) pairs, without BOS and EOS; `target_tokens` defaults to this batch's own."""
+        src, src_lengths = _joined([source for source, _ in pairs])
+        tgt, tgt_lengths = _joined([target for _, target in pairs])
+        src_ends, tgt_ends = src_lengths.cumsum() - 1, tgt_lengths.cumsum() - 1
         return cls(
-            src=torch.cat(src),
-            src_layout=Layout.from_lengths(torch.tensor([len(sentence) for sentence in src])),
-            tgt_in=torch.cat([sentence[:-1] for sentence in tgt]),
-            tgt_out=torch.cat([sentence[1:] for sentence in tgt]),
-            tgt_layout=Layout.from_lengths(tgt_lengths),
-            pairs=torch.tensor(range(len(pairs)) if indexes is None else list(indexes)),
+            src=_marked(src, src_ends, EOS),
+            src_layout=Layout.from_lengths(torch.from_numpy(src_lengths)),
+            tgt_in=_marked(tgt, tgt_ends - tgt_lengths + 1, BOS),
+            tgt_out=_marked(tgt, tgt_ends, EOS),
+            tgt_layout=Layout.from_lengths(torch.from_numpy(tgt_lengths)),
+            pairs=torch.arange(len(pairs)) if indexes is None else torch.tensor(indexes, dtype=torch.int64),
             target_tokens=int(tgt_lengths.sum()) if target_tokens is None else target_tokens,
         )
 
@@ -117,7 +122,7 @@ class TranslationBatch:
         return _moved(self, device, non_blocking)
 
 
-T = TypeVar("T", Layout, TranslationBatch)
+T = TypeVar("T", bound=Layout | TranslationBatch)
 
 
 def _moved(item: T, device: torch.device | str, non_blocking: bool) -> T:
@@ -126,3 +131,19 @@ def _moved(item: T, device: torch.device | str, non_blocking: bool) -> T:
         if isinstance(value, Tensor | Layout):
             values[name] = value.to(device, non_blocking=non_blocking)
     return type(item)(**values)
+
+
+def _joined(sentences: Sequence[Ids]) -> tuple[IntArray, IntArray]:
+    """Return the ids of all sentences in one array, and each sentence's length with one marker added, (B,)."""
+    lengths = np.fromiter(map(len, sentences), dtype=np.int64, count=len(sentences)) + 1
+    arrays = [np.asarray(ids, dtype=np.int64) for ids in sentences]
+    return np.concatenate(arrays), lengths
+
+
+def _marked(ids: IntArray, places: IntArray, marker: int) -> Tensor:
+    """Return the ids with `marker` at the given places of the result, one a sentence, (N,) int64."""
+    marked = np.full(len(ids) + len(places), marker, dtype=np.int64)
+    others = np.ones(len(marked), dtype=bool)
+    others[places] = False
+    marked[others] = ids
+    return torch.from_numpy(marked)

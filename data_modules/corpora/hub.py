@@ -1,8 +1,8 @@
 """Parallel text from Hugging Face `datasets`: by short name, by repository, or from a folder on disk.
 
-    hub:multi30k                            a short name, see KNOWN
-    hub:Helsinki-NLP/opus_books:de-en       a repository and its configuration; without one, the one that names both
-    hub:/data/corpus                        a data set kept with `save_to_disk`, or a folder that `load_dataset` reads
+hub:multi30k                            a short name, see KNOWN
+hub:Helsinki-NLP/opus_books:de-en       a repository and its configuration; without one, the one that names both
+hub:/data/corpus                        a data set kept with `save_to_disk`, or a folder that `load_dataset` reads
 """
 
 import os

@@ -8,7 +8,7 @@ from lit_transformer.errors import UserError
 TRAIN, VALID = "train", "valid"
 ALIASES = {"val": VALID, "validation": VALID, "dev": VALID}
 
-# What str.splitlines takes for the end of a line, besides "\n": inside a sentence it would tear the files that we write.
+# What str.splitlines takes for the end of a line, besides "\n": inside a sentence it would tear the files we write.
 _BREAKS = re.compile(r"[\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
@@ -23,7 +23,9 @@ def tidy(lines: list[str], place: str, notes: list[str]) -> list[str]:
     for number in torn:
         bare[number] = _BREAKS.sub(" ", bare[number])
     if torn:
-        notes.append(f"{place}: line breaks inside a sentence turned into blanks in {len(torn):,} of {len(lines):,} lines")
+        notes.append(
+            f"{place}: line breaks inside a sentence turned into blanks in {len(torn):,} of {len(lines):,} lines"
+        )
     return bare
 
 

@@ -139,7 +139,7 @@ DIRECTIONS = {
     ("around", "um", "acc"): "house lake castle tree church",
 }
 """Where one goes, with the German case."""
-INDOORS = frozenset({"kitchen", "room", "office", "house", "garden", "hotel", "library"})
+INDOORS = frozenset({"kitchen", "house", "hotel", "restaurant"})
 
 CONJUNCTIONS = {"because": "weil", "although": "obwohl", "if": "falls", "when": "wenn", "while": "während",
                 "before": "bevor", "until": "bis", "as soon as": "sobald", "that": "dass",

@@ -57,8 +57,8 @@ hang|up/hung         ; auf|hängen hängt gehängt h         ; acc     ; person 
 paint                ; malen malt gemalt h                ; acc     ; person ; picture,tree,flower,animal,castle,mountain ; + ; sb
 repair               ; reparieren repariert repariert h   ; acc     ; person ; vehicle,opening,lamp,chair,clock ; + ; qc
 wash                 ; waschen wäscht gewaschen h         ; acc     ; person ; clothing,car,apple,dog,window,bottle ; + ; qsc
-cook                 ; kochen kocht gekocht h             ; acc     ; person ; soup,egg,potato,meat ; + ; wb
-bake                 ; backen backt gebacken h            ; acc     ; person ; cake,bread ; + ; wb
+cook                 ; kochen kocht gekocht h             ; acc     ; person ; soup,egg,potato,meat ; indoors ; wb
+bake                 ; backen backt gebacken h            ; acc     ; person ; cake,bread ; indoors ; wb
 sell/sold            ; verkaufen verkauft verkauft h      ; acc     ; person ; text,food,clothing,thing,vehicle ; + ;
 lose/lost            ; verlieren verliert verloren h      ; acc     ; person ; clothing,key,bag,umbrella,ball,letter ; + ;
 forget/forgot        ; vergessen vergisst vergessen h     ; acc     ; person ; clothing,key,bag,umbrella,gift,book ; + ;

@@ -1,0 +1,107 @@
+"""Which words go together: the selection that keeps the sentences plausible, worked out once for a vocabulary."""
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+
+from data_modules.corpora.grammar.modifiers import (
+    ADJECTIVES,
+    ARRIVALS,
+    CIRCUMSTANCES,
+    DIRECTIONS,
+    INDOORS,
+    LOCATIONS,
+    UNSUITABLE,
+    WATERS,
+)
+from data_modules.corpora.grammar.nouns import NOUNS
+from data_modules.corpora.grammar.tree import Case
+from data_modules.corpora.grammar.verbs import VERBS
+from data_modules.corpora.grammar.words import Adjective, Noun, Verb
+
+Places = list[tuple[str, str, Case, Noun]]
+
+HUMAN_TRAITS = frozenset({"person", "animal"})
+INANIMATE = frozenset({"text", "clothing", "thing", "vehicle", "opening"})
+"""What "it" may stand for in a following clause."""
+OBJECT_FRAMES = ("acc", "dat", "give")
+
+
+def share_of(words: list, share: float) -> list:
+    """Return the first words of a list, at least one."""
+    return words[: max(1, math.ceil(share * len(words)))]
+
+
+def selects(kinds: frozenset[str], noun: Noun) -> bool:
+    """Whether a selection (kinds or single nouns) takes the noun."""
+    return noun.kind in kinds or noun.english in kinds
+
+
+class Lexicon:
+    """The words in use and, for each, those that may stand with it; `share` keeps the commonest of every class."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        kinds = dict.fromkeys(noun.kind for noun in NOUNS.values())
+        of_kind = {kind: [noun for noun in NOUNS.values() if noun.kind == kind] for kind in kinds}
+        whole = ("time", "event")  # few, and named by the tables of adverbials
+        self.nouns = [n for kind, nouns in of_kind.items() for n in (nouns if kind in whole else share_of(nouns, share))]
+        known = {noun.english for noun in self.nouns}
+        self.adjectives = share_of(ADJECTIVES, share)
+        frames = dict.fromkeys(verb.frame for verb in VERBS)
+        verbs = [verb for frame in frames for verb in share_of([v for v in VERBS if v.frame == frame], share)]
+        self.subjects = {verb.name: [n for n in self.nouns if selects(verb.subjects, n)] for verb in verbs}
+        self.objects = {verb.name: [n for n in self.nouns if selects(verb.objects, n)] for verb in verbs}
+        self.verbs = {frame: [v for v in verbs if v.frame == frame and self._usable(v)] for frame in frames}
+        self.persons = [n for n in self.nouns if n.kind == "person"]
+        self.fitting = {n.english: [a for a in self.adjectives if self._fits(a, n)] for n in self.nouns}
+        self.describable = [n for n in self.nouns if n.kind not in ("event", "time") and self.fitting[n.english]]
+        self.governing = {n.english: self._governing(n) for n in self.nouns}
+        self.doing = {n.english: self._doing(n) for n in self.nouns}
+        locations: dict[tuple[str, str, Case], Iterable[str]] = {
+            (english, german, "dat"): nouns.split() for (english, german), nouns in LOCATIONS.items()
+        }
+        indoors = {key: [n for n in nouns if n in INDOORS] for key, nouns in locations.items() if key[0] == "in"}
+        self.places: dict[str, Places] = {
+            "+": self._places(locations, known),
+            "!": self._places(locations, known),
+            "indoors": self._places(indoors, known),
+            "arrival": self._places({(e, g, "dat"): n.split() for (e, g), n in ARRIVALS.items()}, known),
+            "lake": self._places({(e, g, "dat"): n.split() for (e, g), n in WATERS.items()}, known),
+            ">": self._places({(e, g, c): n.split() for (e, g, c), n in TYPED_DIRECTIONS.items()}, known),
+        }
+        self.circumstances = self._places({(e, g, "gen"): nouns for (e, g), nouns in CIRCUMSTANCES.items()}, known)
+
+    def _usable(self, verb: Verb) -> bool:
+        subjects = verb.frame == "weather" or bool(self.subjects[verb.name])
+        return subjects and (not verb.objects or bool(self.objects[verb.name]))
+
+    @staticmethod
+    def _fits(adjective: Adjective, noun: Noun) -> bool:
+        return noun.kind in adjective.kinds and (adjective.english, noun.english) not in UNSUITABLE
+
+    @staticmethod
+    def _places(table: dict[tuple[str, str, Case], Iterable[str]], known: set[str]) -> Places:
+        return [(*key, NOUNS[noun]) for key, nouns in table.items() for noun in nouns if noun in known]
+
+    def _governing(self, noun: Noun) -> list[Verb]:
+        """Return the verbs whose object a relative pronoun for the noun may be, without being read as the subject.
+
+        German "die Frau, die das Kind sieht" leaves open who sees; "der Mann, den das Kind sieht" does not.
+        """
+        verbs = [verb for frame in OBJECT_FRAMES for verb in self.verbs[frame] if selects(verb.objects, noun)]
+        return [v for v in verbs if v.frame == "dat" or noun.gender == "m" or not selects(v.subjects, noun)]
+
+    def _doing(self, noun: Noun) -> list[Verb]:
+        return [v for frame in ("-", *OBJECT_FRAMES) for v in self.verbs[frame] if selects(v.subjects, noun)]
+
+    @cached_property
+    def combinations(self) -> list[tuple[str, str]]:
+        """Every adjective with its nouns, and every verb with its objects."""
+        adjectives = [(a.english, n.english) for n in self.describable for a in self.fitting[n.english]]
+        verbs = [v for group in self.verbs.values() for v in group]
+        return adjectives + [(v.name, n.english) for v in verbs for n in self.objects[v.name]]
+
+
+TYPED_DIRECTIONS: dict[tuple[str, str, Case], str] = {
+    (english, german, "dat" if case == "dat" else "acc"): nouns for (english, german, case), nouns in DIRECTIONS.items()
+}

@@ -100,7 +100,8 @@ class TokenBatchSampler:
         ranks: int = 1,
         position: int = 0,
     ) -> None:
-        assert 0 <= rank < ranks and position >= 0
+        assert 0 <= rank < ranks
+        assert position >= 0
         self.source_lengths, self.target_lengths = source_lengths, target_lengths
         self.budget, self.seed = budget, seed
         self.rank, self.ranks = rank, ranks

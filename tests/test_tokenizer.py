@@ -1,0 +1,98 @@
+"""Text survives the tokenizer, whatever it is; training is a function of the text."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_modules.tokenizer import SMALLEST, Tokenizer, train_tokenizer
+from lit_transformer.batch import BOS, EOS, PAD, UNK
+from lit_transformer.errors import UserError
+
+
+def sentences() -> list[str]:
+    words = random.Random(3)
+    stems = ["Haus", "Häuser", "schön", "the", "house", "walked", "walking", "größer", "don't", "Straße"]
+    return [" ".join(words.choice(stems) for _ in range(6)) + "." for _ in range(200)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(sentences(), 300)
+
+
+@given(text=st.text())
+def test_any_text_survives(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert not {PAD, BOS, EOS, UNK} & set(ids)
+
+
+@pytest.mark.parametrize(
+    "text", ["Häuser  mit zwei Blanks ", " the", "", "漢字 ▁ 🙂", "<pad> </s> <s> <unk>", "a\tb", "Ġ Ċ", "e\u0301"]
+)
+def test_awkward_text_survives(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.decode_batch([tokenizer.encode(text)] * 2) == [text, text]
+
+
+def test_special_ids_are_fixed_and_left_out_of_text(tokenizer: Tokenizer) -> None:
+    assert tokenizer.tokens[:4] == ["<pad>", "<s>", "</s>", "<unk>"]
+    ids = tokenizer.encode("the house")
+    assert tokenizer.decode([BOS, *ids, EOS, PAD, PAD]) == "the house"
+    assert max(ids) < tokenizer.vocab_size == len(tokenizer.tokens) == 300
+
+
+def test_words_have_the_same_pieces_wherever_they_stand(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode("house house")[: len(tokenizer.encode("house"))] == tokenizer.encode("house")
+    assert tokenizer.encode("house house") == tokenizer.encode("house") * 2
+
+
+def test_batch_equals_single(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode_batch(sentences()) == [tokenizer.encode(text) for text in sentences()]
+
+
+def test_pieces_are_readable(tokenizer: Tokenizer) -> None:
+    pieces = tokenizer.pieces([BOS, *tokenizer.encode("größer Haus")])
+    assert pieces[0] == "<s>"
+    assert "".join(pieces[1:]) == "▁größer▁Haus"
+
+
+def test_training_is_deterministic(tmp_path: Path) -> None:
+    texts = []
+    for name in ("one", "other"):
+        train_tokenizer(iter(sentences()), 290).save(tmp_path / name)
+        texts.append((tmp_path / name).read_bytes())
+    assert texts[0] == texts[1]
+
+
+def test_saved_tokenizer_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    for text in ["schöne <pad> Häuser", *sentences()]:
+        assert loaded.encode(text) == tokenizer.encode(text)
+        assert loaded.decode(loaded.encode(text)) == text
+
+
+def test_a_vocabulary_larger_than_the_text_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"vocab_size is 5000.*yields only (\d+) pieces; set data.vocab_size=\1"
+    ) as caught:
+        train_tokenizer(sentences(), 5000)
+    reached = int(str(caught.value).rsplit("=", 1)[1].split()[0])
+    assert train_tokenizer(sentences(), reached).vocab_size == reached
+
+
+def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:
+    with pytest.raises(UserError, match=f"vocab_size is {SMALLEST - 1}; give {SMALLEST} or more"):
+        train_tokenizer(sentences(), SMALLEST - 1)
+
+
+def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(UserError, match="is not a tokenizer file"):
+        Tokenizer.load(tmp_path / "bad.json")
+    with pytest.raises(UserError, match="cannot read the tokenizer"):
+        Tokenizer.load(tmp_path / "absent.json")

@@ -2,6 +2,7 @@
 
 from data_modules.config import GrammarConfig
 from data_modules.corpora.grammar import modifiers
+from data_modules.corpora.grammar.english import goes_before_verb
 from data_modules.corpora.grammar.lexicon import OBJECT_FRAMES, Lexicon
 from data_modules.corpora.grammar.phrases import PhraseGrower
 from data_modules.corpora.grammar.tree import (
@@ -17,7 +18,7 @@ from data_modules.corpora.grammar.tree import (
     Tense,
 )
 from data_modules.corpora.grammar.verbs import BE, MODALS
-from data_modules.corpora.grammar.words import Adverb, Noun, Verb
+from data_modules.corpora.grammar.words import Noun, Verb
 
 SUBORDINATE_FRAMES = ("acc",) * 6 + ("-",) * 6 + ("give", "be", "be", "dat", "dat", "weather")
 TENSES: tuple[Tense, ...] = ("present",) * 5 + ("past",) * 4 + ("future",) * 2
@@ -97,7 +98,7 @@ class ClauseGrower(PhraseGrower):
         elif relatives and isinstance(who, NounPhrase):
             self.maybe_relative(who, self.config.nesting)
         clause.negated = self.chance(0.08)
-        if clause.negated and isinstance(clause.time, Adverb) and clause.time.english in modifiers.ONLY_BEFORE_VERB:
+        if clause.negated and clause.time and goes_before_verb(clause.time):
             clause.time = None
         return clause
 
@@ -142,20 +143,22 @@ class ClauseGrower(PhraseGrower):
         """Add what is said, asked or tried."""
         word = clause.verb.frame
         if word == "to":
-            clause.content = Content(word, self.infinitive())
+            clause.content = Content(word, self.infinitive(clause.subject))
             return
-        tense: Tense = self.pick(TENSES) if clause.tense == "present" else "past" if clause.tense == "past" else "present"
+        tense: Tense = "past" if clause.tense == "past" else "present"
+        if clause.tense == "present":
+            tense = self.pick(TENSES)
         if clause.verb.name == "hope" and tense == "present":
             tense = "future"
         inner = self.clause(tense, self.pick(SUBORDINATE_FRAMES), relatives=True)
         self.drop_late_time(inner)
         clause.content = Content(word, inner)
 
-    def infinitive(self) -> Clause:
-        """Grow an infinitive clause, whose subject is that of the clause around it."""
+    def infinitive(self, subject: Subject) -> Clause:
+        """Grow an infinitive clause; its subject is that of the clause around it, and not said."""
         frame = self.pick(OBJECT_FRAMES)
         verbs = [verb for verb in self.lexicon.verbs[frame] if verb.name not in UNCHOSEN]
-        inner = self.clause("present", frame, relatives=True, modals=False, subject=Gap(False), verb=self.pick(verbs))
+        inner = self.clause("present", frame, relatives=True, modals=False, subject=subject, verb=self.pick(verbs))
         inner.time = inner.frequency = None
         inner.negated = False
         if isinstance(inner.object, NounPhrase) and inner.object.determiner == "no":
@@ -172,21 +175,20 @@ class ClauseGrower(PhraseGrower):
         )
         can_negate = not quantified and (clause.modal is None or clause.modal.negatable)
         clause.negated = can_negate and self.chance(0.1)
-        if verb.place not in ("-", "+") or (verb.place == "+" and room and self.chance(0.25)):
-            if room:
-                clause.place = self.place(verb.place)
+        if room and verb.place != "-" and (verb.place != "+" or self.chance(0.25)):
+            clause.place = self.place(verb.place)
         if verb.name in LASTING:
             return
         if self.chance(0.4):
             clause.time = self.time("present" if clause.modal and clause.tense == "present" else clause.tense)
-            early = isinstance(clause.time, Adverb) and clause.time.english in modifiers.ONLY_BEFORE_VERB
-            if early and (clause.negated or clause.modal):
+            if goes_before_verb(clause.time) and (clause.negated or clause.modal):
                 clause.time = None
         if self.may_recur(clause) and self.chance(0.12):
             clause.frequency = self.pick(modifiers.FREQUENCIES)
         if room and not clause.negated:
             letters = [letter for letter in verb.manners if letter in modifiers.MANNERS]
-            if letters and self.chance(0.15):
+            early = clause.time and goes_before_verb(clause.time)
+            if letters and not early and self.chance(0.15):
                 clause.manner = modifiers.MANNERS[self.pick(letters)]
             elif self.chance(0.12):
                 clause.companion = self.companion(verb.manners)
@@ -194,7 +196,9 @@ class ClauseGrower(PhraseGrower):
     @staticmethod
     def may_recur(clause: Clause) -> bool:
         """Whether "often" fits: no negation, no single day, nothing of which there is none."""
-        if clause.negated or clause.tense == "future" or not (clause.time is None or isinstance(clause.time, Prepositional)):
+        if clause.negated or clause.tense == "future":
+            return False
+        if clause.time and not isinstance(clause.time, Prepositional):
             return False
         parts = (clause.subject, clause.object)
         return not any(isinstance(part, NounPhrase) and part.determiner in ("no", "every") for part in parts)
@@ -223,7 +227,7 @@ class ClauseGrower(PhraseGrower):
             owned.determiner, owned.owner = "whose", None
             return Relative("owner", self.inner(tense, verb, owned))
         if role == "place":
-            verb = self.pick([v for v in self.lexicon.verbs["-"] if v.name in ("live", "sleep", "work", "stay", "wait")])
+            verb = self.pick(self.lexicon.dwelling)
             clause = self.inner(tense, verb, None)
             clause.place, clause.negated = None, False
             return Relative("place", clause, LIVED_IN[noun.english])

@@ -74,9 +74,14 @@ def negation(clause: Clause, helper: Words) -> Words:
 def before_verb(clause: Clause) -> Words:
     """Return the adverbs of the middle: "often", and the few times that go there."""
     words = [clause.frequency.english] if clause.frequency else []
-    if isinstance(clause.time, Adverb) and clause.time.english in ONLY_BEFORE_VERB and clause.front != "time":
-        words.append(clause.time.english)
+    if clause.time and clause.front != "time" and goes_before_verb(clause.time):
+        words += adverbial(clause.time)
     return words
+
+
+def goes_before_verb(time: Adverbial) -> bool:
+    """Whether English says the time before the verb ("already") and not at the end."""
+    return isinstance(time, Adverb) and time.english in ONLY_BEFORE_VERB
 
 
 def third_singular(who: Subject) -> bool:
@@ -126,9 +131,8 @@ def after_verb(clause: Clause) -> Words:
         words += prepositional(clause.companion)
     if clause.place and clause.front != "place":
         words += adverbial(clause.place)
-    if clause.time and clause.front != "time":
-        if not (isinstance(clause.time, Adverb) and clause.time.english in ONLY_BEFORE_VERB):
-            words += adverbial(clause.time)
+    if clause.time and clause.front != "time" and not goes_before_verb(clause.time):
+        words += adverbial(clause.time)
     if clause.content:
         inner = clause.content.clause
         words.append(clause.content.conjunction)
@@ -145,7 +149,7 @@ def objects(clause: Clause, verb: Verb) -> Words:
     words = direct + particle if isinstance(clause.object, Pronoun) else particle + direct
     if clause.indirect:
         receiver = person(clause.indirect)
-        return words + ["to", *receiver] if verb.frame == "explain" else receiver + words
+        return [*words, "to", *receiver] if verb.frame == "explain" else receiver + words
     return words
 
 

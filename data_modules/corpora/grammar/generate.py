@@ -92,7 +92,7 @@ def english_german(config: GrammarConfig) -> dict[str, list[tuple[str, str]]]:
     """Return every split as (English, German) pairs; a second direction of the same corpus costs nothing."""
     generator = Generator(config)
     if config.test_comp and not generator.held_out:
-        raise UserError("data.grammar.test_comp needs held-out combinations; raise data.grammar.held_out or set it to 0")
+        raise UserError("data.grammar.test_comp needs data.grammar.held_out above 0; raise that or set test_comp to 0")
     return {split: list(generator.pairs(split, getattr(config, split))) for split in SPLITS}
 
 
@@ -114,8 +114,9 @@ def generate(config: GrammarConfig, source: str, target: str) -> RawCorpus:
 def notes(train: list[tuple[str, str]], config: GrammarConfig) -> list[str]:
     """Return what a reader should know of the corpus."""
     repeated = len(train) - len(set(train))
+    least, most = config.max_words + LONGER_BY, config.max_words_long
     return [
         f"Generated from a grammar, seed {config.seed}: {len(train)} training pairs, {repeated} of them repetitions.",
-        f"Training has at most {config.max_words} words, test_long {config.max_words + LONGER_BY} to {config.max_words_long}.",
+        f"Training has at most {config.max_words} words, test_long {least} to {most}.",
         "test_comp: each sentence holds a pair of words (adjective-noun or verb-object) that training never combines.",
     ]

@@ -113,7 +113,7 @@ def infinitive(clause: Clause) -> Words:
 
 
 def fields(clause: Clause, at_end: bool = False) -> tuple[Words, Words]:
-    """Return the middle field without the subject (pronouns, time, objects, manner, place), and the after-field.
+    """Return the middle field without the subject (pronouns, datives, time, accusative, place), and the after-field.
 
     A relative clause at the end of the middle moves behind the closing verb, if there is one.
     """
@@ -121,28 +121,36 @@ def fields(clause: Clause, at_end: bool = False) -> tuple[Words, Words]:
     after: Words = []
     if isinstance(clause.object, Pronoun):
         words += person(clause.object, object_case(clause))
-    if isinstance(clause.indirect, Pronoun):
+    if clause.indirect:
         words += person(clause.indirect, "dat")
+    dative = clause.verb.frame == "dat"
+    if dative:
+        add_object(clause, at_end, words, after)
     if clause.time and clause.front != "time":
         words += adverbial(clause.time)
     if clause.frequency:
         words.append(clause.frequency.german)
-    if isinstance(clause.indirect, NounPhrase):
-        words += noun_phrase(clause.indirect, "dat")
     if clause.manner and early_manner(clause):
         words.append(clause.manner.german)
-    if isinstance(clause.object, NounPhrase):
-        words += noun_phrase(clause.object, object_case(clause), with_relative=False)
-        if clause.object.relative:
-            relative_words = relative(clause.object.relative, clause.object)
-            if nothing_follows(clause) and (at_end or verb_group(clause)[1] or verb_group(clause)[2]):
-                after += relative_words
-            else:
-                words += relative_words
+    if not dative:
+        add_object(clause, at_end, words, after)
     words += late_middle(clause)
+    if clause.than:
+        after += ["als", *noun_phrase(clause.than, "nom")]
     if clause.content:
         after += content(clause)
     return words, after
+
+
+def add_object(clause: Clause, at_end: bool, words: Words, after: Words) -> None:
+    """Add the object that is a noun phrase, its relative clause to `after` if it can move behind a closing verb."""
+    if not isinstance(clause.object, NounPhrase):
+        return
+    words += noun_phrase(clause.object, object_case(clause), with_relative=False)
+    if clause.object.relative:
+        _, prefix, closing = verb_group(clause)
+        closed = at_end or prefix or closing
+        (after if closed and nothing_follows(clause) else words).extend(relative(clause.object.relative, clause.object))
 
 
 def object_case(clause: Clause) -> Case:
@@ -150,12 +158,18 @@ def object_case(clause: Clause) -> Case:
 
 
 def early_manner(clause: Clause) -> bool:
-    """Manner goes before an indefinite object and after a definite one."""
-    return isinstance(clause.object, NounPhrase) and clause.object.determiner in ("", "a", "no")
+    """Manner goes before an indefinite accusative and after all else."""
+    return (
+        isinstance(clause.object, NounPhrase)
+        and clause.verb.frame != "dat"
+        and clause.object.determiner in ("", "a", "no")
+    )
 
 
 def nothing_follows(clause: Clause) -> bool:
     """Whether the object is the last thing before the closing verb."""
+    if clause.verb.frame == "dat" and (clause.frequency or (clause.time and clause.front != "time")):
+        return False
     late_manner = clause.manner and not early_manner(clause)
     place = clause.place and clause.front != "place"
     return not (clause.negated or late_manner or clause.companion or place)
@@ -170,10 +184,8 @@ def late_middle(clause: Clause) -> Words:
         words += prepositional(clause.companion)
     if clause.place and clause.front != "place":
         words += adverbial(clause.place)
-    if clause.predicate and clause.than:
-        words += [clause.predicate.german_comparative, "als", *noun_phrase(clause.than, "nom")]
-    elif clause.predicate:
-        words.append(clause.predicate.german)
+    if clause.predicate:
+        words.append(clause.predicate.german_comparative if clause.than else clause.predicate.german)
     return words
 
 

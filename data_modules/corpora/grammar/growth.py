@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 
-from data_modules.corpora.grammar import modifiers
 from data_modules.corpora.grammar.clauses import LASTING, SUBORDINATE_FRAMES, TENSES, ClauseGrower
-from data_modules.corpora.grammar.lexicon import INANIMATE
+from data_modules.corpora.grammar.english import goes_before_verb
+from data_modules.corpora.grammar.lexicon import DIRECTED, INANIMATE
 from data_modules.corpora.grammar.tree import Clause, Gap, Link, NounPhrase, Pronoun, Sentence, Tense
 from data_modules.corpora.grammar.verbs import BE
-from data_modules.corpora.grammar.words import Adverb
 
-MAIN_FRAMES = ("acc",) * 7 + ("-",) * 5 + ("give",) * 3 + ("be",) * 3 + ("dat",) * 2 + ("that", "to", "explain", "whether")
-LINK_WORDS = ("because",) * 4 + ("although",) * 2 + ("while", "while", "if", "when", "when", "before", "until", "as soon as")
+SIMPLE_FRAMES = ("acc",) * 7 + ("-",) * 5 + ("give",) * 3 + ("be",) * 3 + ("dat",) * 2
+MAIN_FRAMES = (*SIMPLE_FRAMES, "that", "to", "explain", "whether")
+REASONS = ("because",) * 4 + ("although",) * 2
+LINK_WORDS = (*REASONS, "while", "while", "if", "when", "when", "before", "until", "as soon as")
 COORDINATED = ("and", "and", "but")
 LINK_MODES = LINK_WORDS + COORDINATED * 2
 
@@ -42,7 +43,8 @@ class Grower(ClauseGrower):
 
     def question(self) -> Sentence:
         """Grow a question: answered by yes or no, or asking where, when, why or how often."""
-        clause = self.clause(self.pick(TENSES), self.pick(("acc", "acc", "-", "-", "give", "dat", "be")), relatives=False)
+        frame = self.pick(("acc", "acc", "-", "-", "give", "dat", "be"))
+        clause = self.clause(self.pick(TENSES), frame, relatives=False)
         clause.negated = False
         if isinstance(clause.subject, NounPhrase) and clause.subject.determiner in ("no", "every", ""):
             clause.subject.determiner, clause.subject.owner = "the", None
@@ -60,34 +62,37 @@ class Grower(ClauseGrower):
 
     def front(self, clause: Clause) -> None:
         """Let a main clause open with its time or place, if chance wants it or the end has no room for it."""
-        early = isinstance(clause.time, Adverb) and clause.time.english in modifiers.ONLY_BEFORE_VERB
-        if clause.time and not early and (not self.postponable(clause) or self.chance(0.35)):
+        if clause.time and not goes_before_verb(clause.time) and (not self.postponable(clause) or self.chance(0.35)):
             clause.front = "time"
         elif clause.place and clause.verb.place in ("+", "arrival", "lake", "indoors") and self.chance(0.12):
             clause.front = "place"
 
     def link(self, previous: Clause) -> Link:
         """Grow a further clause after another one."""
-        motion = previous.verb.place == ">" and not previous.negated and not isinstance(previous.subject, Gap)
+        motion = previous.verb.place in DIRECTED and not previous.negated and not isinstance(previous.subject, Gap)
         if motion and previous.verb.name in ("go", "drive", "come") and self.chance(0.35):
-            return Link("in order to", self.infinitive())
+            return Link("in order to", self.infinitive(previous.subject))
         if self.pick(LINK_MODES) in COORDINATED:
             tense: Tense = previous.tense if self.chance(0.8) else self.pick(TENSES)
-            clause = self.clause(tense, self.pick(MAIN_FRAMES[:-4]), relatives=True)
+            clause = self.clause(tense, self.pick(SIMPLE_FRAMES), relatives=True)
             self.front(clause)
             return Link(self.pick(COORDINATED), clause)
         return self.subordinate(previous)
 
     def subordinate(self, main: Clause) -> Link:
         """Grow a subordinate clause in a tense that goes with the main one."""
-        word = self.pick(LINK_WORDS)
+        lasting = main.predicate is not None and not main.predicate.passing
+        word = self.pick(REASONS if lasting else LINK_WORDS)
         if word == "if" and main.tense == "past":
             word = "when"
         reason = word in ("because", "although")
         tense: Tense = "present" if main.tense == "future" and not reason else main.tense
         if reason and self.anaphoric(main) and self.chance(0.35):
             return Link(word, self.about_object(main, tense))
-        clause = self.clause(tense, self.pick(SUBORDINATE_FRAMES), relatives=True, modals=reason)
+        frame = self.pick(SUBORDINATE_FRAMES)
+        if frame == "be" and not reason:  # nothing lasts "until the beach is big"
+            frame = "-"
+        clause = self.clause(tense, frame, relatives=True, modals=reason)
         self.drop_late_time(clause)
         return Link(word, clause)
 
@@ -103,7 +108,8 @@ class Grower(ClauseGrower):
         assert isinstance(main.object, NounPhrase)
         thing = main.object
         used = {adjective.group for adjective in thing.adjectives}
-        fitting = [a for a in self.lexicon.fitting[thing.noun.english] if "person" not in a.kinds and a.group not in used]
+        lifeless = [a for a in self.lexicon.fitting[thing.noun.english] if "person" not in a.kinds]
+        fitting = [a for a in lifeless if a.group not in used]
         if not fitting:
             return self.clause(tense, "-", relatives=False)
         predicate = self.pick(fitting)

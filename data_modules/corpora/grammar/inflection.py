@@ -128,5 +128,3 @@ def verb_group(clause: Clause) -> tuple[str, str, str]:
 def relative_pronoun(antecedent: NounPhrase, case: Case) -> str:
     """Return der, die, das in the gender and number of the antecedent and the case of its own clause."""
     return RELATIVE[case][column(antecedent)]
-
-

@@ -1,7 +1,7 @@
 """Which words go together: the selection that keeps the sentences plausible, worked out once for a vocabulary."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from data_modules.corpora.grammar.modifiers import (
@@ -44,7 +44,8 @@ class Lexicon:
         kinds = dict.fromkeys(noun.kind for noun in NOUNS.values())
         of_kind = {kind: [noun for noun in NOUNS.values() if noun.kind == kind] for kind in kinds}
         whole = ("time", "event")  # few, and named by the tables of adverbials
-        self.nouns = [n for kind, nouns in of_kind.items() for n in (nouns if kind in whole else share_of(nouns, share))]
+        used = (nouns if kind in whole else share_of(nouns, share) for kind, nouns in of_kind.items())
+        self.nouns = [noun for nouns in used for noun in nouns]
         known = {noun.english for noun in self.nouns}
         self.adjectives = share_of(ADJECTIVES, share)
         frames = dict.fromkeys(verb.frame for verb in VERBS)
@@ -55,21 +56,32 @@ class Lexicon:
         self.persons = [n for n in self.nouns if n.kind == "person"]
         self.fitting = {n.english: [a for a in self.adjectives if self._fits(a, n)] for n in self.nouns}
         self.describable = [n for n in self.nouns if n.kind not in ("event", "time") and self.fitting[n.english]]
+        self.dwelling = [v for v in self.verbs["-"] if v.name in ("live", "sleep", "work", "stay", "wait")]
         self.governing = {n.english: self._governing(n) for n in self.nouns}
         self.doing = {n.english: self._doing(n) for n in self.nouns}
+        self.places = self._all_places(known)
+        self.circumstances = self._places({(e, g, "gen"): nouns for (e, g), nouns in CIRCUMSTANCES.items()}, known)
+
+    def _all_places(self, known: set[str]) -> dict[str, Places]:
+        """Return the places of every kind that a verb may ask for."""
         locations: dict[tuple[str, str, Case], Iterable[str]] = {
             (english, german, "dat"): nouns.split() for (english, german), nouns in LOCATIONS.items()
         }
         indoors = {key: [n for n in nouns if n in INDOORS] for key, nouns in locations.items() if key[0] == "in"}
-        self.places: dict[str, Places] = {
-            "+": self._places(locations, known),
-            "!": self._places(locations, known),
-            "indoors": self._places(indoors, known),
-            "arrival": self._places({(e, g, "dat"): n.split() for (e, g), n in ARRIVALS.items()}, known),
-            "lake": self._places({(e, g, "dat"): n.split() for (e, g), n in WATERS.items()}, known),
-            ">": self._places({(e, g, c): n.split() for (e, g, c), n in TYPED_DIRECTIONS.items()}, known),
-        }
-        self.circumstances = self._places({(e, g, "gen"): nouns for (e, g), nouns in CIRCUMSTANCES.items()}, known)
+        directions = TYPED_DIRECTIONS
+        tables: dict[str, Mapping[tuple[str, str, Case], Iterable[str]]] = {
+            "+": locations,
+            "!": locations,
+            "indoors": indoors,
+            "arrival": {(english, german, "dat"): nouns.split() for (english, german), nouns in ARRIVALS.items()},
+            "lake": {(english, german, "dat"): nouns.split() for (english, german), nouns in WATERS.items()},
+            ">": directions,
+            "origin": {key: directions[key] for key in directions if key[0] in ("to", "from", "out of")},
+            "road": {key: [n for n in nouns if n not in ("garden", "park")] for key, nouns in directions.items()
+                     if key[0] in ("to", "from", "through", "over")},
+            "trail": {key: nouns for key, nouns in directions.items() if key[0] in ("through", "over", "around")},
+        }  # fmt: skip
+        return {kind: self._places(table, known) for kind, table in tables.items()}
 
     def _usable(self, verb: Verb) -> bool:
         subjects = verb.frame == "weather" or bool(self.subjects[verb.name])
@@ -80,7 +92,7 @@ class Lexicon:
         return noun.kind in adjective.kinds and (adjective.english, noun.english) not in UNSUITABLE
 
     @staticmethod
-    def _places(table: dict[tuple[str, str, Case], Iterable[str]], known: set[str]) -> Places:
+    def _places(table: Mapping[tuple[str, str, Case], Iterable[str]], known: set[str]) -> Places:
         return [(*key, NOUNS[noun]) for key, nouns in table.items() for noun in nouns if noun in known]
 
     def _governing(self, noun: Noun) -> list[Verb]:
@@ -102,6 +114,9 @@ class Lexicon:
         return adjectives + [(v.name, n.english) for v in verbs for n in self.objects[v.name]]
 
 
-TYPED_DIRECTIONS: dict[tuple[str, str, Case], str] = {
-    (english, german, "dat" if case == "dat" else "acc"): nouns for (english, german, case), nouns in DIRECTIONS.items()
+DIRECTED = (">", "origin", "road", "trail")
+"""Kinds of place that are directions: of any motion, of "come", "drive" and "hike"."""
+TYPED_DIRECTIONS: dict[tuple[str, str, Case], list[str]] = {
+    (english, german, "dat" if case == "dat" else "acc"): nouns.split()
+    for (english, german, case), nouns in DIRECTIONS.items()
 }

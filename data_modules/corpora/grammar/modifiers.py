@@ -43,7 +43,7 @@ wild        ; wild        ; -       ; -           ; 1 ; - ; animal
 dark        ; dunkel/dunkl ; darker ; dunkler     ; 3 ; - ; building outdoors clothing
 quiet       ; ruhig       ; quieter ; ruhiger     ; 1 ; - ; building outdoors
 warm        ; warm        ; warmer  ; wärmer      ; 1 ; - ; clothing
-"""
+"""  # noqa: E501
 
 UNSUITABLE = {
     ("old", "baby"), ("old", "child"), ("old", "girl"), ("old", "boy"), ("old", "son"), ("old", "daughter"),
@@ -112,7 +112,8 @@ TIME_PHRASES = [("in the", "evening", "an"), ("in the", "morning", "an"), ("in t
 """English preposition (and article), noun, German preposition; German has the dative and always the article."""
 REPEATED = ["day", "evening", "morning", "week", "year", "night"]
 """Nouns of "every day", in German the accusative: "jeden Tag"."""
-CIRCUMSTANCES = {("because of", "wegen"): ["rain", "storm", "snow", "heat"], ("despite", "trotz"): ["rain", "storm", "heat"],
+CIRCUMSTANCES = {("because of", "wegen"): ["rain", "storm", "snow", "heat"],
+                 ("despite", "trotz"): ["rain", "storm", "heat"],
                  ("during", "während"): ["concert", "journey", "lesson", "wedding", "storm", "night"]}  # fmt: skip
 """Prepositions with the genitive, and their nouns."""
 

@@ -1,4 +1,4 @@
-"""The nouns: English (with an irregular plural), gender, German singular, plural, and genitive where it is not feminine.
+"""The nouns: English (with an irregular plural), gender, German singular and plural, genitive unless feminine.
 
 A plural "-" marks a mass noun.
 """
@@ -191,3 +191,43 @@ NOUNS: dict[str, Noun] = {
     for noun in (read_noun(line, kind) for line in table.strip().splitlines())
 }
 """Every noun by its English singular, the commonest of each kind first."""
+UNOWNED = frozenset(
+    [
+        "man",
+        "woman",
+        "boy",
+        "girl",
+        "king",
+        "princess",
+        "painter",
+        "waitress",
+        "actress",
+        "farmer",
+        "baker",
+        "bear",
+        "mouse",
+        "bird",
+        "station",
+        "church",
+        "museum",
+        "tower",
+        "bridge",
+        "library",
+        "school",
+        "train",
+        "bus",
+        "ship",
+        "forest",
+        "street",
+        "river",
+        "lake",
+        "beach",
+        "island",
+        "market",
+        "mountain",
+        "tree",
+        "park",
+        "city",
+    ]
+)
+"""Nouns that no person has: never "my king"."""

@@ -4,21 +4,27 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from data_modules.corpora.grammar import modifiers
-from data_modules.corpora.grammar.lexicon import Lexicon, Places
-from data_modules.corpora.grammar.nouns import NOUNS
+from data_modules.corpora.grammar.lexicon import DIRECTED, Lexicon, Places
+from data_modules.corpora.grammar.nouns import NOUNS, UNOWNED
 from data_modules.corpora.grammar.tree import Adverbial, Case, Determiner, NounPhrase, Prepositional, Repeated
-from data_modules.corpora.grammar.words import Adverb, Noun
+from data_modules.corpora.grammar.words import Noun
 
 T = TypeVar("T")
 
-DETERMINERS: dict[str, list[Determiner]] = {
-    "subject": ["the"] * 10 + ["a"] * 3 + ["this"] * 2 + ["my", "our", "his", "her", "every", "no", "owned", ""],
-    "object": ["the"] * 7 + ["a"] * 5 + ["this"] * 2 + ["my", "our", "his", "her", "every", "no", "owned", "", ""],
-    "definite": ["the"] * 7 + ["this"] * 2 + ["my", "our", "his", "her", "owned"],
-    "place": ["the"] * 9 + ["a"] * 2 + ["this", "our", "owned"],
-    "person": ["the"] * 5 + ["a", "this", "my", "our", "his", "her"],
+THE: tuple[Determiner, ...] = ("the",)
+A: tuple[Determiner, ...] = ("a",)
+THIS: tuple[Determiner, ...] = ("this",)
+MINE: tuple[Determiner, ...] = ("my", "our", "his", "her")
+DETERMINERS: dict[str, tuple[Determiner, ...]] = {
+    "subject": (*THE * 10, *A * 3, *THIS * 2, *MINE, "every", "no", "owned", ""),
+    "object": (*THE * 7, *A * 5, *THIS * 2, *MINE, "every", "no", "owned", "", ""),
+    "definite": (*THE * 7, *THIS * 2, *MINE, "owned"),
+    "place": (*THE * 9, *A * 2, "this", "our", "owned"),
+    "person": (*THE * 5, "a", "this", *MINE),
 }
 """How often each determiner stands in each role; without an article: plurals and mass nouns."""
+OWNERS: tuple[Determiner, ...] = (*THE * 3, "my", "our", "this", "a")
+POSSESSIVE = (*MINE, "owned")
 TIMES_OF = {
     tense: [adverb for adverb in modifiers.TIMES if code in adverb.tenses]
     for tense, code in (("present", "p"), ("past", "a"), ("future", "f"))
@@ -46,11 +52,13 @@ class PhraseGrower:
     def noun_phrase(self, noun: Noun, role: str, adjectives: float = 0.4) -> NounPhrase:
         """Grow a noun phrase around a noun; `adjectives` is the probability of at least one."""
         determiner = self.pick(DETERMINERS[role])
+        if determiner in POSSESSIVE and noun.english in UNOWNED:
+            determiner = "the"
         plural = False
         if noun.mass:
             determiner = determiner if determiner in ("the", "my", "our", "his", "her", "owned") else ""
         elif determiner not in ("a", "every"):
-            plural = determiner == "" or self.chance(0.25)
+            plural = determiner == "" or self.chance(0.08 if role == "place" else 0.25)
         phrase = NounPhrase(noun, determiner, plural)
         if determiner == "owned":
             self.add_owner(phrase)
@@ -64,9 +72,11 @@ class PhraseGrower:
         if owner is phrase.noun:
             phrase.determiner = "the"
             return
-        determiner = self.pick(("the", "the", "the", "my", "our", "this", "a"))
+        determiner = self.pick(OWNERS)
+        if determiner in POSSESSIVE and owner.english in UNOWNED:
+            determiner = "the"
         plural = determiner != "a" and self.chance(0.2)
-        phrase.owner = NounPhrase(owner, determiner, plural)  # type: ignore[arg-type]
+        phrase.owner = NounPhrase(owner, determiner, plural)
         if self.lexicon.fitting[owner.english] and self.chance(0.15):
             self.add_adjectives(phrase.owner)
 
@@ -77,7 +87,7 @@ class PhraseGrower:
         phrase.adjectives = (first,)
         if self.chance(0.18):
             second = self.pick(fitting)
-            if second.group != first.group:
+            if second.group != first.group and not (first.passing or second.passing):
                 phrase.adjectives = (first, second) if first.group < second.group else (second, first)
         self.combinations += [(adjective.english, phrase.noun.english) for adjective in phrase.adjectives]
 
@@ -86,7 +96,7 @@ class PhraseGrower:
         options: Places = self.lexicon.places[kind]
         if kind in ("+", "!") and self.chance(0.2):
             return self.pick(modifiers.PLACES)
-        if kind == ">" and self.chance(0.1):
+        if kind in DIRECTED and self.chance(0.1):
             return modifiers.HOME
         if not options:
             return None

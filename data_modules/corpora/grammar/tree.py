@@ -4,7 +4,7 @@ A tree holds meanings and agreement features, never word forms. It is grown by `
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 from data_modules.corpora.grammar.words import Adjective, Adverb, Modal, Noun, Verb
 
@@ -63,9 +63,9 @@ class Repeated:
     noun: Noun
 
 
-Person = Union[NounPhrase, Pronoun]
-Subject = Union[NounPhrase, Pronoun, Gap]
-Adverbial = Union[Adverb, Prepositional, Repeated]
+Person = NounPhrase | Pronoun
+Subject = NounPhrase | Pronoun | Gap
+Adverbial = Adverb | Prepositional | Repeated
 
 
 @dataclass(slots=True)

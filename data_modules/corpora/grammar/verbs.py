@@ -29,9 +29,9 @@ sit/sat              ; sitzen sitzt gesessen h            ; -       ; person,ani
 stand/stood          ; stehen steht gestanden h           ; -       ; person,horse,cow,dog ; - ; ! ; u
 go/went              ; gehen geht gegangen s              ; -       ; person        ; - ; > ; wqs
 run/ran              ; laufen läuft gelaufen s            ; -       ; person,animal ; - ; > ; q
-come/came            ; kommen kommt gekommen s            ; -       ; person,animal ; - ; > ; qs
-drive/drove          ; fahren fährt gefahren s            ; -       ; person,bus    ; - ; > ; sc
-hike                 ; wandern wandert gewandert s        ; -       ; person        ; - ; > ; ws
+come/came            ; kommen kommt gekommen s            ; -       ; person,animal ; - ; origin ; qs
+drive/drove          ; fahren fährt gefahren s            ; -       ; person,bus    ; - ; road ; sc
+hike                 ; wandern wandert gewandert s        ; -       ; person        ; - ; trail ; ws
 read/read            ; lesen liest gelesen h              ; acc     ; person ; text ; + ; qsu
 write/wrote          ; schreiben schreibt geschrieben h   ; acc     ; person ; text ; + ; qsb
 buy/bought           ; kaufen kauft gekauft h             ; acc     ; person ; text,food,drink,clothing,thing,vehicle ; + ; b
@@ -95,7 +95,7 @@ promise              ; versprechen verspricht versprochen h ; to    ; person ; -
 decide               ; beschließen beschließt beschlossen h ; to    ; person ; - ; - ;
 rain                 ; regnen regnet geregnet h           ; weather ; - ; - ; - ;
 snow                 ; schneien schneit geschneit h       ; weather ; - ; - ; - ;
-"""
+"""  # noqa: E501
 
 
 def read_verb(line: str) -> Verb:

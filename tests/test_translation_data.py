@@ -1,0 +1,173 @@
+"""The loaders: an endless stream that resumes exactly, evaluation with every pair once, global chance untouched."""
+
+import itertools
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from data_modules.config import DataConfig
+from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.prepared import PreparedCorpus, prepare
+from data_modules.translation import TranslationDataModule
+from lit_transformer.batch import EOS, TranslationBatch
+from lit_transformer.errors import UserError
+
+CONFIG = DataConfig(source="de", target="en", vocab_size=266, batch_tokens=400)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
+    dice = random.Random(4)
+
+    def text(count: int) -> ParallelText:
+        lines = [" ".join(dice.choice(["ab", "cde", "f"]) for _ in range(dice.randrange(1, 12))) for _ in range(count)]
+        return ParallelText(lines, [line.upper() for line in lines])
+
+    splits = {"train": text(150), "valid": text(40), "test": text(50), "tiny": text(2)}
+    return prepare(RawCorpus("letters", "de", "en", splits), CONFIG, tmp_path_factory.mktemp("data") / "letters")
+
+
+def module(corpus: PreparedCorpus, rank: int = 0, ranks: int = 1, seed: int = 7) -> TranslationDataModule:
+    data = TranslationDataModule(corpus, CONFIG, seed)
+    if ranks > 1:
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)  # type: ignore[assignment]
+    return data
+
+
+def first(data: TranslationDataModule, count: int) -> list[TranslationBatch]:
+    return list(itertools.islice(iter(data.train_dataloader()), count))
+
+
+def test_batches_hold_their_pairs(corpus: PreparedCorpus) -> None:
+    split = corpus.split("train")
+    for batch in first(module(corpus), 5):
+        sources = batch.src.split(batch.src_layout.lengths.tolist())
+        targets = batch.tgt_out.split(batch.tgt_layout.lengths.tolist())
+        for pair, source, target in zip(batch.pairs.tolist(), sources, targets, strict=True):
+            assert source.tolist() == [*split[pair][0].tolist(), EOS]
+            assert corpus.tokenizer.decode(target) == split.target_text[pair]
+        assert batch.target_tokens == batch.tgt_layout.tokens
+        assert len(batch.pairs) * max(batch.src_layout.longest, batch.tgt_layout.longest) <= CONFIG.batch_tokens
+
+
+def test_training_streams_epochs_without_end(corpus: PreparedCorpus) -> None:
+    data = module(corpus)
+    steps = data.batches_per_epoch()
+    batches = first(data, 3 * steps)
+    epochs = [torch.cat([batch.pairs for batch in batches[i * steps : (i + 1) * steps]]).tolist() for i in range(3)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(150))] * 3
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("position", [1, 5, 17])
+def test_position_resumes_the_stream(corpus: PreparedCorpus, position: int) -> None:
+    whole = first(module(corpus), position + 12)
+    resumed = module(corpus)
+    resumed.position = position
+    for one, other in zip(whole[position:], first(resumed, 12), strict=True):
+        assert torch.equal(one.pairs, other.pairs)
+        assert torch.equal(one.src, other.src)
+        assert torch.equal(one.tgt_in, other.tgt_in)
+
+
+def test_seeds_give_other_streams(corpus: PreparedCorpus) -> None:
+    one, other = (torch.cat([b.pairs for b in first(module(corpus, seed=seed), 3)]).tolist() for seed in (1, 2))
+    assert one != other
+
+
+def test_loaders_leave_global_randomness_alone(corpus: PreparedCorpus) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first(module(corpus), 3)
+    list(module(corpus).val_dataloader())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_evaluation_keeps_every_pair_once(corpus: PreparedCorpus, split: str, ranks: int) -> None:
+    loaders = [module(corpus, rank, ranks).test_loader(split) for rank in range(ranks)]
+    assert len({len(loader) for loader in loaders}) == 1
+    batches = [list(loader) for loader in loaders]
+    pairs = torch.cat([batch.pairs for loader in batches for batch in loader]).tolist()
+    assert sorted(pairs) == list(range(len(corpus.split(split))))
+    assert sum(batch.tgt_layout.tokens for loader in batches for batch in loader) == sum(
+        batch.target_tokens for batch in batches[0]
+    )
+
+
+def test_validation_is_the_valid_split_longest_first(corpus: PreparedCorpus) -> None:
+    batches = list(module(corpus).val_dataloader())
+    assert sorted(torch.cat([batch.pairs for batch in batches]).tolist()) == list(range(40))
+    longest = [max(batch.src_layout.longest, batch.tgt_layout.longest) for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+
+
+def test_evaluation_may_have_its_own_budget_and_refuses_nothing(corpus: PreparedCorpus) -> None:
+    loader = module(corpus).test_loader("test", batch_tokens=1)
+    assert len(loader) == 50
+    assert len(module(corpus).test_loader("test", batch_tokens=100_000)) == 1
+
+
+def test_ranks_train_on_shares_of_the_same_batches(corpus: PreparedCorpus) -> None:
+    shares = [first(module(corpus, rank, 3), 12) for rank in range(3)]
+    for parts, whole in zip(zip(*shares, strict=True), first(module(corpus), 12), strict=True):
+        assert sorted(torch.cat([part.pairs for part in parts]).tolist()) == sorted(whole.pairs.tolist())
+        assert {part.target_tokens for part in parts} == {whole.target_tokens}
+        assert sum(part.tgt_layout.tokens for part in parts) == whole.target_tokens
+
+
+def test_more_ranks_than_pairs(corpus: PreparedCorpus) -> None:
+    with pytest.raises(UserError, match="split 'tiny': 2 pairs cannot be shared by 3 ranks"):
+        module(corpus, 0, 3).test_loader("tiny")
+
+
+class Recorder(pl.LightningModule):
+    """Notes which pairs Lightning hands over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[list[int]] = []
+        self.validated: list[int] = []
+
+    def training_step(self, batch: TranslationBatch) -> torch.Tensor:
+        self.trained.append(batch.pairs.tolist())
+        return self.weight * batch.target_tokens
+
+    def validation_step(self, batch: TranslationBatch) -> None:
+        self.validated += batch.pairs.tolist()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lightning_trains_on_the_stream_and_resumes(corpus: PreparedCorpus, tmp_path: Path) -> None:
+    def run(position: int, steps: int) -> Recorder:
+        data, recorder = module(corpus), Recorder()
+        data.position = position
+        trainer = pl.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            val_check_interval=steps,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(recorder, datamodule=data)
+        return recorder
+
+    whole, rest = run(0, 25), run(10, 15)
+    assert len(whole.trained) == 25  # more than one epoch
+    assert whole.trained[10:] == rest.trained
+    assert sorted(whole.validated) == list(range(40))

@@ -171,7 +171,7 @@ def _perplexity(network: "Transformer", data: "TranslationDataModule", split: st
     with torch.inference_mode():
         for cpu_batch in data.test_loader(split):
             batch = cpu_batch.to(network.softmax.weight.device)
-            nats += float(plain_nats(network.logits(network.hidden(batch)), batch.tgt_out))
+            nats += float(plain_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out))
             tokens += len(batch.tgt_out)
     return math.exp(min(nats / tokens, 700.0))
 

@@ -72,7 +72,7 @@ def _fit(
     network = build_transformer(config.model, corpus.vocab_size)
     data = TranslationDataModule(corpus, config.data, config.seed)
     folder = cell.run_folder
-    curve = Curve(folder / "curve.csv", lambda: data.batches_per_epoch(0) / config.optim.accumulate)
+    curve = Curve(folder / "curve.csv", lambda: data.batches_per_epoch() / config.optim.accumulate)
     checkpoint, divergence = Checkpoint(folder, config.trainer.checkpoint_every, run_hash), Divergence()
     trainer = _trainer(cell, config, run_hash, [curve, checkpoint, divergence], args)
     if resume:

@@ -52,8 +52,8 @@ class LitTransformer(pl.LightningModule):
 
         Under DDP gradients are averaged over ranks; the factor makes their sum the gradient of the global mean.
         """
-        logits = self.network.logits(self.network.hidden(batch))
-        nats = smoothed_nats(logits, batch.tgt_out, self.optim.label_smoothing)
+        hidden = self.network.hidden(batch)
+        nats = smoothed_nats(hidden, self.network.softmax.weight, batch.tgt_out, self.optim.label_smoothing)
         loss = nats * (self.trainer.world_size / batch.target_tokens)
         self.log("train/loss", loss.detach(), sync_dist=self.trainer.world_size > 1)
         return loss
@@ -63,8 +63,8 @@ class LitTransformer(pl.LightningModule):
 
     def validation_step(self, batch: TranslationBatch, batch_idx: int) -> None:
         """Add the batch's unsmoothed nats and tokens to the running sums."""
-        logits = self.network.logits(self.network.hidden(batch))
-        self.valid_nats += float(plain_nats(logits, batch.tgt_out))
+        hidden = self.network.hidden(batch)
+        self.valid_nats += float(plain_nats(hidden, self.network.softmax.weight, batch.tgt_out))
         self.valid_tokens += len(batch.tgt_out)
 
     def on_validation_epoch_end(self) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import PAD, Layout, TranslationBatch
 from lit_transformer.components.attention import KeyValues
+from lit_transformer.components.dropout import Dropout
 from lit_transformer.components.positions import build_positions
 from lit_transformer.components.sublayer import build_final_norm
 from lit_transformer.config import ModelConfig, Tying
@@ -51,7 +52,7 @@ class TokenEmbedding(nn.Module):
         self.vectors = vectors
         self.factor = factor
         self.positions = positions
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, ids: Tensor, layout: Layout, offset: int = 0) -> Tensor:
         """(N,) ids -> (N, D)."""

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from torch import Tensor, nn
 
+from lit_transformer.components.dropout import Dropout
 from lit_transformer.config import FeedForward, FeedForwardConfig
 
 
@@ -14,7 +15,7 @@ class PositionWise(nn.Module):
         super().__init__()
         self.widen = nn.Linear(d_model, d_ff)
         self.activation = activation
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.narrow = nn.Linear(d_ff, d_model)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:

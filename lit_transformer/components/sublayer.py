@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from torch import Tensor, nn
 
+from lit_transformer.components.dropout import Dropout
 from lit_transformer.components.norms import build_norm
 from lit_transformer.config import ModelConfig, Placement, Residual
 
@@ -53,7 +54,7 @@ class Sublayer(nn.Module):
 def build_sublayer(config: ModelConfig, inner: nn.Module) -> Sublayer:
     """Put the configured norm, dropout and residual around `inner`."""
     pre, post = _norms(config)
-    return Sublayer(inner, pre, nn.Dropout(config.dropout), _residual(config.residual), post)
+    return Sublayer(inner, pre, Dropout(config.dropout), _residual(config.residual), post)
 
 
 def build_final_norm(config: ModelConfig) -> nn.Module:

@@ -1,0 +1,47 @@
+"""Dropout (Srivastava et al. 2014) from 16 random bits an element.
+
+The law is torch's: an element is zeroed with probability p and the rest are divided by 1 - p; p is rounded to a
+65,536th, and the divisor is that of the rounded p. Drawing four elements from one 64-bit number makes the mask several
+times cheaper on a CPU, where the random numbers were a tenth of a training step.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+LEVELS = 1 << 16
+
+
+class Dropout(nn.Module):
+    """Zeroes elements of (..., D) with probability `p` in training; the identity otherwise."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.dropped = round(p * LEVELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.dropped == 0:
+            return x
+        dropped: Tensor = _Drop.apply(x, self.dropped)
+        return dropped
+
+    def extra_repr(self) -> str:
+        return f"p={self.dropped / LEVELS:g}"
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
+        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        levels = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 .. 32767
+        mask = (levels >= dropped - LEVELS // 2).to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
+        ctx.save_for_backward(mask)
+        return x * mask
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (mask,) = ctx.saved_tensors
+        return upstream * mask, None

@@ -151,11 +151,15 @@ def test_stops_early_and_drops_finished_sentences() -> None:
     toy = Toy.random(7, sentences=10, vocabulary=8, eos=3.0)
     max_lengths = torch.full((10,), 60)
     beam_search(toy.step, toy.begin(), beam=4, alpha=0.6, max_lengths=max_lengths)
-    assert toy.rows[0] == 10 and toy.rows[1] % 4 == 0  # one live hypothesis a sentence before the first step
-    assert toy.steps < 60 and toy.rows[-1] < 40 and toy.rows[1:] == sorted(toy.rows[1:], reverse=True)
+    assert toy.rows[0] == 10
+    assert toy.rows[1] % 4 == 0
+    assert toy.steps < 60
+    assert toy.rows[-1] < 40
+    assert toy.rows[1:] == sorted(toy.rows[1:], reverse=True)
     toy.rows, before = [], toy.steps
     greedy_search(toy.step, toy.begin(), max_lengths=max_lengths)
-    assert toy.steps - before < 60 and toy.rows[-1] < 10
+    assert toy.steps - before < 60
+    assert toy.rows[-1] < 10
 
 
 def test_the_bound_stops_a_search_that_cannot_improve() -> None:
@@ -164,7 +168,9 @@ def test_the_bound_stops_a_search_that_cannot_improve() -> None:
     table[:, :, EOS] = math.log(0.9)
     toy = Toy(table)
     [[best]] = beam_search(toy.step, toy.begin(), beam=4, alpha=0.6, max_lengths=limits(50))
-    assert toy.steps == 1 and best.tokens == [] and best.log_prob == pytest.approx(math.log(0.9))
+    assert toy.steps == 1
+    assert best.tokens == []
+    assert best.log_prob == pytest.approx(math.log(0.9))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -208,7 +214,8 @@ def test_length_penalty_by_hand() -> None:
     toy = Toy(table)
     for alpha, tokens, score in [(0.0, [], math.log(0.4)), (1.0, [3], math.log(0.36) * 6 / 7)]:
         [[best, *_]] = beam_search(toy.step, toy.begin(), beam=3, alpha=alpha, max_lengths=limits(2), nbest=3)
-        assert best.tokens == tokens and best.score == pytest.approx(score)
+        assert best.tokens == tokens
+        assert best.score == pytest.approx(score)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -218,7 +225,8 @@ def test_largest_is_topk(k: int, columns: int) -> None:
     values[0, -1], values[1, 0] = 1e6, 1e6
     top, place = largest(values, k)
     expected = values.topk(k, 1)
-    assert torch.equal(top, expected.values) and torch.equal(place, expected.indices)
+    assert torch.equal(top, expected.values)
+    assert torch.equal(place, expected.indices)
     equal = torch.randint(3, (50, columns))
     assert torch.equal(largest(equal.float(), 1)[1][:, 0], equal.argmax(1))
 
@@ -250,7 +258,7 @@ def test_no_sentences_and_no_numbers() -> None:
 )
 def test_wrong_settings_are_said_in_one_line(wrong: dict) -> None:
     toy = Toy.random(0, sentences=1, vocabulary=6)
-    with pytest.raises(UserError, match="^decode: [^\n]*$"):
+    with pytest.raises(UserError, match=r"^decode: [^\n]*$"):
         beam_search(toy.step, toy.begin(), **{"beam": 4, "alpha": 0.6, "max_lengths": limits(3), **wrong})
 
 

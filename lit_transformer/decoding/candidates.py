@@ -16,7 +16,7 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     The k largest lie in the k blocks with the largest maxima, or in the columns left over after the last block.
     For k = 1 the first of equal values is taken, as `torch.argmax` does.
     """
-    rows, columns = values.shape
+    columns = values.shape[1]
     blocks = columns // BLOCK
     if blocks <= 2 * k:
         return _topk(values, k)

@@ -1,0 +1,238 @@
+"""Everything Weights & Biases: one run a cell, online or offline. It shows results and never decides one.
+
+A run's id is a hash of what the run is, so a resumed training and a later evaluation add to the same run; offline each
+of them leaves a piece with that id, and `wandb sync` joins the pieces. Nothing that fails here stops a training: it
+costs one line on stderr. `wandb leet <run folder>/wandb` shows an offline run.
+"""
+
+import hashlib
+import json
+import netrc
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from lit_transformer.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+MODES = ("auto", "online", "offline", "disabled")
+STEP = "trainer/global_step"  # optimiser steps; Lightning's logger adds it to every row
+# A summary of "min" alone would drop the last value. A name in full: "*" would go before another pattern.
+SUMMARIES = {"train/loss": "min,last", "valid/loss": "min,last", "valid/ppl": "min,last"}
+START_TIMEOUT = 10  # seconds to wait for the server before going on offline
+FINISH_TIMEOUT = 60  # seconds to wait at the end for rows on their way
+SYSTEM_INTERVAL = 60  # seconds between samples of system load
+
+
+def wandb_mode(requested: str) -> str:
+    """Return "online", "offline" or "disabled" for a request, which may also be "auto".
+
+    "auto" is $WANDB_MODE where that is set, else online for a user who is logged in, else offline. Raises UserError
+    for any other word.
+    """
+    if requested not in MODES:
+        raise UserError(f"--wandb {requested}: choose from {', '.join(MODES)}{nearest(requested, MODES)}")
+    mode = requested
+    if mode == "auto":
+        old_names = {"run": "online", "shared": "online", "dryrun": "offline"}
+        mode = os.environ.get("WANDB_MODE", "") or ("online" if _logged_in() else "offline")
+        mode = old_names.get(mode, mode)
+        if mode not in MODES[1:]:
+            raise UserError(f"WANDB_MODE={mode}: choose from {', '.join(MODES[1:])}{nearest(mode, MODES[1:])}")
+    if mode == "online" and not _logged_in():
+        _warn("not logged in (`wandb login`, or WANDB_API_KEY); logging offline")
+        mode = "offline"
+    return mode
+
+
+def run_id(project: str, study: str, variant: str, seed: int, config_hash: str) -> str:
+    """Return the id of a run, 12 characters: the same for the same cell and config on any machine."""
+    return hashlib.sha256("\0".join([project, study, variant, str(seed), config_hash]).encode()).hexdigest()[:12]
+
+
+def build_logger(
+    *,
+    project: str,
+    study: str,
+    variant: str,
+    seed: int,
+    config: Mapping[str, Any],
+    config_hash: str,
+    folder: Path,
+    tags: Sequence[str],
+    mode: str,
+) -> "WandbLogger":
+    """Start or resume the run of a cell and return Lightning's logger for it; files go to `folder`/wandb.
+
+    Runs are grouped by variant, so that a group is the seeds of one variant. `config` may be nested. Ranks other than
+    the first get a logger that does nothing. Close with `finish`.
+    """
+    from pytorch_lightning.utilities import rank_zero_only
+
+    from experiments.patient_logger import PatientWandbLogger
+
+    run = None
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # Lightning sets it
+        identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
+        run = _start(
+            _Cell(project, study, variant, seed, config_hash),
+            folder,
+            mode,
+            tags=list(tags),
+            config={**config, **identity},
+        )
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
+        for name, summary in SUMMARIES.items():
+            run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
+    return PatientWandbLogger(project=project, save_dir=folder, experiment=run, warn=_warn)
+
+
+def log_scores(
+    *,
+    project: str,
+    study: str,
+    variant: str,
+    seed: int,
+    config_hash: str,
+    folder: Path,
+    mode: str,
+    scores: Mapping[str, Any],
+    samples: Sequence[Mapping[str, str]],
+) -> None:
+    """Add a cell's scores to the summary of its run, and a table of sample translations.
+
+    `scores` may be nested: {"test": {"bleu": 30.0}} becomes test/bleu; lists are left out. `samples` have the keys
+    source, reference and hypothesis. The run may be that of another process, finished or not; nothing is raised.
+    """
+    if mode == "disabled":
+        return
+    columns: list[str | int] = ["source", "reference", "hypothesis"]
+    rows = [[sample[str(column)] for column in columns] for sample in samples]
+    run = _start(_Cell(project, study, variant, seed, config_hash), folder, mode)
+    try:
+        import wandb
+
+        run.summary.update({**_kept_summary(run), **dict(_flat(scores))})
+        run.log({"samples": wandb.Table(columns, rows)})
+    except Exception as error:
+        _warn(f"scores not logged ({type(error).__name__}: {error})")
+    finish()
+
+
+def finish(exit_code: int = 0) -> None:
+    """Close the open run, if there is one, waiting for its rows at most FINISH_TIMEOUT seconds; raises nothing."""
+    wandb = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None:
+        return
+    try:
+        if not wandb.run.disabled:
+            _summary_file(wandb.run).write_text(json.dumps(wandb.run.summary._as_dict(), default=str))
+        wandb.finish(exit_code=exit_code)
+    except Exception as error:
+        _warn(f"run not closed ({type(error).__name__}: {error})")
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What makes a run the run it is."""
+
+    project: str
+    study: str
+    variant: str
+    seed: int
+    config_hash: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "project": self.project,
+            "id": run_id(self.project, self.study, self.variant, self.seed, self.config_hash),
+            "name": f"{self.study}/{self.variant}/seed{self.seed}",
+            "group": self.variant,
+            "job_type": self.study,
+        }
+
+
+def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
+    """Open the run, offline where the server does not answer, or one that keeps nothing where that fails as well."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")  # read on import: the login speaks before any settings are known
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        x_save_requirements=False,
+        x_stats_sampling_interval=SYSTEM_INTERVAL,
+        init_timeout=START_TIMEOUT,
+        login_timeout=START_TIMEOUT,
+        finish_timeout=FINISH_TIMEOUT,
+        finish_timeout_raises=False,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    ladder = MODES[1:]
+    for rung in ladder[ladder.index(mode) :]:
+        try:
+            return wandb.init(
+                **cell.arguments,
+                **arguments,
+                mode=rung,  # type: ignore[arg-type]
+                dir=folder,
+                resume="allow",
+                reinit="finish_previous",
+                settings=settings,
+            )
+        except Exception as error:
+            _warn(f"cannot start {rung} ({type(error).__name__}: {error}); going on {ladder[ladder.index(rung) + 1]}")
+            wandb.teardown()  # or the id stays taken by the run that did not start
+    raise AssertionError("a disabled run always starts")
+
+
+def _summary_file(run: "wandb.Run") -> Path:
+    return Path(run.settings.root_dir) / "wandb" / f"summary-{run.id}.json"
+
+
+def _kept_summary(run: "wandb.Run") -> dict[str, Any]:
+    """Return the summary of the piece before: when offline pieces are synced, the last one's summary replaces it."""
+    path = _summary_file(run)
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    return {key: value for key, value in kept.items() if not key.startswith("_") and key != "samples"}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ("a/b", value) for the numbers and words in nested mappings."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float | str):
+            yield f"{prefix}{key}", value
+
+
+def _logged_in() -> bool:
+    """Say whether an API key lies where wandb looks for one; asks no server."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    paths = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
+    for path in paths:
+        try:
+            if netrc.netrc(os.path.expanduser(path)).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def _warn(message: str) -> None:
+    print(f"wandb: {' '.join(message.split())}", file=sys.stderr, flush=True)

@@ -1,0 +1,256 @@
+"""W&B end to end: offline runs read back and synced, an online run against a server on loopback, and every failure."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import tracking
+from lit_transformer.errors import UserError
+from tests.wandb_server import wandb_server
+
+KEY = "a" * 40
+CELL = {"project": "p", "study": "table3", "variant": "no_scaling", "seed": 1, "config_hash": "cafe"}
+CONFIG = {"model": {"attention": {"heads": 4}}, "optim": {"steps": 40}}
+SCORES = {
+    "test": {"bleu": 31.5, "bleu_signature": "nrefs:1", "by_length": [{"words": "1-4"}]},
+    "test_long": {"bleu": 3},
+}
+SAMPLES = [{"source": "ein Hund", "reference": "a dog", "hypothesis": "one dog"}]
+ID = tracking.run_id(**CELL)
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Start logged out, and leave no run open."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    tracking.finish()
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
+
+
+def train(folder: Path, mode: str, losses: dict[int, float]) -> None:
+    """Log what a training logs, from one process's start to its end."""
+    logger = tracking.build_logger(**CELL, config=CONFIG, folder=folder, tags=["table3", "row:A"], mode=mode)
+    for step, loss in losses.items():
+        logger.log_metrics({"valid/loss": loss}, step=step)
+    logger.log_metrics({"training/seconds": 12.5})
+    tracking.finish()
+
+
+def wandb_command(*arguments: str | Path, folder: Path) -> str:
+    command = [sys.executable, "-m", "wandb", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
+
+
+def inspect(folder: Path) -> dict[str, Any]:
+    """Return what `wandb leet` knows of the newest piece of the run in a run folder."""
+    newest = max((folder / "wandb").glob("offline-run-*/*.wandb"))
+    return json.loads(wandb_command("leet", "inspect", "--summary", "--json", newest, folder=folder))
+
+
+def check_page(server) -> None:
+    """See on the server one run with everything that was logged by two pieces of training and an evaluation."""
+    assert list(server.runs) == [ID]
+    run = server.runs[ID]
+    assert run.group == "no_scaling"
+    assert run.display_name == "table3/no_scaling/seed1"
+    assert run.tags == ["table3", "row:A"]
+    assert run.config["model"]["value"] == CONFIG["model"]
+    assert run.config["seed"]["value"] == 1
+    points = [(row["trainer/global_step"], row["valid/loss"]) for row in run.history if "valid/loss" in row]
+    assert points == [(10, 3.0), (20, 2.0), (30, 2.5), (40, 2.25)]
+    assert run.summary["test/bleu"] == 31.5
+    assert run.summary["test_long/bleu"] == 3
+    assert run.summary["test/bleu_signature"] == "nrefs:1"
+    assert "test/by_length" not in run.summary
+    assert run.summary["valid/loss"]["last"] == 2.25
+    assert run.summary["training/seconds"] == 12.5
+    assert run.summary["samples"]["_type"] == "table-file"
+    assert run.summary["samples"]["ncols"] == 3
+
+
+def test_an_offline_run_can_be_inspected_and_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "offline", {10: 3.0, 20: 2.0})
+    seen = inspect(tmp_path)
+    assert seen["run_id"] == ID
+    assert seen["name"] == "table3/no_scaling/seed1"
+    assert seen["tags"] == ["table3", "row:A"]
+    assert seen["config"]["model"] == CONFIG["model"]
+    assert seen["config"]["variant"] == "no_scaling"
+    assert seen["summary"]["valid/loss"] == {"min": 2, "last": 2}
+    assert seen["summary"]["trainer/global_step"] == 20
+    train(tmp_path, "offline", {30: 2.5, 40: 2.25})
+    tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+    [table] = (tmp_path / "wandb").glob("offline-run-*/files/media/table/samples_*.json")
+    assert json.loads(table.read_text())["data"] == [["ein Hund", "a dog", "one dog"]]
+    assert capfd.readouterr() == ("", "")
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        pieces = sorted((tmp_path / "wandb").glob("offline-run-*"))
+        assert len(pieces) == 3
+        wandb_command("sync", *pieces, folder=tmp_path)
+        check_page(server)
+
+
+def test_an_online_run_is_resumed_by_training_and_by_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        mode = tracking.wandb_mode("auto")
+        assert mode == "online"
+        train(tmp_path, mode, {10: 3.0, 20: 2.0})
+        train(tmp_path, mode, {30: 2.5, 40: 2.25})
+        tracking.log_scores(**CELL, folder=tmp_path, mode=mode, scores=SCORES, samples=SAMPLES)
+        check_page(server)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_a_server_one_line_is_said_and_the_run_is_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(tracking, "START_TIMEOUT", 1)
+    train(tmp_path, "online", {10: 3.0})
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("wandb: cannot start online (")
+    assert err.endswith("going on offline\n")
+    assert err.count("\n") == 1
+    assert inspect(tmp_path)["summary"]["valid/loss"]["last"] == 3
+
+
+def test_a_server_that_goes_away_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1)
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        logger = tracking.build_logger(**CELL, config=CONFIG, folder=tmp_path, tags=[], mode="online")
+    logger.log_metrics({"valid/loss": 3.0}, step=10)
+    tracking.finish()  # gives up after FINISH_TIMEOUT; what was not sent stays in the run's folder
+    assert sys.modules["wandb"].run is None
+    assert len(list((tmp_path / "wandb").glob("run-*/*.wandb"))) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_breaks_is_reported_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = tracking.build_logger(**CELL, config={}, folder=tmp_path, tags=[], mode="offline")
+
+    def broken(*arguments: Any, **named: Any) -> None:
+        raise ConnectionError("the service\nis gone")
+
+    monkeypatch.setattr(logger.experiment, "log", broken)
+    logger.log_metrics({"valid/loss": 3.0}, step=1)
+    logger.log_metrics({"valid/loss": 2.0}, step=2)
+    logger.log_hyperparams({"late": 1})
+    monkeypatch.setattr(sys.modules["wandb"], "finish", broken)
+    tracking.finish()
+    monkeypatch.undo()
+    err = capfd.readouterr().err.splitlines()
+    assert err == [
+        "wandb: ConnectionError: the service is gone; the training goes on without it",
+        "wandb: run not closed (ConnectionError: the service is gone)",
+    ]
+
+
+def test_nothing_can_start_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+
+    start = wandb.init
+
+    def refuse(**named: Any) -> Any:
+        if named["mode"] != "disabled":
+            raise OSError("disk full")
+        return start(**named)
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    train(tmp_path, "offline", {10: 3.0})
+    tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+    assert (
+        capfd.readouterr().err.splitlines()
+        == ["wandb: cannot start offline (OSError: disk full); going on disabled"] * 2
+    )
+
+
+def test_a_second_cell_in_one_process_has_its_own_run(tmp_path: Path) -> None:
+    first = tracking.build_logger(**CELL, config={}, folder=tmp_path / "a", tags=[], mode="offline")
+    other = {**CELL, "seed": 2}
+    second = tracking.build_logger(**other, config={}, folder=tmp_path / "b", tags=[], mode="offline")
+    assert first.experiment.id == ID
+    assert second.experiment.id == tracking.run_id(**other) != ID
+
+
+def test_other_ranks_open_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_lightning.utilities import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    logger = tracking.build_logger(**CELL, config={}, folder=tmp_path, tags=[], mode="offline")
+    logger.log_metrics({"valid/loss": 3.0}, step=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_id_is_the_cell() -> None:
+    assert ID == tracking.run_id("p", "table3", "no_scaling", 1, "cafe") == "bbad3d70ef2c"
+    changes = [{"project": "q"}, {"study": "x"}, {"variant": "base"}, {"seed": 2}, {"config_hash": "beef"}]
+    assert len({ID, *(tracking.run_id(**{**CELL, **change}) for change in changes)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("requested", "environment", "mode"),
+    [
+        ("auto", {}, "offline"),
+        ("auto", {"WANDB_API_KEY": KEY}, "online"),
+        ("auto", {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "offline"),
+        ("auto", {"WANDB_MODE": "disabled"}, "disabled"),
+        ("auto", {"WANDB_MODE": "dryrun"}, "offline"),
+        ("offline", {"WANDB_API_KEY": KEY, "WANDB_MODE": "online"}, "offline"),
+        ("disabled", {"WANDB_API_KEY": KEY}, "disabled"),
+        ("online", {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "online"),
+    ],
+)
+def test_modes(requested: str, environment: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert tracking.wandb_mode(requested) == mode
+
+
+def test_a_netrc_is_a_login_for_its_server_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
+    assert tracking.wandb_mode("auto") == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert tracking.wandb_mode("auto") == "offline"
+
+
+def test_online_without_a_login_never_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tracking.wandb_mode("online") == "offline"
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_wrong_mode_is_said_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="did you mean 'offline'"):
+        tracking.wandb_mode("ofline")
+    monkeypatch.setenv("WANDB_MODE", "onlin")
+    with pytest.raises(UserError, match=r"^WANDB_MODE=onlin: .*'online'"):
+        tracking.wandb_mode("auto")

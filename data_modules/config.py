@@ -26,11 +26,11 @@ class GrammarConfig:
     """Most words of a sentence in train, valid, test and test_comp, on either side."""
     max_words_long: int = 32
     """Most words of a sentence in test_long, on either side; the least is max_words + 2."""
-    vocabulary: float = 1.0
+    vocabulary: float = 0.4
     """Difficulty: the share of the lexicon in use, over 0 to 1; fewer words make an easier corpus."""
-    nesting: float = 0.25
+    nesting: float = 0.2
     """Difficulty: the probability that a noun phrase grows a relative clause where one may stand, 0 to 1."""
-    joining: float = 0.4
+    joining: float = 0.3
     """Difficulty: the probability that a sentence joins two clauses (main with subordinate or main), 0 to 1."""
     held_out: float = 0.03
     """The share of word combinations (adjective-noun, verb-object) kept for test_comp, 0 to 0.5."""

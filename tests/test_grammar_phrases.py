@@ -90,6 +90,22 @@ PAIRS: dict[str, Pair] = {
         "The cat follows the birds during the storm.",
         "Die Katze folgt den Vögeln während des Sturmes.",
     ),
+    "dative plural, mixed and strong": (
+        Clause(np("our mother"), VERB["give"], indirect=np("her old friend+"), object=np("- new picture+")),
+        "Our mother gives her old friends new pictures.",
+        "Unsere Mutter gibt ihren alten Freunden neue Bilder.",
+    ),
+    "dative plural without article": (
+        clause("the doctor", "thank", "- friendly neighbour+",
+               time=prep("at", "an", "dat", "the noon", bare=True)),
+        "The doctor thanks friendly neighbours at noon.",
+        "Der Arzt dankt freundlichen Nachbarn am Mittag.",
+    ),
+    "dative plural after dieser": (
+        clause("the girl", "wait", place=prep("in front of", "vor", "dat", "this small house+")),
+        "The girl waits in front of these small houses.",
+        "Das Mädchen wartet vor diesen kleinen Häusern.",
+    ),
     "dative before accusative": (
         clause("the aunt", "give", "a heavy bag", indirect=np("the young student+")),
         "The aunt gives the young students a heavy bag.",

@@ -10,26 +10,26 @@ from data_modules.corpora.grammar.words import Modal, Verb, english_past, englis
 TABLE = """
 sleep/slept          ; schlafen schläft geschlafen h      ; -       ; person,animal ; - ; + ; u
 work                 ; arbeiten arbeitet gearbeitet h     ; -       ; person        ; - ; + ; wi
+go/went              ; gehen geht gegangen s              ; -       ; person        ; - ; > ; wqs
+get|up/got           ; auf|stehen steht gestanden s       ; -       ; person        ; - ; - ; qs
 play                 ; spielen spielt gespielt h          ; -       ; child,girl,boy,son,daughter,dog,cat ; - ; + ; wqul
-laugh                ; lachen lacht gelacht h             ; -       ; person        ; - ; + ; wul
-dance                ; tanzen tanzt getanzt h             ; -       ; person        ; - ; + ; ws
-sing/sang            ; singen singt gesungen h            ; -       ; person,bird   ; - ; + ; ul
+come/came            ; kommen kommt gekommen s            ; -       ; person,animal ; - ; origin ; qs
+arrive               ; an|kommen kommt gekommen s         ; -       ; person,train,bus,ship ; - ; arrival ; w
 wait                 ; warten wartet gewartet h           ; -       ; person,dog    ; - ; + ; p
+stay                 ; bleiben bleibt geblieben s         ; -       ; person,dog,cat ; - ; ! ; w
+laugh                ; lachen lacht gelacht h             ; -       ; person        ; - ; + ; wul
+sing/sang            ; singen singt gesungen h            ; -       ; person,bird   ; - ; + ; ul
+run/ran              ; laufen läuft gelaufen s            ; -       ; person,animal ; - ; > ; q
+dance                ; tanzen tanzt getanzt h             ; -       ; person        ; - ; + ; ws
 swim/swam            ; schwimmen schwimmt geschwommen s   ; -       ; person,duck,dog ; - ; lake ; wqs
 cry                  ; weinen weint geweint h             ; -       ; child,girl,boy,princess,actress ; - ; + ; ul
-get|up/got           ; auf|stehen steht gestanden s       ; -       ; person        ; - ; - ; qs
 wake|up/woke         ; auf|wachen wacht gewacht s         ; -       ; person,animal ; - ; - ;
 fall|asleep/fell     ; ein|schlafen schläft geschlafen s  ; -       ; person,animal ; - ; + ; q
-arrive               ; an|kommen kommt gekommen s         ; -       ; person,train,bus,ship ; - ; arrival ; w
 come|back/came       ; zurück|kommen kommt gekommen s     ; -       ; person,dog,cat ; - ; - ; wq
 depart               ; ab|fahren fährt gefahren s         ; -       ; train,bus,ship ; - ; - ;
-stay                 ; bleiben bleibt geblieben s         ; -       ; person,dog,cat ; - ; ! ; w
 live                 ; wohnen wohnt gewohnt h             ; -       ; person        ; - ; ! ; w
 sit/sat              ; sitzen sitzt gesessen h            ; -       ; person,animal ; - ; ! ; wu
 stand/stood          ; stehen steht gestanden h           ; -       ; person,horse,cow,dog ; - ; ! ; u
-go/went              ; gehen geht gegangen s              ; -       ; person        ; - ; > ; wqs
-run/ran              ; laufen läuft gelaufen s            ; -       ; person,animal ; - ; > ; q
-come/came            ; kommen kommt gekommen s            ; -       ; person,animal ; - ; origin ; qs
 drive/drove          ; fahren fährt gefahren s            ; -       ; person,bus    ; - ; road ; sc
 hike                 ; wandern wandert gewandert s        ; -       ; person        ; - ; trail ; ws
 read/read            ; lesen liest gelesen h              ; acc     ; person ; text ; + ; qsu

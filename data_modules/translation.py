@@ -1,5 +1,6 @@
 """TranslationDataModule: a prepared corpus as Lightning's loaders of packed batches."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
 
 Batches = DataLoader[TranslationBatch]
+
+# Lightning warns that several workers could repeat the data of a stream with a length; these loaders have no workers.
+warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__` defined")
 
 
 class TranslationDataModule(pl.LightningDataModule):

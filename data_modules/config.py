@@ -28,11 +28,11 @@ class GrammarConfig:
     """Most words of a sentence in test_long, on either side; the least is max_words + 2."""
     vocabulary: float = 0.4
     """Difficulty: the share of the lexicon in use, over 0 to 1; fewer words make an easier corpus."""
-    nesting: float = 0.2
+    nesting: float = 0.15
     """Difficulty: the probability that a noun phrase grows a relative clause where one may stand, 0 to 1."""
-    joining: float = 0.3
+    joining: float = 0.25
     """Difficulty: the probability that a sentence joins two clauses (main with subordinate or main), 0 to 1."""
-    held_out: float = 0.03
+    held_out: float = 0.06
     """The share of word combinations (adjective-noun, verb-object) kept for test_comp, 0 to 0.5."""
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ def vocabulary(sentence: str) -> set[str]:
 def test_held_out_combinations_are_only_in_test_comp() -> None:
     generator = Generator(SMALL)
     held_out, grower = generator.held_out, generator.grower
-    assert 5 < len(held_out) < 0.05 * len(Lexicon(SMALL.vocabulary).combinations) + 10
+    assert 5 < len(held_out) < 0.09 * len(Lexicon(SMALL.vocabulary).combinations) + 10
     for split in ("train", "test_long"):
         for _ in generator.pairs(split, 200):
             assert held_out.isdisjoint(grower.combinations)
@@ -170,5 +170,5 @@ def test_impossible_settings_are_refused() -> None:
         GrammarConfig(test_comp=-1)
 
 
-FIRST_THOUSAND = "6ff7cd1f5a94a9056749ed0bd9c5d113777ad064b3169a5dba6231adcfce28d4"
+FIRST_THOUSAND = "12233101b8ec7a29dd199d9129bfc5313d41d63cf9313115b57dfbe9c402a4c7"
 """SHA-256 of the first thousand training pairs; it changes with every change of the grammar, and says so."""

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from experiments import cli, machine
+from experiments import cli, machine, tracking
 from experiments.files import read_json, write_json, write_text
 from experiments.run_config import RunConfig, training_hash
 from experiments.scoring import score
@@ -205,8 +205,6 @@ def _track(
     translations: dict[str, list[str]],
     args: argparse.Namespace,
 ) -> None:
-    from experiments import tracking
-
     mode = tracking.wandb_mode(args.wandb)
     if mode == "disabled":
         return

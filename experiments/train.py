@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import cli, machine
+from experiments import cli, machine, tracking
 from experiments.files import only_writer, read_json, replace, write_json, write_text
 from experiments.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
 from experiments.study import Cell
@@ -81,7 +81,7 @@ def _fit(
     module = LitTransformer(network, config.optim, config.seed)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
     if checkpoint.stop_signal is not None and trainer.global_step < config.optim.steps:
-        _close_logger(trainer)
+        tracking.finish()
         raise UserError(
             f"stopped at step {trainer.global_step} of {config.optim.steps}; {checkpoint.path} holds it: "
             "run the same command again to go on"
@@ -90,7 +90,7 @@ def _fit(
     write_json(folder / "training.json", record)
     if trainer.logger:
         trainer.logger.log_metrics({f"training/{key}": record[key] for key in ("parameters", "training_flops", "seconds")})
-    _close_logger(trainer)
+    tracking.finish()
     print(_summary(record), flush=True)
 
 
@@ -103,7 +103,6 @@ def _trainer(
     from pytorch_lightning.callbacks import TQDMProgressBar
     from pytorch_lightning.plugins.environments import LightningEnvironment
 
-    from experiments import tracking
     from experiments.callbacks import Progress
 
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
@@ -240,13 +239,6 @@ def _summary(record: dict[str, Any]) -> str:
         f"{record['study']}/{record['variant']} seed {record['seed']}: {record['steps']} steps in {minutes}:{seconds:02d} "
         f"min, {record['parameters']:,} parameters, valid ppl {record['valid_ppl']:.3f}"
     )
-
-
-def _close_logger(trainer: "pl.Trainer") -> None:
-    if trainer.logger:
-        import wandb
-
-        wandb.finish(quiet=True)
 
 
 def _copy(source: Path, target: Path) -> None:

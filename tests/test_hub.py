@@ -57,6 +57,7 @@ def test_a_column_a_language_and_rows_in_another_order(tmp_path: Path) -> None:
         {split: Dataset.from_dict({key: rows(split, key) for key in ("de", "en")}) for split in SIZES}
     )
     columns["test"] = columns["test"].select([2, 0])
+    assert hub._sides(columns["test"], "x", "de", "en")[0] == ["test de 2", "test de 0"]
     columns.save_to_disk(str(tmp_path / "set"))
     corpus = load_corpus(f"hub:{tmp_path / 'set'}", CONFIG)
     assert corpus.splits["test"].source == ["test de 2", "test de 0"]

@@ -6,9 +6,11 @@ line. Every key and type is checked on the way; a mistake is one line that names
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,8 @@ def _unlock(node: DictConfig) -> None:
 def _explain(error: Exception) -> str:
     first = str(error).splitlines()[0]
     key = getattr(error, "full_key", None) or ""
+    if section := re.search(r"is not a subclass of (\w+)\. value: (.*)", first):
+        return f"{_section_of(section[1])} is {section[2]}; it is a section and must hold keys and values"
     if "not in" in first and first.startswith("Key"):
         return f"unknown key '{key}'{_nearest_key(key)}"
     return f"{key}: {first}" if key else first
@@ -171,7 +175,16 @@ def _nearest_key(key: str) -> str:
     known = list(known_keys())
     section = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == section]
-    return nearest(key, siblings) or nearest(key, known) or _same_leaf(key, known) or f"; known: {', '.join(siblings)}"
+    return _same_leaf(key, known) or nearest(key, siblings) or nearest(key, known) or f"; known: {', '.join(siblings)}"
+
+
+def _section_of(class_name: str) -> str:
+    """Return the dotted key of the section that a config class describes."""
+    plain = RunConfig()
+    for key in known_keys():
+        if type(attrgetter(key)(plain)).__name__ == class_name:
+            return key
+    return class_name
 
 
 def _same_leaf(key: str, known: list[str]) -> str:

@@ -1,0 +1,107 @@
+"""Studies: what is in the project loads, and what a user may get wrong is said in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.run_config import read_yaml
+from experiments.study import KEYS, SECTIONS, STUDIES, Cell, list_studies, load_study, parse_study
+from lit_transformer.errors import UserError
+
+GOOD = {
+    "name": "tiny",
+    "question": "Is it?",
+    "corpus": "grammar",
+    "baseline": "base",
+    "seeds": [0, 1],
+    "base": {"model": {"d_model": 64}, "data": {}, "optim": {}, "trainer": {}, "decode": {}},
+    "variants": {"base": {}, "h1": {"model": {"attention": {"heads": 1}}}},
+}
+PATH = Path("tiny/study.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _at_root(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent.parent)
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_every_study_of_the_project_loads(name: str):
+    study = load_study(name)
+    assert study.baseline in study.variants
+    assert study.describe(study.baseline) == "the baseline"
+    assert all(study.describe(v) != "the baseline" for v in study.variants if v != study.baseline)
+
+
+def test_the_default_study_holds_what_it_promises():
+    study = load_study("components")
+    assert len(study.seeds) >= 3
+    assert len(study.variants) >= 12
+
+
+@pytest.mark.parametrize("name", [name for name in list_studies() if name != "components"])
+def test_every_other_study_has_the_same_pipeline(name: str):
+    """A new study is a copied dvc.yaml and a new study.yaml; the default study's stages stand in the root's."""
+    root = read_yaml(Path("dvc.yaml"))
+    own = read_yaml(STUDIES / name / "dvc.yaml")
+    assert own["stages"].keys() == root["stages"].keys()
+    for stage, content in root["stages"].items():
+        assert own["stages"][stage].pop("wdir") == "../../.."
+        assert own["stages"][stage] == content
+    assert own["vars"] == ["study.yaml"]
+
+
+def test_a_cell_is_the_base_and_the_delta_and_the_seed():
+    study = parse_study(GOOD, PATH)
+    config = study.config("h1", 7)
+    assert (config.model.d_model, config.model.attention.heads, config.seed) == (64, 1, 7)
+    assert study.describe("h1") == "attention.heads 8 -> 1"
+
+
+def test_a_run_with_overrides_never_writes_into_the_studys_results():
+    study = parse_study(GOOD, PATH)
+    plain, changed = Cell(study, "h1", 0), Cell(study, "h1", 0, ("optim.steps=5",))
+    assert plain.results_folder == STUDIES / "tiny/results/h1/seed0"
+    assert changed.run_folder != plain.run_folder
+    assert changed.results_folder.is_relative_to(changed.run_folder)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(key: str):
+    with pytest.raises(UserError, match=f"'{key}' is missing"):
+        parse_study({k: v for k, v in GOOD.items() if k != key}, PATH)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_missing_section_is_named(section: str):
+    base = {k: v for k, v in GOOD["base"].items() if k != section}
+    with pytest.raises(UserError, match=f"no section '{section}'"):
+        parse_study({**GOOD, "base": base}, PATH)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"variant": {}}, "unknown key 'variant'; did you mean 'variants'?"),
+        ({"baseline": "bse"}, "the baseline 'bse' is no variant; did you mean 'base'?"),
+        ({"seeds": [0, 0]}, "each seed may stand once"),
+        ({"seeds": 3}, "it must be a list of whole numbers"),
+        ({"seeds": []}, "it must be a list of whole numbers"),
+        ({"variants": {"base": {}, "d.k": {}}}, "'d.k' cannot name a stage"),
+        ({"variants": {"base": {}, "h1": None}}, "variants.h1 is None"),
+        ({"variants": {"base": {}, "h1": {"model": {"head": 1}}}}, "variant h1: unknown key 'model.head'"),
+        ({"variants": {"base": {}, "v": {"data": {"vocab_size": 9}}}}, "data.vocab_size differs from the study's base"),
+    ],
+)
+def test_a_bad_study_is_one_line(change: dict, expected: str):
+    with pytest.raises(UserError) as caught:
+        parse_study({**GOOD, **change}, PATH)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_study_and_variant_name_the_nearest():
+    with pytest.raises(UserError, match="no study 'component'.*did you mean 'components'"):
+        load_study("component")
+    with pytest.raises(UserError, match="no variant 'no_scalling'; did you mean 'no_scaling'"):
+        load_study("components").config("no_scalling", 0)

@@ -21,7 +21,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class System:
-    """A row of Table 2: tokenised BLEU on newstest2014, and training FLOPs as time x GPUs x an assumed sustained rate."""
+    """A row of Table 2: tokenised BLEU on newstest2014; training FLOPs are time x GPUs x an assumed sustained rate."""
 
     model: str
     bleu_en_de: float | None = None
@@ -89,11 +89,11 @@ _BY_NAME = {row.variant.replace(".", ""): row for row in TABLE3}
 
 
 def published(variant: str) -> Ablation | None:
-    """Return the row of Table 3 under a variant's name, in which a study may not write the dot (`drop02`, `drop0_2`)."""
+    """Return the row of Table 3 of that name; a study cannot write its dot (`drop02`, `drop0_2`)."""
     return _BY_NAME.get(variant.replace(".", "").replace("_", ""))
 
 
 def published_difference(variant: str) -> float | None:
-    """Return the paper's BLEU of a variant minus that of its base model, one run each; None off Table 3 and for base."""
+    """Return the paper's BLEU of a variant minus base, one run each; None for base and off Table 3."""
     row, base = published(variant), TABLE3[0]
     return None if row is None or row is base else round(row.bleu - base.bleu, 2)

@@ -120,15 +120,15 @@ def smallest_separable(sd: float, n: int, alpha: float = 1 - LEVEL) -> float:
     return float(stats.t.ppf(1 - alpha / 2, n - 1) * sd / np.sqrt(n))
 
 
-def noise(
-    variants: Sequence[Mapping[int, float]], baseline: Mapping[int, float], level: float = LEVEL
-) -> Noise | None:
-    """Return the noise of a study, from the paired differences of all variants that share n >= 2 seeds with the baseline.
+def noise(variants: Sequence[Mapping[int, float]], baseline: Mapping[int, float], level: float = LEVEL) -> Noise | None:
+    """Return the noise of a study, from the paired differences of the variants that share n >= 2 seeds with it.
 
     The sd is the median variance over the variants, divided by the median of a chi-square per degree so that it is
     consistent for normal noise: a variant that fails outright varies a lot and must not set the noise of the others.
     """
-    differences = [[scores[seed] - baseline[seed] for seed in sorted(scores.keys() & baseline.keys())] for scores in variants]
+    differences = [
+        [scores[seed] - baseline[seed] for seed in sorted(scores.keys() & baseline.keys())] for scores in variants
+    ]
     tested = [values for values in differences if len(values) >= 2]
     if not tested:
         return None

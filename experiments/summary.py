@@ -1,0 +1,195 @@
+"""One row a variant: cost, scores with their intervals, the difference to the baseline and the verdict on it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from experiments import paper
+from experiments.results import Record, Results
+from experiments.statistics import LEVEL, Comparison, Estimate, Noise, compare, estimate, holm, noise
+from experiments.study import Study
+
+ALPHA = 1 - LEVEL
+
+
+class Verdict(StrEnum):
+    """What a row says about its change, on BLEU of the primary split."""
+
+    BASELINE = "baseline"
+    BETTER = "better"
+    WORSE = "worse"
+    UNCLEAR = "not separable"
+    ONE_SEED = "one seed"
+    DIVERGED = "diverged"
+    NO_SCORE = "no score"
+    NO_BASELINE = "no baseline"
+
+
+RULE = (
+    "A change is better or worse when a paired t-test on BLEU, over the seeds that it shares with the baseline, gives "
+    f"p < {ALPHA:.2f} after Holm's correction for all changes of the study; otherwise it is not separable, which does "
+    "not mean equal. Intervals are 95 % t-intervals of one row each, without that correction."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant over its seeds. `n` counts the seeds in its scores; `status` names what kept others out of them."""
+
+    variant: str
+    change: str
+    verdict: Verdict
+    n: int
+    parameters: float | None
+    training_flops: float | None
+    tokens_per_second: Estimate | None
+    seconds: Estimate | None
+    ppl: Estimate | None
+    bleu: dict[str, Estimate | None]
+    exact: dict[str, Estimate | None]
+    difference: Estimate | None
+    p: float | None
+    p_holm: float | None
+    status: str
+    published: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study in rows, in the order of study.yaml. `compared` counts the rows that Holm's correction covers."""
+
+    study: str
+    question: str
+    baseline: str
+    rung: str
+    seeds: int
+    primary: str | None
+    splits: list[str]
+    signatures: dict[str, str]
+    rows: list[Row]
+    noise: Noise | None
+    compared: int
+    missing: list[str]
+    unscored: list[str]
+
+    def row(self, variant: str) -> Row:
+        return next(row for row in self.rows if row.variant == variant)
+
+    @property
+    def changes(self) -> list[Row]:
+        """The rows other than the baseline."""
+        return [row for row in self.rows if row.verdict is not Verdict.BASELINE]
+
+    def with_verdict(self, *verdicts: Verdict) -> list[Row]:
+        return [row for row in self.rows if row.verdict in verdicts]
+
+
+def summarise(study: Study, results: Results) -> Summary:
+    """Compare every variant with the baseline, by seed, on BLEU of the primary split."""
+    primary = results.primary
+    bleu = {variant: results.scores(variant, primary, "bleu") for variant in study.variants}
+    baseline = bleu[study.baseline]
+    others = [variant for variant in study.variants if variant != study.baseline]
+    comparisons = {variant: compare(bleu[variant], baseline) for variant in others}
+    tested = {variant: found.p for variant, found in comparisons.items() if found and found.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
+    return Summary(
+        study=study.name,
+        question=study.question,
+        baseline=study.baseline,
+        rung=rung(study.corpus, results.records),
+        seeds=len(study.seeds),
+        primary=primary,
+        splits=results.splits,
+        signatures={split: results.signature(split) for split in results.splits},
+        rows=[_row(study, results, name, comparisons.get(name), adjusted.get(name)) for name in study.variants],
+        noise=noise([bleu[variant] for variant in others], baseline),
+        compared=len(tested),
+        missing=results.missing,
+        unscored=results.unscored,
+    )
+
+
+def rung(corpus: str, records: list[Record]) -> str:
+    """Return the rung of the ladder of evidence, from the corpus and, for WMT14, the tokens trained on.
+
+    The paper's base model reads about 2.5e9 target tokens (100,000 steps of 25,000); less is a short run.
+    """
+    name = corpus.removeprefix("hub:").lower()
+    for prefix, title in (("grammar", "grammar corpus"), ("multi30k", "Multi30k"), ("iwslt", "IWSLT")):
+        if name.startswith(prefix):
+            return title
+    if name.startswith("wmt14"):
+        longest = max((record.training.get("target_tokens") or 0 for record in records), default=0)
+        return "WMT14 full" if longest >= 2.4e9 else "WMT14 short"
+    return f"corpus {corpus}"
+
+
+def _row(study: Study, results: Results, variant: str, comparison: Comparison | None, p_holm: float | None) -> Row:
+    records, primary = results.of(variant), results.primary
+    finished = [record for record in records if not record.diverged]
+    bleu = {split: _estimate(results, variant, split, "bleu") for split in results.splits}
+    scored = bleu[primary] if primary else None
+    is_baseline = variant == study.baseline
+    return Row(
+        variant=variant,
+        change="the baseline" if is_baseline else study.describe(variant),
+        verdict=Verdict.BASELINE if is_baseline else _verdict(records, scored, comparison, p_holm),
+        n=scored.n if scored else 0,
+        parameters=_common(records, "parameters"),
+        training_flops=_common(finished or records, "training_flops"),
+        tokens_per_second=_cost(finished, "target_tokens_per_second"),
+        seconds=_cost(finished, "seconds"),
+        ppl=_estimate(results, variant, primary, "ppl"),
+        bleu=bleu,
+        exact={split: _estimate(results, variant, split, "exact_match") for split in results.splits},
+        difference=comparison.difference if comparison else None,
+        p=comparison.p if comparison else None,
+        p_holm=p_holm,
+        status=_status(records, len(study.seeds)),
+        published=paper.published_difference(variant),
+    )
+
+
+def _verdict(records: list[Record], scored: Estimate | None, found: Comparison | None, p_holm: float | None) -> Verdict:
+    if scored is None:
+        return Verdict.DIVERGED if records and all(record.diverged for record in records) else Verdict.NO_SCORE
+    if found is None:
+        return Verdict.NO_BASELINE
+    if p_holm is None:
+        return Verdict.ONE_SEED
+    if p_holm >= ALPHA:
+        return Verdict.UNCLEAR
+    return Verdict.BETTER if found.difference.mean > 0 else Verdict.WORSE
+
+
+def _status(records: list[Record], seeds: int) -> str:
+    """Name the seeds that are not in the row's means, and why; empty when all are."""
+    parts = []
+    diverged = [
+        f"seed {record.seed} at step {record.training.get('diverged_at')}" for record in records if record.diverged
+    ]
+    if diverged:
+        parts.append(f"diverged: {', '.join(diverged)}")
+    unscored = [str(record.seed) for record in records if record.scores is None and not record.diverged]
+    if unscored:
+        parts.append(f"not evaluated: seed {', '.join(unscored)}")
+    if len(records) < seeds:
+        parts.append(f"not trained: {seeds - len(records)} of {seeds}")
+    return "; ".join(parts)
+
+
+def _estimate(results: Results, variant: str, split: str | None, key: str) -> Estimate | None:
+    return estimate(list(results.scores(variant, split, key).values()))
+
+
+def _cost(records: Iterable[Record], key: str) -> Estimate | None:
+    return estimate([float(record.training[key]) for record in records if record.training.get(key) is not None])
+
+
+def _common(records: list[Record], key: str) -> float | None:
+    """Return the mean of a cost that seeds share up to the batches they drew."""
+    values = [record.training[key] for record in records if record.training.get(key) is not None]
+    if not values:
+        return None
+    return sum(values) / len(values)

@@ -1,0 +1,262 @@
+"""The study's table, once, as text cells; written for the terminal, Markdown, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from experiments.paper import LABEL, TABLE3_TEST_SET
+from experiments.results import grouped
+from experiments.statistics import Estimate
+from experiments.summary import RULE, Row, Summary, Verdict
+
+WRAPS = ("change", "status")
+MISSING = "–"
+MINUS = "−"
+STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title, the text of a row, the number it sorts by, and how soon a narrow terminal drops it."""
+
+    title: str
+    text: Callable[[Row], str]
+    value: Callable[[Row], float | None] = lambda row: None
+    numeric: bool = True
+    priority: int = 0
+    key: str = ""
+
+
+def columns(summary: Summary) -> list[Column]:
+    """Return the columns of a study's table, in the order they are shown."""
+    split = summary.primary or "test"
+    shown = [
+        Column("variant", lambda row: row.variant, numeric=False, key="variant"),
+        Column("what changed", lambda row: row.change.replace("->", "→"), numeric=False, priority=3, key="change"),
+        Column("parameters", lambda row: count(row.parameters), lambda row: row.parameters, priority=5),
+        Column("training FLOPs", lambda row: flops(row.training_flops), lambda row: row.training_flops, priority=6),
+        Column(
+            "target tokens/s",
+            lambda row: speed(row.tokens_per_second, row.n),
+            lambda row: _mean(row.tokens_per_second),
+            priority=7,
+        ),
+        Column(f"PPL {split}", lambda row: perplexity(row.ppl, row.n), lambda row: _mean(row.ppl), priority=4),
+    ]
+    shown += [_score(split, first=True)]
+    shown += [
+        Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference), priority=1),
+        Column("p (Holm)", lambda row: p_value(row.p_holm), lambda row: row.p_holm, priority=2),
+        Column("verdict", lambda row: row.verdict.value, numeric=False, key="verdict"),
+    ]
+    shown += [_score(name, first=False) for name in summary.splits[1:]]
+    if sum(row.published is not None for row in summary.rows) >= 2:
+        title = f"Δ BLEU {LABEL} ({TABLE3_TEST_SET})"
+        shown.append(
+            Column(title, lambda row: number(row.published, 1, sign=True), lambda row: row.published, priority=8)
+        )
+    if any(row.n != summary.seeds or row.status for row in summary.rows):
+        shown.append(Column("n", lambda row: str(row.n), lambda row: row.n, priority=2))
+        shown.append(Column("seeds left out", lambda row: row.status, numeric=False, priority=5, key="status"))
+    return shown
+
+
+def _score(split: str, first: bool) -> Column:
+    return Column(
+        f"BLEU {split}",
+        lambda row: plus_minus(row.bleu[split], row.n) if split in row.bleu else MISSING,
+        lambda row: _mean(row.bleu.get(split)),
+        priority=0 if first else 9,
+    )
+
+
+def markdown(summary: Summary) -> str:
+    """Return the table as Markdown, with its notes."""
+    shown = columns(summary)
+    lines = ["| " + " | ".join(column.title for column in shown) + " |"]
+    lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in shown) + "|")
+    for row in summary.rows:
+        lines.append("| " + " | ".join(column.text(row).replace("|", "\\|") for column in shown) + " |")
+    notes = "\n".join(f"* {note}" for note in notes_of(summary))
+    return f"# {summary.study}\n\n{summary.question}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+
+
+def comma_separated(summary: Summary) -> str:
+    """Return every number unrounded, one row a variant, an estimate as mean, low, high and n."""
+    split = summary.primary or "test"
+    records = []
+    for row in summary.rows:
+        record: dict[str, object] = {"variant": row.variant, "change": row.change, "verdict": row.verdict.value}
+        record |= {"parameters": row.parameters, "training_flops": row.training_flops}
+        record |= _parts("target_tokens_per_second", row.tokens_per_second) | _parts(f"ppl_{split}", row.ppl)
+        for name in summary.splits:
+            record |= _parts(f"bleu_{name}", row.bleu[name]) | _parts(f"exact_match_{name}", row.exact[name])
+            record[f"bleu_{name}_signature"] = summary.signatures[name]
+        record |= _parts("bleu_difference", row.difference)
+        record |= {"p": row.p, "p_holm": row.p_holm, "seeds_left_out": row.status, "rung": summary.rung}
+        record[f"bleu_difference_{LABEL}"] = row.published
+        records.append(record)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def latex(summary: Summary) -> str:
+    """Return the table as LaTeX for the booktabs package."""
+    shown = [column for column in columns(summary) if column.key != "status"]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in shown)}}}",
+        "\\toprule",
+        " & ".join(_escape(column.title) for column in shown) + " \\\\",
+        "\\midrule",
+    ]
+    lines += [" & ".join(_escape(column.text(row)) for column in shown) + " \\\\" for row in summary.rows]
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    return "\n".join(lines + [f"% {note}" for note in notes_of(summary)]) + "\n"
+
+
+def terminal(summary: Summary, console: Console) -> None:
+    """Print the table: to a terminal as wide as it is, elsewhere plain and whole."""
+    shown = columns(summary)
+    if not console.is_terminal:
+        rows = [[column.title for column in shown], *([column.text(row) for column in shown] for row in summary.rows)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(shown))]
+        for row in rows:
+            cells = [_aligned(cell, width, column) for cell, width, column in zip(row, widths, shown, strict=True)]
+            console.out("  ".join(cells).rstrip(), highlight=False)
+    else:
+        console.print(_fitted(summary, shown, console.width))
+    for note in notes_of(summary):
+        console.print(note, style="dim", soft_wrap=not console.is_terminal, highlight=False, markup=False)
+
+
+def notes_of(summary: Summary) -> list[str]:
+    """Return what a reader of the table must know: n, the rung, signatures, noise, the rule and what is missing."""
+    seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds a row"
+    notes = [f"Evidence: {summary.rung}, {seeds} unless the row says otherwise; ± and [ ] are 95 % t-intervals."]
+    by_signature = grouped((signature, split) for split, signature in summary.signatures.items())
+    notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
+    if summary.seeds > 1:
+        notes.append(RULE)
+    if summary.noise:
+        found = summary.noise
+        notes.append(
+            f"Power: a paired difference varies by {found.sd:.2f} BLEU (sd, median over the changes), so {found.n} "
+            f"seeds separate {found.alone:.2f} BLEU in one test and {found.corrected:.2f} under the strictest step of Holm's "
+            f"correction over {summary.compared} changes."
+        )
+    if summary.missing:
+        notes.append(f"Not trained ({len(summary.missing)}): {', '.join(summary.missing)}")
+    if summary.unscored:
+        notes.append(f"Trained but not evaluated ({len(summary.unscored)}): {', '.join(summary.unscored)}")
+    return notes
+
+
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """Return a rounded number with a true minus sign; a rounded zero has no sign."""
+    if value is None:
+        return MISSING
+    text = f"{abs(value):.{digits}f}"
+    if not text.strip("0."):
+        return text
+    return (MINUS if value < 0 else "+" if sign else "") + text
+
+
+def plus_minus(found: Estimate | None, expected: int, digits: int = 2) -> str:
+    """Return "27.31 ± 0.25"; one seed stands alone, and an n other than the row's is printed."""
+    if found is None:
+        return MISSING
+    half = found.half_width
+    text = number(found.mean, digits) + (f" ± {number(half, digits)}" if half is not None else "")
+    return text if found.n == expected else f"{text} (n={found.n})"
+
+
+def perplexity(found: Estimate | None, expected: int) -> str:
+    """Return a perplexity with its interval, with more digits the closer it is to one."""
+    if found is None:
+        return MISSING
+    return plus_minus(found, expected, 3 if found.mean < 10 else 2 if found.mean < 1000 else 0)
+
+
+def bracketed(found: Estimate | None) -> str:
+    """Return "−52.30 [−54.50, −50.10]"; one seed stands alone."""
+    if found is None:
+        return MISSING
+    mean = number(found.mean, sign=True)
+    return mean if found.low is None else f"{mean} [{number(found.low, sign=True)}, {number(found.high, sign=True)}]"
+
+
+def speed(found: Estimate | None, expected: int) -> str:
+    """Return target tokens per second with its interval."""
+    if found is None:
+        return MISSING
+    half = f" ± {found.half_width:,.0f}" if found.half_width is not None else ""
+    return f"{found.mean:,.0f}{half}" + (f" (n={found.n})" if expected and found.n != expected else "")
+
+
+def count(value: float | None) -> str:
+    """Return a number of parameters in millions."""
+    return MISSING if value is None else f"{value / 1e6:.2f} M"
+
+
+def flops(value: float | None) -> str:
+    """Return FLOPs with one digit after the point."""
+    return MISSING if value is None else f"{value:.1e}".replace("e+", "e")
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value with two significant digits."""
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _mean(found: Estimate | None) -> float | None:
+    return found.mean if found else None
+
+
+def _parts(name: str, found: Estimate | None) -> dict[str, float | int | None]:
+    mean, low, high, n = (found.mean, found.low, found.high, found.n) if found else (None, None, None, 0)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
+
+
+def _aligned(cell: str, width: int, column: Column) -> str:
+    return cell.rjust(width) if column.numeric else cell.ljust(width)
+
+
+def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:
+    """Drop the least needed columns until the table fits; what changed and what was left out may wrap."""
+    kept = list(shown)
+    while sum(_needed(column, summary) + 2 for column in kept) > width:
+        least = max(kept, key=lambda column: column.priority)
+        if least.priority == 0:
+            break
+        kept.remove(least)
+    hidden = [column.title for column in shown if column not in kept]
+    caption = f"not shown for want of width: {', '.join(hidden)}" if hidden else None
+    table = RichTable(box=SIMPLE_HEAD, title=summary.study, caption=caption, pad_edge=False)
+    for column in kept:
+        wraps = column.key in WRAPS
+        table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=not wraps)
+    for row in summary.rows:
+        table.add_row(*(column.text(row) for column in kept), style=STYLES.get(row.verdict, ""))
+    return table
+
+
+def _needed(column: Column, summary: Summary) -> int:
+    longest = max(len(column.title), *(len(column.text(row)) for row in summary.rows))
+    return min(longest, 24) if column.key in WRAPS else longest
+
+
+def _escape(text: str) -> str:
+    for plain, escaped in (("_", "\\_"), ("%", "\\%"), ("&", "\\&"), ("#", "\\#"), ("→", "$\\to$")):
+        text = text.replace(plain, escaped)
+    return text.replace("Δ", "$\\Delta$").replace("±", "$\\pm$").replace(MINUS, "$-$").replace("<", "$<$")

@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -50,7 +49,7 @@ def columns(summary: Summary) -> list[Column]:
     ]
     shown += [_score(split, first=True)]
     shown += [
-        Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference), priority=1),
+        Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
         Column("p (Holm)", lambda row: p_value(row.p_holm), lambda row: row.p_holm, priority=2),
         Column("verdict", lambda row: row.verdict.value, numeric=False, key="verdict"),
     ]
@@ -61,7 +60,7 @@ def columns(summary: Summary) -> list[Column]:
             Column(title, lambda row: number(row.published, 1, sign=True), lambda row: row.published, priority=8)
         )
     if any(row.n != summary.seeds or row.status for row in summary.rows):
-        shown.append(Column("n", lambda row: str(row.n), lambda row: row.n, priority=2))
+        shown.append(Column("n", lambda row: str(row.n), lambda row: row.n, priority=1))
         shown.append(Column("seeds left out", lambda row: row.status, numeric=False, priority=5, key="status"))
     return shown
 
@@ -149,8 +148,8 @@ def notes_of(summary: Summary) -> list[str]:
     if summary.noise:
         found = summary.noise
         notes.append(
-            f"Power: a paired difference varies by {found.sd:.2f} BLEU (sd, median over the changes), so {found.n} "
-            f"seeds separate {found.alone:.2f} BLEU in one test and {found.corrected:.2f} under the strictest step of Holm's "
+            f"Power: a paired difference varies by {found.sd:.2f} BLEU (sd, median over changes), so {found.n} seeds "
+            f"separate {found.alone:.2f} BLEU in one test and {found.corrected:.2f} under the strictest step of Holm's "
             f"correction over {summary.compared} changes."
         )
     if summary.missing:
@@ -242,7 +241,7 @@ def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:
         kept.remove(least)
     hidden = [column.title for column in shown if column not in kept]
     caption = f"not shown for want of width: {', '.join(hidden)}" if hidden else None
-    table = RichTable(box=SIMPLE_HEAD, title=summary.study, caption=caption, pad_edge=False)
+    table = RichTable(box=None, caption=caption, caption_justify="left")
     for column in kept:
         wraps = column.key in WRAPS
         table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=not wraps)

@@ -1,0 +1,130 @@
+"""What the pictures draw, as plain rows: no plotting library here."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.results import Record, Results
+from experiments.statistics import estimate
+from experiments.summary import Row, Summary
+from experiments.tables import bracketed
+
+Rows = list[dict[str, Any]]
+POINTS = 120
+"""Most points of a drawn curve; curves.csv keeps all."""
+
+
+def difference_row(row: Row) -> dict[str, Any]:
+    """Return a variant's difference to the baseline for drawing."""
+    found = row.difference
+    text = bracketed(found) if found else row.verdict.value
+    if row.status and not found:
+        text = row.status
+    entry: dict[str, Any] = {"variant": row.variant, "verdict": row.verdict.value, "text": text}
+    if found:
+        entry |= {"mean": found.mean, "low": found.low, "high": found.high}
+    return entry
+
+
+def curve_rows(summary: Summary, results: Results) -> Rows:
+    """Return a panel for each variant: the mean of its finished seeds with their range, and each diverged seed.
+
+    The mean stands only at steps that every finished seed has, so that its n never changes along the line.
+    """
+    reference = _mean_curve(results.of(summary.baseline))
+    rows: Rows = []
+    for row in summary.rows:
+        records = results.of(row.variant)
+        mean = _mean_curve(records)
+        last = f"  ppl {math.exp(mean[-1]['loss']):.3g}" if mean else ""
+        common = {"panel": f"{row.variant}{last}", "verdict": row.verdict.value}
+        if row.variant != summary.baseline:
+            rows += [{**common, **point, "kind": "baseline", "line": "baseline"} for point in reference]
+        rows += [{**common, **point, "kind": "mean", "line": "mean"} for point in mean]
+        for record in records:
+            if record.diverged:
+                rows += [{**common, **point} for point in _diverged_curve(record)]
+    drawn = {row["panel"] for row in rows if row["kind"] != "baseline"}
+    return [row for row in rows if row["panel"] in drawn]
+
+
+def length_rows(summary: Summary, results: Results) -> tuple[str, Rows]:
+    """Return exact match in percent, mean over seeds, by variant, split and length in words.
+
+    Where hardly a sentence matches exactly (under 5 % everywhere), BLEU takes its place.
+    """
+    for key, title in (("exact_match", "exact match (%)"), ("bleu", "BLEU")):
+        rows = [entry for row in summary.rows for entry in _lengths_of(row.variant, summary, results, key)]
+        if key == "bleu" or max((entry["value"] for entry in rows), default=0) >= 5:
+            return title, rows
+    raise AssertionError("BLEU always serves")
+
+
+def attention_rows(attention: dict[str, Any], least: float = 0.02) -> Rows:
+    """Return the last layer's cross-attention: head -1 is the mean over heads; weights under `least` are left out."""
+    layer = attention["cross"][-1]
+    heads = len(layer)
+    rows: Rows = []
+    for t in range(len(attention["target"])):
+        for s in range(len(attention["source"])):
+            weights = [layer[head][t][s] for head in range(heads)]
+            for head, weight in enumerate([sum(weights) / heads, *weights]):
+                if weight >= least:
+                    rows.append({"head": head - 1, "t": t, "s": s, "weight": round(weight, 3)})
+    return rows
+
+
+def moved_apart(heights: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
+    """Move label heights (pixels, downwards) apart to at least `gap`, in order, inside top to bottom where they fit."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    placed = [heights[i] for i in order]
+    for i in range(len(placed)):
+        placed[i] = max(placed[i], top if i == 0 else placed[i - 1] + gap)
+    limit = bottom
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], limit)
+        limit = placed[i] - gap
+    result = [0.0] * len(heights)
+    for i, height in zip(order, placed, strict=True):
+        result[i] = height
+    return result
+
+
+def _losses(record: Record) -> dict[int, float]:
+    found = {int(row["step"]): row["valid_loss"] for row in record.curve}
+    return {step: loss for step, loss in found.items() if math.isfinite(loss) and loss > 0}
+
+
+def _mean_curve(records: list[Record]) -> Rows:
+    curves = [_losses(record) for record in records if not record.diverged and record.curve]
+    if not curves:
+        return []
+    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    every = max(1, len(steps) // POINTS)
+    kept = [step for i, step in enumerate(steps) if i % every == 0 or i == len(steps) - 1]
+    rows = []
+    for step in kept:
+        losses = [curve[step] for curve in curves]
+        rows.append({"step": step, "loss": sum(losses) / len(losses), "low": min(losses), "high": max(losses)})
+    return rows
+
+
+def _diverged_curve(record: Record) -> Rows:
+    line = f"seed {record.seed}"
+    rows: Rows = [{"step": step, "loss": loss, "kind": "seed", "line": line} for step, loss in _losses(record).items()]
+    return [*rows, {**rows[-1], "kind": "stop"}] if rows else []
+
+
+def _lengths_of(variant: str, summary: Summary, results: Results, key: str) -> Rows:
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in results.of(variant):
+        for split in summary.splits if record.scored else ():
+            for bucket in record.splits.get(split, {}).get("by_length", []):
+                if bucket.get(key) is not None and bucket.get("sentences"):
+                    found.setdefault((split, bucket["words"]), []).append(bucket[key])
+    rows = []
+    for (split, words), values in found.items():
+        mean = estimate(values)
+        assert mean is not None
+        rows.append({"variant": variant, "split": split, "words": words, "value": mean.mean})
+    return rows

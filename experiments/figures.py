@@ -1,0 +1,138 @@
+"""Charts rendered to SVG that reads well on light and dark, wide for a desk and narrow for a phone."""
+
+import io
+import re
+from dataclasses import dataclass
+
+import altair as alt
+
+from experiments import charts
+from experiments.charts import BLUE, GRID, INK, ORANGE, PURPLE
+from experiments.results import Results
+from experiments.summary import Summary
+
+FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+DARK = {INK: "#b9c0ca", GRID: "#3a414b", BLUE: "#56b4e9", ORANGE: "#f0873c", PURPLE: "#d58ac7"}
+"""What an ink of the charts becomes on a dark page."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as SVG with its caption; `narrow` is the same for a phone, or None where the wide one serves."""
+
+    name: str
+    title: str
+    caption: str
+    wide: str
+    narrow: str | None = None
+
+
+def draw(summary: Summary, results: Results) -> list[Figure]:
+    """Draw every figure that the results allow."""
+    makers = (_forest, _curves, _cost, _lengths, _attention, _heads)
+    return [figure for make in makers if (figure := make(summary, results))]
+
+
+def svg(chart: alt.TopLevelMixin) -> str:
+    """Render a chart as SVG without a background."""
+    return _render(_themed(chart, "transparent"))
+
+
+def png(chart: alt.TopLevelMixin) -> bytes:
+    """Render a chart as PNG on white, for a README."""
+    out = io.BytesIO()
+    _themed(chart, "white").save(out, format="png", scale_factor=2)
+    return out.getvalue()
+
+
+def standalone(picture: str) -> str:
+    """Return an SVG for a file of its own, whose inks follow the reader's light or dark theme."""
+    dark = "".join(f'[fill="{ink}"]{{fill:{to}}}[stroke="{ink}"]{{stroke:{to}}}' for ink, to in DARK.items())
+    style = f'<style>[fill="{INK}"]{{fill:#454c56}}@media(prefers-color-scheme:dark){{{dark}}}</style>'
+    return re.sub(r"(<svg[^>]*>)", lambda match: match.group(1) + style, picture, count=1)
+
+
+def inline(picture: str, prefix: str) -> str:
+    """Return an SVG to stand among others in one page: ids made its own, size left to the page's width."""
+    for name in sorted(set(re.findall(r'\bid="([^"]+)"', picture)), key=len, reverse=True):
+        picture = picture.replace(f'id="{name}"', f'id="{prefix}-{name}"').replace(f"#{name})", f"#{prefix}-{name})")
+    width = re.search(r'<svg[^>]*? width="([\d.]+)"', picture)
+    assert width, "an SVG has a width"
+    opening = f'<svg class="chart" role="img" style="max-width:{width.group(1)}px" '
+    return re.sub(r'(<svg[^>]*?) width="[\d.]+" height="[\d.]+"', r"\1", picture, count=1).replace("<svg ", opening, 1)
+
+
+def _render(chart: alt.TopLevelMixin) -> str:
+    out = io.StringIO()
+    chart.save(out, format="svg")
+    return out.getvalue().replace('class="marks" ', "", 1)
+
+
+def _themed(chart: alt.TopLevelMixin, background: str) -> alt.TopLevelMixin:
+    ink = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    return chart.configure(
+        background=background,
+        font=FONT,
+        padding=4,
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(gridColor=GRID, domainColor=GRID, tickColor=GRID, gridOpacity=0.6, **ink),
+        header=alt.HeaderConfig(labelColor=INK, labelFontSize=12, labelFontWeight="bold"),
+    )
+
+
+def _forest(summary: Summary, results: Results) -> Figure | None:
+    wide, narrow = charts.forest(summary, 470), charts.forest(summary, 150)
+    if wide is None or narrow is None:
+        return None
+    noise = summary.noise
+    shade = f" Shaded: ±{noise.alone:.2f} BLEU, which {noise.n} seeds cannot separate from zero." if noise else ""
+    spread = "with its 95 % interval" if noise else "one seed, so without an interval"
+    caption = f"BLEU on {summary.primary}, each change minus the baseline, {spread}.{shade}"
+    return Figure("forest", "What each change is worth", caption, svg(wide), svg(narrow))
+
+
+def _curves(summary: Summary, results: Results) -> Figure | None:
+    wide, narrow = charts.curves(summary, results, 4, 165), charts.curves(summary, results, 2, 128)
+    if wide is None or narrow is None:
+        return None
+    caption = (
+        "Validation perplexity against optimiser steps: mean, and a band from the lowest to the highest seed. The height "
+        "is the logarithm of the loss, so that close variants stay apart. Thin grey: the baseline. Dashed up to a "
+        "cross: a run that diverged."
+    )
+    return Figure("curves", "Learning curves", caption, svg(wide), svg(narrow))
+
+
+def _cost(summary: Summary, results: Results) -> Figure | None:
+    wide, narrow = charts.cost(summary, 480), charts.cost(summary, 135)
+    if wide is None or narrow is None:
+        return None
+    caption = f"BLEU on {summary.primary} against the arithmetic of the whole training, counted rather than timed."
+    return Figure("cost", "Cost against quality", caption, svg(wide), svg(narrow))
+
+
+def _lengths(summary: Summary, results: Results) -> Figure | None:
+    wide, narrow = charts.lengths(summary, results, 46), charts.lengths(summary, results, 34)
+    if wide is None or narrow is None:
+        return None
+    caption = f"{wide[0].capitalize()} by length of the sentence in words, mean over seeds."
+    return Figure("lengths", "Long sentences", caption, svg(wide[1]), svg(narrow[1]))
+
+
+def _attention(summary: Summary, results: Results) -> Figure | None:
+    record = next((record for record in results.of(summary.baseline) if record.attention()), None)
+    content = record.attention() if record else None
+    if not record or not content:
+        return None
+    caption = f"Cross-attention of the last layer, averaged over its heads: {record.name}, one sentence."
+    wide, narrow = charts.attention(content, 24), charts.attention(content, 15)
+    return Figure("attention", "Where the decoder looks", caption, svg(wide), svg(narrow))
+
+
+def _heads(summary: Summary, results: Results) -> Figure | None:
+    content = next((found for record in results.of(summary.baseline) if (found := record.attention())), None)
+    if not content:
+        return None
+    caption = "The same sentence and layer, head by head; rows are the translation, columns the source."
+    wide, narrow = charts.heads(content, 4, 165), charts.heads(content, 2, 150)
+    return Figure("heads", "Head by head", caption, svg(wide), svg(narrow))

@@ -85,11 +85,11 @@ def describe() -> dict[str, Any]:
 
 @cache
 def git_commit() -> str:
-    """Return the commit of the code, "-dirty" where files differ from it, "unknown" outside a repository."""
+    """Return the commit of the code, "-dirty" where training code differs from it, "unknown" outside a repository."""
     try:
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", "lit_transformer", "data_modules", "experiments/*.py"],
+            ["git", "status", "--porcelain", "--", *TRAINING_CODE],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -44,6 +44,7 @@ def train(cell: Cell, args: argparse.Namespace) -> None:
     """Bring the cell to its last step, from wherever it stands, and publish what it found."""
     config = cell.config
     machine.set_up(config.trainer.matmul.value)
+    machine.git_commit()  # of the code as loaded: the repository may move on while the run lasts
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cell.study.data_folder)

@@ -1,0 +1,219 @@
+"""The whole product on a small study, in a copy of the project: what runs, what is stale, what survives a stop."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STUDY = """
+name: components
+question: Does it run?
+corpus: grammar
+baseline: base
+seeds: [0, 1]
+base:
+  model:
+    d_model: 16
+    encoder_layers: 1
+    decoder_layers: 1
+    attention: {heads: 2, d_k: 8, d_v: 8}
+    feed_forward: {d_ff: 32}
+  data:
+    vocab_size: 400
+    batch_tokens: 512
+    grammar: {train: 800, valid: 20, test: 20, test_long: 6, test_comp: 6}
+  optim: {steps: 40, schedule: constant, warmup: 4, peak: 0.003}
+  trainer: {accelerator: cpu, validate_every: 20, checkpoint_every: 7}
+  decode: {extra_length: 3}
+variants:
+  base: {}
+  h1: {model: {attention: {heads: 1}}}
+"""
+CELLS = [(variant, seed) for variant in ("base", "h1") for seed in (0, 1)]
+
+
+def call(project: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the project with this interpreter's environment first on the path."""
+    own = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    own.update(environment, WANDB_MODE="offline")
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=own)
+    assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def python(project: Path, module: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return call(project, "python", "-m", f"experiments.{module}", *arguments, **options)
+
+
+def stale(project: Path) -> set[str]:
+    return set(json.loads(call(project, "dvc", "status", "--json", "dvc.yaml").stdout))
+
+
+def results(project: Path, variant: str, seed: int) -> Path:
+    return project / "experiments/studies/components/results" / variant / f"seed{seed}"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project with a study of four small cells, run from nothing."""
+    copy = tmp_path_factory.mktemp("copy") / "project"
+    skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "cache", ".*_cache")
+    shutil.copytree(ROOT, copy, ignore=skip)
+    (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
+    (copy / "dvc.lock").unlink(missing_ok=True)
+    call(copy, "dvc", "config", "--local", "core.no_scm", "true")
+    first = python(copy, "launch", "--study", "components")
+    assert "[4/4] done" in first.stdout
+    return copy
+
+
+def test_every_cell_has_its_results(project: Path):
+    for variant, seed in CELLS:
+        folder = results(project, variant, seed)
+        training = json.loads((folder / "training.json").read_text())
+        assert (training["variant"], training["seed"], training["status"]) == (variant, seed, "finished")
+        assert training["steps"] == 40
+        assert training["training_flops"] > 0
+        rows = list(csv.DictReader((folder / "curve.csv").open()))
+        assert [int(row["step"]) for row in rows] == [20, 40]
+        scores = json.loads((folder / "scores.json").read_text())
+        assert set(scores["splits"]) == {"test", "test_long", "test_comp"}
+        for split, sentences in (("test", 20), ("test_long", 6), ("test_comp", 6)):
+            assert scores["splits"][split]["sentences"] == sentences
+            assert "nrefs:1|case:mixed|eff:no|tok:13a" in scores["splits"][split]["bleu_signature"]
+            assert len((folder / "hypotheses" / f"{split}.txt").read_text().splitlines()) == sentences
+        attention = json.loads((folder / "attention.json").read_text())
+        for layer in attention["cross"]:
+            for head in layer:
+                assert len(head) == len(attention["target"])
+                assert all(sum(row) == pytest.approx(1.0, abs=0.02) for row in head)
+
+
+def test_seeds_share_their_data_and_differ_in_their_weights(project: Path):
+    tokens = {(v, s): json.loads((results(project, v, s) / "training.json").read_text()) for v, s in CELLS}
+    assert tokens["base", 0]["target_tokens"] == tokens["h1", 0]["target_tokens"]
+    assert tokens["base", 0]["valid_loss"] != tokens["base", 1]["valid_loss"]
+
+
+def test_every_cell_left_an_offline_wandb_run(project: Path):
+    for variant, seed in CELLS:
+        runs = list((project / f"runs/components/{variant}/seed{seed}/wandb").glob("offline-run-*"))
+        assert len(runs) == 2  # training, then scores
+        assert len({run.name.rpartition("-")[2] for run in runs}) == 1
+
+
+def test_the_report_is_there(project: Path):
+    report = project / "experiments/studies/components/report"
+    page = (report / "index.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "<script src" not in page
+    table = (report / "table.md").read_text()
+    assert "h1" in table
+    assert list(csv.DictReader((report / "table.csv").open()))
+
+
+def test_a_second_launch_does_nothing_and_says_so(project: Path):
+    before = (results(project, "base", 0) / "training.json").read_text()
+    again = python(project, "launch", "--study", "components")
+    assert "Nothing to do" in again.stdout
+    assert (results(project, "base", 0) / "training.json").read_text() == before
+
+
+def test_a_changed_variant_makes_its_own_seeds_stale_and_nothing_else(project: Path):
+    path = project / "experiments/studies/components/study.yaml"
+    text = path.read_text()
+    try:
+        path.write_text(text.replace("heads: 1}", "heads: 4}"))
+        assert stale(project) == {"train@h1-0", "train@h1-1", "evaluate@h1-0", "evaluate@h1-1", "report"}
+        path.write_text(text.replace("extra_length: 3", "extra_length: 4"))
+        assert stale(project) == {f"evaluate@{variant}-{seed}" for variant, seed in CELLS}
+    finally:
+        path.write_text(text)
+
+
+def test_interrupted_training_goes_on_to_the_same_bits(project: Path):
+    """SIGINT in the middle: one line, a checkpoint, and the same weights as the run that was never stopped."""
+    arguments = ["train", "--study", "components", "--variant", "base", "--seed", "5", "--wandb", "disabled"]
+    long = ["optim.steps=400", "trainer.validate_every=200"]
+    python(project, *arguments, *long)
+    (folder,) = (project / "runs/components").glob("base+*/seed5")
+    whole = folder.with_name("whole")
+    folder.rename(whole)
+    command = [sys.executable, "-m", f"experiments.{arguments[0]}", *arguments[1:], *long]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while not (folder / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    error = child.communicate(timeout=120)[1]
+    assert child.returncode == 2
+    assert error.startswith("error: stopped at step")
+    assert error.count("\n") == 1
+    assert not (folder / "training.json").exists()
+    again = python(project, *arguments, *long)
+    assert "going on from" in again.stdout
+    import torch
+
+    first, second = (torch.load(run / "last.ckpt", weights_only=True) for run in (whole, folder))
+    assert first["global_step"] == second["global_step"] == 400
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
+    for row, other in zip(*(csv.DictReader((run / "curve.csv").open()) for run in (whole, folder)), strict=True):
+        assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+
+
+def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path):
+    cell = ["--study", "components", "--variant", "base", "--seed", "0", "--wandb", "disabled"]
+    assert "nothing to do" in python(project, "train", *cell).stdout
+    code = project / "lit_transformer/layers.py"
+    text = code.read_text()
+    try:
+        code.write_text(text + "\n# changed\n")
+        refused = python(project, "evaluate", *cell, check=False)
+        assert refused.returncode == 2
+        assert "of another config, corpus or code" in refused.stderr
+    finally:
+        code.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--study", "component", "--variant", "base", "--seed", "0"], "did you mean 'components'?"),
+        (["train", "--study", "components", "--variant", "bse", "--seed", "0"], "did you mean 'base'?"),
+        (["train", "--study", "components", "--variant", "base", "--seed", "0", "model.d_modl=3"], "model.d_model"),
+        (["evaluate", "--study", "components", "--variant", "base", "--seed", "9"], "train the cell first"),
+        (["prepare", "--corpus", "no_such"], "no_such"),
+        (["launch", "--study", "nothing"], "no study 'nothing'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_failing_status(project: Path, arguments: list[str], expected: str):
+    done = python(project, *arguments, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert expected in done.stderr
+
+
+@pytest.mark.parametrize("module", ["prepare", "train", "evaluate", "report", "launch"])
+def test_every_entry_point_has_help(module: str):
+    done = python(ROOT, module, "--help")
+    assert "usage:" in done.stdout
+
+
+def test_two_writers_of_one_run_are_refused(project: Path):
+    from experiments.files import only_writer
+    from lit_transformer.errors import UserError
+
+    with only_writer(project / "runs/locked"), pytest.raises(UserError, match=f"process {os.getpid()}"):
+        with only_writer(project / "runs/locked"):
+            pass

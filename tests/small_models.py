@@ -1,0 +1,97 @@
+"""Small models for tests: one variant for every member of every enum that a `ModelConfig` holds, found by itself."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lit_transformer.batch import PAD, TranslationBatch
+from lit_transformer.config import (
+    AttentionConfig,
+    EmbeddingConfig,
+    FeedForwardConfig,
+    ModelConfig,
+    Norm,
+    NormConfig,
+    Placement,
+    PositionConfig,
+    Residual,
+    Tying,
+)
+from lit_transformer.transformer import Transformer, build_transformer
+
+VOCAB = 23
+BASE = ModelConfig(
+    d_model=16,
+    encoder_layers=2,
+    decoder_layers=2,
+    attention=AttentionConfig(heads=3, d_k=4, d_v=6),  # neither product is d_model
+    feed_forward=FeedForwardConfig(d_ff=24),
+    positions=PositionConfig(max_length=32),
+    dropout=0.0,
+)
+
+
+def _members(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield, for each enum field of a dataclass and those inside it, the config with each member in its place."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            for name, inner in _members(value, f"{path}{field.name}."):
+                yield name, replace(config, **{field.name: inner})
+        elif isinstance(value, StrEnum):
+            for member in type(value):
+                yield f"{path}{field.name}={member}", replace(config, **{field.name: member})
+
+
+VARIANTS = dict(_members(BASE)) | {
+    "attention.bias": replace(BASE, attention=replace(BASE.attention, bias=True)),
+    "unscaled embeddings": replace(BASE, embeddings=EmbeddingConfig(tying=Tying.none, scale=False)),
+    "no residual, pre-norm": replace(BASE, residual=Residual.none, norm=NormConfig(placement=Placement.pre)),
+    "rms, pre-norm": replace(BASE, norm=NormConfig(kind=Norm.rms, placement=Placement.pre)),
+    "no norm, no residual": replace(BASE, residual=Residual.none, norm=NormConfig(kind=Norm.none)),
+    "one head, one layer": replace(
+        BASE, encoder_layers=1, decoder_layers=1, attention=AttentionConfig(heads=1, d_k=16, d_v=16)
+    ),
+}
+
+every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
+
+PAIRS = [  # ids without BOS and EOS; one empty target, one source of a single token
+    ([5, 6, 7, 8, 9], [10, 11, 12]),
+    ([13], [14, 15, 16, 17, 18, 19]),
+    ([20, 21, 22], []),
+    ([4, 4, 5], [6, 7]),
+]
+
+
+def build(config: ModelConfig, vocab_size: int = VOCAB) -> Transformer:
+    """Build a model whose every parameter is random, biases and norms included, so that no mistake multiplies by 0."""
+    model = build_transformer(config, vocab_size)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def batch_of(pairs: list[tuple[list[int], list[int]]] = PAIRS) -> TranslationBatch:
+    return TranslationBatch.from_pairs(pairs)
+
+
+def padded(batch: TranslationBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return src, tgt_in and tgt_out as rectangles padded with PAD: (B, S), (B, T), (B, T)."""
+    src = batch.src_layout.pad(batch.src).masked_fill(~batch.src_layout.mask, PAD)
+    tgt_in, tgt_out = (
+        batch.tgt_layout.pad(ids).masked_fill(~batch.tgt_layout.mask, PAD) for ids in (batch.tgt_in, batch.tgt_out)
+    )
+    return src, tgt_in, tgt_out
+
+
+def close(one: Tensor, other: Tensor, tolerance: float = 1e-5) -> None:
+    """Assert that no two entries differ by more than `tolerance`, absolute or relative."""
+    torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)

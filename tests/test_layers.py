@@ -1,0 +1,131 @@
+"""Layers with copied weights equal torch.nn's, outputs and gradients, though ours see no padding."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lit_transformer.batch import Layout
+from lit_transformer.config import (
+    AttentionConfig,
+    FeedForward,
+    FeedForwardConfig,
+    ModelConfig,
+    NormConfig,
+    Placement,
+)
+from lit_transformer.layers import DecoderLayer, EncoderLayer
+from tests.small_models import close
+
+CONFIG = ModelConfig(
+    d_model=16,
+    attention=AttentionConfig(heads=2, d_k=8, d_v=8, bias=True),  # the widths and biases that torch.nn knows
+    feed_forward=FeedForwardConfig(d_ff=24),
+    norm=NormConfig(eps=1e-5),
+    dropout=0.0,
+)
+SRC, TGT = torch.tensor([5, 1, 3, 5]), torch.tensor([2, 6, 1, 4])
+
+Match = tuple[list[Tensor], Tensor]  # parameters of ours that, stacked, are one of torch's
+
+
+def attention_matches(ours: nn.Module, theirs: nn.MultiheadAttention) -> Iterator[Match]:
+    projections = [ours.query, ours.key, ours.value]
+    yield [linear.weight for linear in projections], theirs.in_proj_weight
+    yield [linear.bias for linear in projections], theirs.in_proj_bias
+    yield [ours.output.weight], theirs.out_proj.weight
+    yield [ours.output.bias], theirs.out_proj.bias
+
+
+def layer_matches(ours: nn.Module, theirs: nn.Module, placement: Placement) -> list[Match]:
+    sublayers = [ours.mixer, *([ours.cross] if isinstance(ours, DecoderLayer) else []), ours.feed_forward]
+    matches = [*attention_matches(ours.mixer.inner, theirs.self_attn)]
+    if isinstance(ours, DecoderLayer):
+        matches += attention_matches(ours.cross.inner, theirs.multihead_attn)
+    for linear, twin in ((sublayers[-1].inner.widen, theirs.linear1), (sublayers[-1].inner.narrow, theirs.linear2)):
+        matches += [([linear.weight], twin.weight), ([linear.bias], twin.bias)]
+    for number, sublayer in enumerate(sublayers, 1):
+        norm, twin = getattr(sublayer, f"{placement}_norm"), getattr(theirs, f"norm{number}")
+        matches += [([norm.weight], twin.weight), ([norm.bias], twin.bias)]
+    assert len(matches) == len(list(theirs.parameters()))
+    assert sum(len(mine) for mine, _ in matches) == len(list(ours.parameters()))
+    return matches
+
+
+def randomise_and_copy(matches: list[Match]) -> None:
+    with torch.no_grad():
+        for mine, twin in matches:
+            for parameter in mine:
+                parameter.normal_(std=0.4)
+            twin.copy_(torch.cat(mine))
+
+
+def same_gradients(matches: list[Match]) -> None:
+    for mine, twin in matches:
+        close(torch.cat([parameter.grad for parameter in mine]), twin.grad)
+
+
+def leaf(layout: Layout) -> tuple[Tensor, Tensor]:
+    """Return the same random vectors packed and padded (the padding holds noise), both leaves of a graph."""
+    packed = torch.randn(layout.tokens, CONFIG.d_model)
+    noise = torch.randn(layout.sentences, layout.longest, CONFIG.d_model)
+    rectangle = torch.where(layout.mask[..., None], layout.pad(packed), noise)
+    return packed.requires_grad_(), rectangle.requires_grad_()
+
+
+@pytest.mark.parametrize("kind", FeedForward)
+@pytest.mark.parametrize("placement", Placement)
+def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> None:
+    config = replace(
+        CONFIG,
+        norm=replace(CONFIG.norm, placement=placement),
+        feed_forward=replace(CONFIG.feed_forward, kind=kind),
+    )
+    ours = EncoderLayer(config)
+    theirs = nn.TransformerEncoderLayer(
+        16, 2, 24, dropout=0.0, activation=str(kind), batch_first=True, norm_first=placement is Placement.pre
+    )
+    matches = layer_matches(ours, theirs, placement)
+    randomise_and_copy(matches)
+    layout = Layout.from_lengths(SRC)
+    x, rectangle = leaf(layout)
+    y = ours(x, layout)
+    expected = layout.pack(theirs(rectangle, src_key_padding_mask=~layout.mask))
+    close(y, expected)
+    upstream = torch.randn_like(y)
+    y.backward(upstream)
+    expected.backward(upstream)
+    close(x.grad, layout.pack(rectangle.grad))
+    same_gradients(matches)
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_decoder_layer_equals_torch(placement: Placement) -> None:
+    ours = DecoderLayer(replace(CONFIG, norm=replace(CONFIG.norm, placement=placement)))
+    theirs = nn.TransformerDecoderLayer(16, 2, 24, dropout=0.0, batch_first=True, norm_first=placement is Placement.pre)
+    matches = layer_matches(ours, theirs, placement)
+    randomise_and_copy(matches)
+    src, tgt = Layout.from_lengths(SRC), Layout.from_lengths(TGT)
+    memory, memory_rectangle = leaf(src)
+    x, rectangle = leaf(tgt)
+    y, cache = ours(x, tgt, ours.cross.inner.key_values(memory, src), None)
+    assert cache is None
+    later = torch.ones(tgt.longest, tgt.longest, dtype=torch.bool).triu(1)
+    expected = tgt.pack(
+        theirs(
+            rectangle,
+            memory_rectangle,
+            tgt_mask=later,
+            tgt_key_padding_mask=~tgt.mask,
+            memory_key_padding_mask=~src.mask,
+        )
+    )
+    close(y, expected)
+    upstream = torch.randn_like(y)
+    y.backward(upstream)
+    expected.backward(upstream)
+    close(x.grad, tgt.pack(rectangle.grad))
+    close(memory.grad, src.pack(memory_rectangle.grad))
+    same_gradients(matches)

@@ -1,0 +1,48 @@
+"""The study's finding in one sentence, written from its numbers."""
+
+from experiments.summary import Row, Summary, Verdict
+from experiments.tables import number
+
+
+def headline(summary: Summary) -> str:
+    """Say the largest separable effect with its interval, how many changes cannot be told apart, and what diverged."""
+    if not summary.primary or summary.row(summary.baseline).n == 0:
+        return f"Nothing can be compared yet: the baseline {summary.baseline} has no score."
+    compared = [row for row in summary.changes if row.difference]
+    if not compared:
+        return f"{_count(len(summary.changes), 'change')} and no score to compare with the baseline yet."
+    found = summary.with_verdict(Verdict.BETTER, Verdict.WORSE)
+    parts = [_effect(max(found or compared, key=_size), bool(found) or not summary.compared)]
+    if summary.compared:
+        unclear = len(summary.with_verdict(Verdict.UNCLEAR))
+        parts.append(
+            f"{unclear} of {_count(summary.compared, 'change')} cannot be told from the baseline with {summary.seeds} seeds"
+        )
+    else:
+        parts.append("one seed shows no spread, so this settles nothing")
+    diverged = summary.with_verdict(Verdict.DIVERGED)
+    if diverged:
+        parts.append(f"{_count(len(diverged), 'change')} diverged in every seed")
+    return "; ".join(parts) + "."
+
+
+def _effect(row: Row, stands: bool) -> str:
+    found = row.difference
+    assert found is not None
+    name = row.variant.replace("_", " ")
+    start = f"Without {name.removeprefix('no ')}" if name.startswith("no ") else f"With {name}"
+    verb = "falls" if found.mean < 0 else "rises"
+    size = number(abs(found.mean), 1)
+    if found.low is None or found.high is None:
+        return f"{start} BLEU {verb} by {size}"
+    ends = sorted(end if found.mean > 0 else -end for end in (found.low, found.high))
+    interval = f"[{number(ends[0], 1)}, {number(ends[1], 1)}]"
+    return f"{start} BLEU {verb} by {size} {interval}" + ("" if stands else ", the largest change, not separable")
+
+
+def _size(row: Row) -> float:
+    return abs(row.difference.mean) if row.difference else 0.0
+
+
+def _count(value: int, noun: str) -> str:
+    return f"{value} {noun}" + ("" if value == 1 else "s")

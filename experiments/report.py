@@ -1,0 +1,97 @@
+"""Writes a study's report: the table in the terminal, as Markdown, CSV and LaTeX, the pictures and one HTML page.
+
+    python -m experiments.report --study components
+
+What is written under experiments/studies/<study>/report/: index.html, table.md, table.csv, table.tex, curves.csv,
+one SVG a picture and forest.png. The same results give the same bytes.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments import cli, tables
+from experiments.files import replace, write_text
+from experiments.results import Results, read_results
+from experiments.samples import Texts
+from experiments.study import Study, load_study
+from experiments.summary import Summary, summarise
+from lit_transformer.errors import UserError
+
+CURVE = ("step", "epoch", "target_tokens", "seconds", "learning_rate", "train_loss", "valid_loss", "valid_ppl")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the report of one study and print its table and the page's path."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", required=True, help="a folder of experiments/studies")
+    parser.add_argument(
+        "--data", type=Path, help="the prepared corpus, for the sample sentences (default: the study's)"
+    )
+    args = parser.parse_args(argv)
+    study = load_study(args.study)
+    results = read_results(study)
+    summary = summarise(study, results)
+    path = write_report(study, summary, results, read_texts(args.data or study.data_folder, summary.splits, args.data))
+    console = Console()
+    tables.terminal(summary, console)
+    console.print(f"\nreport: {path}", soft_wrap=True, highlight=False)
+
+
+def write_report(study: Study, summary: Summary, results: Results, texts: Texts) -> Path:
+    """Write every file of the report and return the page's path."""
+    from experiments import charts, figures
+    from experiments.page import page
+
+    folder = study.report_folder
+    drawn = figures.draw(summary, results)
+    for figure in drawn:
+        write_text(folder / f"{figure.name}.svg", figures.standalone(figure.wide))
+    forest = charts.forest(summary, 470)
+    if forest is not None:
+        picture = figures.png(forest)
+        replace(folder / "forest.png", lambda beside: beside.write_bytes(picture) and None)
+    write_text(folder / "table.md", tables.markdown(summary))
+    write_text(folder / "table.csv", tables.comma_separated(summary))
+    write_text(folder / "table.tex", tables.latex(summary))
+    write_text(folder / "curves.csv", curves_csv(results))
+    write_text(folder / "index.html", page(summary, results, drawn, texts))
+    return folder / "index.html"
+
+
+def curves_csv(results: Results) -> str:
+    """Return every cell's curve in one long table, variant and seed in front."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("variant", "seed", *CURVE))
+    for record in results.records:
+        for row in record.curve:
+            writer.writerow((record.variant, record.seed, *(_plain(row.get(name)) for name in CURVE)))
+    return out.getvalue()
+
+
+def read_texts(folder: Path, splits: list[str], asked: Path | None = None) -> Texts:
+    """Return sources and references by split; empty where the study's corpus is not prepared on this machine."""
+    if not (folder / "corpus.json").exists():
+        if asked:
+            raise UserError(f"--data {folder}: no prepared corpus there (corpus.json is missing)")
+        return {}
+    from data_modules.prepared import PreparedCorpus
+
+    corpus = PreparedCorpus.open(folder)
+    found = {split: corpus.split(split) for split in splits if split in corpus.splits}
+    return {name: (split.source_text, split.target_text) for name, split in found.items()}
+
+
+def _plain(value: float | None) -> str:
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -126,7 +126,9 @@ class Checkpoint(pl.Callback):
         self.stop_signal: int | None = None
         self.saved_step = -1
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint["run_hash"] = self.run_hash
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -5,13 +5,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lit_transformer.errors import UserError
 
 
-def replace(path: Path, write: Callable[[Path], None]) -> None:
+def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, sync it, then rename it over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
@@ -26,7 +27,7 @@ def replace(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text whole or not at all."""
-    replace(path, lambda beside: _write(beside, text))
+    replace(path, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -57,7 +58,3 @@ def only_writer(folder: Path) -> Iterator[None]:
         handle.write(str(os.getpid()))
         handle.flush()
         yield
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

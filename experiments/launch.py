@@ -16,11 +16,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from experiments import cli
 from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 TRAIN_SHARE = 0.8
 """How much of a cell's time its training is taken to be, in the estimate of the time left."""
@@ -238,7 +241,7 @@ class Board:
             self.live.update("", refresh=True)
             self.live.stop()
 
-    def _table(self) -> object:
+    def _table(self) -> "Group":
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table

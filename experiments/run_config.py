@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -109,7 +109,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file as a plain nested dict; duplicate keys and bad syntax are a `UserError` with the line."""
     try:
         loaded = OmegaConf.load(path)
-        content = OmegaConf.to_container(loaded)
+        content = cast(dict[str, Any], OmegaConf.to_container(loaded))
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -123,9 +123,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a config as nested plain dicts, enums as their names."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(plain, dict)
-    return plain
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
 
 
 def to_yaml(config: RunConfig) -> str:

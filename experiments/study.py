@@ -1,10 +1,10 @@
 """A study: a folder of deltas. Reads study.yaml, names folders, resolves each cell's config.
 
-    experiments/studies/<study>/study.yaml     the question, the corpus, the baseline, seeds, base and variants
-    data/<study>/                              the prepared corpus                              (heavy, not in git)
-    runs/<study>/<variant>/seed<k>/            config, checkpoint, log, W&B files               (heavy, not in git)
-    experiments/studies/<study>/results/...    what a cell found                                (small, in git)
-    experiments/studies/<study>/report/        table, figures, page
+experiments/studies/<study>/study.yaml     the question, the corpus, the baseline, seeds, base and variants
+data/<study>/                              the prepared corpus                              (heavy, not in git)
+runs/<study>/<variant>/seed<k>/            config, checkpoint, log, W&B files               (heavy, not in git)
+experiments/studies/<study>/results/...    what a cell found                                (small, in git)
+experiments/studies/<study>/report/        table, figures, page
 """
 
 import hashlib

@@ -10,8 +10,9 @@ import shutil
 import sys
 import warnings
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from experiments import cli, machine, tracking
 from experiments.files import only_writer, read_json, replace, write_json, write_text
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from data_modules.prepared import PreparedCorpus
-    from experiments.callbacks import Checkpoint, Curve, Divergence
+    from experiments.callbacks import Curve, Divergence
+    from lit_transformer import LitTransformer
 
 PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 OUTPUTS = ("training.json", "curve.csv")
@@ -56,11 +58,16 @@ def train(cell: Cell, args: argparse.Namespace) -> None:
         write_text(cell.run_folder / "config.yaml", f"# {run_hash}\n{to_yaml(config)}")
         _fit(cell, config, corpus, run_hash, resume, args)
     for name in OUTPUTS:
-        replace(cell.results_folder / name, lambda beside, name=name: _copy(cell.run_folder / name, beside))
+        replace(cell.results_folder / name, partial(shutil.copyfile, cell.run_folder / name))
 
 
 def _fit(
-    cell: Cell, config: RunConfig, corpus: "PreparedCorpus", run_hash: str, resume: Path | None, args: argparse.Namespace
+    cell: Cell,
+    config: RunConfig,
+    corpus: "PreparedCorpus",
+    run_hash: str,
+    resume: Path | None,
+    args: argparse.Namespace,
 ) -> None:
     import pytorch_lightning as pl
 
@@ -90,7 +97,8 @@ def _fit(
     record = _record(cell, config, corpus, run_hash, trainer, curve, divergence)
     write_json(folder / "training.json", record)
     if trainer.logger:
-        trainer.logger.log_metrics({f"training/{key}": record[key] for key in ("parameters", "training_flops", "seconds")})
+        cost = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
+        trainer.logger.log_metrics({f"training/{key}": record[key] for key in cost})
     tracking.finish()
     print(_summary(record), flush=True)
 
@@ -101,8 +109,8 @@ def _trainer(
     import logging
 
     import pytorch_lightning as pl
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from pytorch_lightning.callbacks import TQDMProgressBar
-    from pytorch_lightning.plugins.environments import LightningEnvironment
 
     from experiments.callbacks import Progress
 
@@ -201,7 +209,7 @@ def _record(
     from lit_transformer.flops import training_flops
 
     work, last = curve.total_work(), curve.rows[-1] if curve.rows else {}
-    network = trainer.lightning_module.network
+    network = cast("LitTransformer", trainer.lightning_module).network
     on_gpu = trainer.strategy.root_device.type == "cuda"
     device = torch.cuda.get_device_name(trainer.strategy.root_device) if on_gpu else "cpu"
     return {
@@ -237,13 +245,9 @@ def _summary(record: dict[str, Any]) -> str:
     if record["status"] == "diverged":
         return f"diverged at step {record['diverged_at']}: recorded as the result of this run"
     return (
-        f"{record['study']}/{record['variant']} seed {record['seed']}: {record['steps']} steps in {minutes}:{seconds:02d} "
-        f"min, {record['parameters']:,} parameters, valid ppl {record['valid_ppl']:.3f}"
+        f"{record['study']}/{record['variant']} seed {record['seed']}: {record['steps']} steps in "
+        f"{minutes}:{seconds:02d} min, {record['parameters']:,} parameters, valid ppl {record['valid_ppl']:.3f}"
     )
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
 
 
 if __name__ == "__main__":

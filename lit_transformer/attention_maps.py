@@ -38,7 +38,7 @@ def _caught_inputs(network: Transformer) -> Iterator[list[tuple[Any, tuple[Any, 
     caught: list[tuple[Any, tuple[Any, ...]]] = []
     hooks = [
         layer.cross.inner.register_forward_pre_hook(lambda module, inputs: caught.append((module, inputs)))
-        for layer in network.decoder
+        for layer in network.decoder_layers
     ]
     try:
         yield caught

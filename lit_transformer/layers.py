@@ -1,7 +1,7 @@
 """One layer of each stack: mixers and a feed-forward network, each inside its sub-layer (section 3.1)."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from torch import Tensor, nn
 
@@ -56,3 +56,12 @@ class DecoderLayer(nn.Module):
         x, _ = self.cross(x, layout, memory)
         x, _ = self.feed_forward(x)
         return x, own
+
+    def project(self, memory: Tensor, layout: Layout) -> KeyValues:
+        """Return the keys and values of the encoder's output (N_s, D), computed once for all steps."""
+        return cast(CrossAttention, self.cross.inner).key_values(memory, layout)
+
+    def start(self, memory: Tensor, layout: Layout) -> LayerState:
+        """Return the layer's state before the first token."""
+        mixer = cast(CausalSelfAttention, self.mixer.inner)
+        return LayerState(mixer.empty_cache(memory, layout.sentences), self.project(memory, layout))

@@ -1,10 +1,10 @@
 """LitTransformer: the LightningModule around a built network."""
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
@@ -31,7 +31,7 @@ class LitTransformer(pl.LightningModule):
         self.valid_nats = 0.0
         self.valid_tokens = 0
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam as in section 5.3; the schedule is asked for the rate of every step."""
         adam = torch.optim.Adam(
             self.parameters(),

@@ -6,15 +6,14 @@ and decoding share `read`, `say` and `logits`.
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from lit_transformer.batch import PAD, Layout, TranslationBatch
-from lit_transformer.components.attention import KeyValues
 from lit_transformer.components.dropout import Dropout
-from lit_transformer.components.positions import build_positions
+from lit_transformer.components.positions import PositionEncoding, build_positions
 from lit_transformer.components.sublayer import build_final_norm
 from lit_transformer.config import ModelConfig, Tying
 from lit_transformer.initialisation import initialise
@@ -47,7 +46,7 @@ class DecoderState:
 class TokenEmbedding(nn.Module):
     """Token vectors times a factor, plus positions, then dropout (sections 3.4, 3.5 and 5.4)."""
 
-    def __init__(self, vectors: nn.Embedding, factor: float, positions: nn.Module, dropout: float) -> None:
+    def __init__(self, vectors: nn.Embedding, factor: float, positions: PositionEncoding, dropout: float) -> None:
         super().__init__()
         self.vectors = vectors
         self.factor = factor
@@ -106,8 +105,8 @@ class Transformer(nn.Module):
     def say(self, tgt_in: Tensor, layout: Layout, memory: Memory) -> Tensor:
         """Run the decoder over whole target sentences: packed ids (N_t,) -> (N_t, D), ready for `logits`."""
         x = self.tgt_embedding(tgt_in, layout)
-        for layer in self.decoder:
-            x, _ = layer(x, layout, self._projected(layer, memory), None)
+        for layer in self.decoder_layers:
+            x, _ = layer(x, layout, layer.project(memory.x, memory.layout), None)
         return self.decoder_norm(x)
 
     def hidden(self, batch: TranslationBatch) -> Tensor:
@@ -120,19 +119,15 @@ class Transformer(nn.Module):
 
     def start(self, memory: Memory) -> DecoderState:
         """Begin decoding: project the memory once for every layer; one row a source sentence."""
-        sentences = memory.layout.sentences
-        states = [
-            LayerState(layer.mixer.inner.empty_cache(memory.x, sentences), self._projected(layer, memory))
-            for layer in self.decoder
-        ]
-        return DecoderState(states, torch.arange(sentences, device=memory.x.device), said=0)
+        states = [layer.start(memory.x, memory.layout) for layer in self.decoder_layers]
+        return DecoderState(states, torch.arange(memory.layout.sentences, device=memory.x.device), said=0)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Say one token a row, tokens (R,) -> logits of the next (R, V) and the new state."""
         layout = Layout.rectangle(len(tokens), 1, device=tokens.device)
         x = self.tgt_embedding(tokens, layout, offset=state.said)
         layers = []
-        for layer, past in zip(self.decoder, state.layers, strict=True):
+        for layer, past in zip(self.decoder_layers, state.layers, strict=True):
             x, own = layer(x, layout, past.cross, past.own)
             layers.append(LayerState(own, past.cross))
         return self.logits(self.decoder_norm(x)), DecoderState(layers, state.sentences, state.said + 1)
@@ -140,12 +135,12 @@ class Transformer(nn.Module):
     @property
     def longest_target(self) -> int | None:
         """The most target tokens the decoder can place, or None where there is no limit."""
-        limit: int | None = self.tgt_embedding.positions.limit
-        return limit
+        return self.tgt_embedding.positions.limit
 
-    @staticmethod
-    def _projected(layer: nn.Module, memory: Memory) -> KeyValues:
-        return layer.cross.inner.key_values(memory.x, memory.layout)
+    @property
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """The decoder's layers, bottom first."""
+        return cast(list[DecoderLayer], list(self.decoder))
 
 
 def pack_ids(ids: Tensor, name: str) -> tuple[Layout, Tensor]:

@@ -65,7 +65,9 @@ def results(project: Path, variant: str, seed: int) -> Path:
 def project(tmp_path_factory) -> Path:
     """A copy of the project with a study of four small cells, run from nothing."""
     copy = tmp_path_factory.mktemp("copy") / "project"
-    skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "cache", ".*_cache")
+    skip = shutil.ignore_patterns(
+        ".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "cache", ".*_cache"
+    )
     shutil.copytree(ROOT, copy, ignore=skip)
     (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
     (copy / "dvc.lock").unlink(missing_ok=True)

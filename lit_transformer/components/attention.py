@@ -17,7 +17,7 @@ from lit_transformer.config import AttentionConfig, Scale
 
 @dataclass(frozen=True, eq=False)
 class KeyValues:
-    """Projected keys (B, H, K, E_k) and values (B, H, K, E_v), and which keys are real: mask (B, 1, 1, K) or None for all."""
+    """Projected keys (B, H, K, E_k) and values (B, H, K, E_v); mask (B, 1, 1, K) True at real keys, None if all are."""
 
     keys: Tensor
     values: Tensor

@@ -1,9 +1,9 @@
 """What stands around every mixer and feed-forward network: norm, dropout and residual, as one thing.
 
-    post-norm (the paper)                 pre-norm
+post-norm (the paper)                 pre-norm
 
-    x ──┬────────────┐                    x ──┬─────────────────┐
-        └─ f ─ drop ─┴ + ─ norm ─>            └─ norm ─ f ─ drop ┴ + ─>
+x ──┬────────────┐                    x ──┬─────────────────┐
+    └─ f ─ drop ─┴ + ─ norm ─>            └─ norm ─ f ─ drop ┴ + ─>
 """
 
 from typing import Any, assert_never

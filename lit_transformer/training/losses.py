@@ -74,7 +74,7 @@ class _SmoothedNats(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         to_hidden, to_weight = ctx.saved_tensors
         return to_hidden * upstream, to_weight * upstream, None, None
 

@@ -14,11 +14,12 @@ from experiments.figure_data import Rows, attention_rows, curve_rows, difference
 from experiments.results import Results
 from experiments.summary import Summary, Verdict
 
-INK, GRID, QUIET = "#757a82", "#c9ccd1", "#8d929a"
+INK, STRONG, GRID, QUIET = "#757a82", "#23282f", "#c9ccd1", "#8d929a"
 BLUE, ORANGE, PURPLE = "#0072b2", "#d55e00", "#aa4499"
 COLOURS = {Verdict.BETTER: BLUE, Verdict.WORSE: ORANGE, Verdict.DIVERGED: PURPLE, Verdict.BASELINE: INK}
 SHAPES = {Verdict.BETTER: "triangle-up", Verdict.WORSE: "triangle-down", Verdict.BASELINE: "diamond"}
 PERPLEXITIES = (1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 30, 100, 300, 1000, 1e4, 1e5)
+SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+~r')"
 DIFFERENCES = (0, 0.1, 0.3, 1, 3, 10, 30, 100)
 
 
@@ -32,7 +33,7 @@ def forest(summary: Summary, width: int) -> alt.HConcatChart | None:
     order = [entry["variant"] for entry in data]
     ends = [entry[key] for entry in data for key in ("low", "mean", "high") if entry.get(key) is not None]
     scale, ticks, title = _difference_scale(ends, summary)
-    axis = alt.Axis(values=ticks, format="+~g", labelOverlap=True)
+    axis = alt.Axis(values=ticks, labelExpr=SIGNED, labelOverlap=True)
     x = alt.X("mean:Q", scale=scale, axis=axis, title=title)
     y = alt.Y("variant:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=180, offset=4))
     points = alt.Chart(alt.Data(values=data)).transform_filter("isValid(datum.mean)").encode(y=y)
@@ -97,7 +98,7 @@ def cost(summary: Summary, width: int, height: int = 340) -> alt.HConcatChart | 
         scale=alt.Scale(type="log", domain=span, nice=False),
         axis=alt.Axis(tickCount=4, format="~r", grid=False),
     )
-    y = alt.Y("mean:Q", scale=scale, title=title, axis=alt.Axis(values=ticks, format="+~g"))
+    y = alt.Y("mean:Q", scale=scale, title=title, axis=alt.Axis(values=ticks, labelExpr=SIGNED))
     base = alt.Chart(alt.Data(values=data))
     points = base.mark_point(filled=True, size=90, opacity=0.9).encode(x=x, y=y, color=_colour(), shape=_shape())
     pixels = alt.Scale(domain=[height, 0], range=[height, 0], nice=False)
@@ -129,10 +130,9 @@ def lengths(summary: Summary, results: Results, step: int) -> tuple[str, alt.HCo
             x=alt.X("words:N", sort=words, title="words", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
             y=alt.Y("variant:N", sort=order, title=None, axis=labels),
         )
-        shade = alt.Opacity("value:Q", scale=alt.Scale(domain=[0, 100], range=[0.04, 0.8]), legend=None)
+        shade = alt.Opacity("value:Q", scale=alt.Scale(domain=[0, 100], range=[0.03, 0.6]), legend=None)
         cells = base.mark_rect(color=BLUE, cornerRadius=2, stroke=None).encode(opacity=shade)
-        lettering = alt.condition("datum.value > 62", alt.value("#ffffff"), alt.value(INK))
-        texts = base.mark_text(fontSize=11).encode(text=alt.Text("value:Q", format=".0f"), color=lettering)
+        texts = base.mark_text(fontSize=11, color=STRONG).encode(text=alt.Text("value:Q", format=".0f"))
         if own:
             blocks.append((cells + texts).properties(width=alt.Step(step), height=alt.Step(22)))
     return title, alt.hconcat(*blocks, spacing=14)
@@ -158,7 +158,7 @@ def _heat(rows: Rows, content: dict[str, Any], step: int, tokens: bool) -> alt.C
     places = [list(range(len(words))) for words in (source, target)]
     axes: list[alt.Axis | None] = [None, None]
     if tokens:
-        spoken = [f"{words!r}[datum.value]".replace("'<", "'<") for words in (source, target)]
+        spoken = [f"{words!r}[datum.value]" for words in (source, target)]
         axes = [
             alt.Axis(labelExpr=spoken[0], labelAngle=-60, orient="top", ticks=False, domain=False, title="source"),
             alt.Axis(labelExpr=spoken[1], ticks=False, domain=False, title="translation"),

@@ -18,8 +18,6 @@ def difference_row(row: Row) -> dict[str, Any]:
     """Return a variant's difference to the baseline for drawing."""
     found = row.difference
     text = bracketed(found) if found else row.verdict.value
-    if row.status and not found:
-        text = row.status
     entry: dict[str, Any] = {"variant": row.variant, "verdict": row.verdict.value, "text": text}
     if found:
         entry |= {"mean": found.mean, "low": found.low, "high": found.high}

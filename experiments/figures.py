@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import altair as alt
 
 from experiments import charts
-from experiments.charts import BLUE, GRID, INK, ORANGE, PURPLE
+from experiments.charts import BLUE, GRID, INK, ORANGE, PURPLE, STRONG
 from experiments.results import Results
 from experiments.summary import Summary
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-DARK = {INK: "#b9c0ca", GRID: "#3a414b", BLUE: "#56b4e9", ORANGE: "#f0873c", PURPLE: "#d58ac7"}
+DARK = {INK: "#b9c0ca", STRONG: "#eef1f4", GRID: "#3a414b", BLUE: "#56b4e9", ORANGE: "#f0873c", PURPLE: "#d58ac7"}
 """What an ink of the charts becomes on a dark page."""
 
 
@@ -41,7 +41,7 @@ def svg(chart: alt.TopLevelMixin) -> str:
 def png(chart: alt.TopLevelMixin) -> bytes:
     """Render a chart as PNG on white, for a README."""
     out = io.BytesIO()
-    _themed(chart, "white").save(out, format="png", scale_factor=2)
+    _themed(chart, "white").save(out, format="png", scale_factor=1.5)
     return out.getvalue()
 
 
@@ -81,7 +81,7 @@ def _themed(chart: alt.TopLevelMixin, background: str) -> alt.TopLevelMixin:
 
 
 def _forest(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.forest(summary, 470), charts.forest(summary, 150)
+    wide, narrow = charts.forest(summary, 560), charts.forest(summary, 150)
     if wide is None or narrow is None:
         return None
     noise = summary.noise
@@ -92,11 +92,11 @@ def _forest(summary: Summary, results: Results) -> Figure | None:
 
 
 def _curves(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.curves(summary, results, 4, 165), charts.curves(summary, results, 2, 128)
+    wide, narrow = charts.curves(summary, results, 4, 205), charts.curves(summary, results, 2, 128)
     if wide is None or narrow is None:
         return None
     caption = (
-        "Validation perplexity against optimiser steps: mean, and a band from the lowest to the highest seed. The height "
+        "Validation perplexity against optimiser steps: mean, and a band from the lowest to the highest seed. Height "
         "is the logarithm of the loss, so that close variants stay apart. Thin grey: the baseline. Dashed up to a "
         "cross: a run that diverged."
     )
@@ -104,7 +104,7 @@ def _curves(summary: Summary, results: Results) -> Figure | None:
 
 
 def _cost(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.cost(summary, 480), charts.cost(summary, 135)
+    wide, narrow = charts.cost(summary, 620), charts.cost(summary, 135)
     if wide is None or narrow is None:
         return None
     caption = f"BLEU on {summary.primary} against the arithmetic of the whole training, counted rather than timed."
@@ -112,7 +112,7 @@ def _cost(summary: Summary, results: Results) -> Figure | None:
 
 
 def _lengths(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.lengths(summary, results, 46), charts.lengths(summary, results, 34)
+    wide, narrow = charts.lengths(summary, results, 52), charts.lengths(summary, results, 34)
     if wide is None or narrow is None:
         return None
     caption = f"{wide[0].capitalize()} by length of the sentence in words, mean over seeds."

@@ -15,9 +15,8 @@ def headline(summary: Summary) -> str:
     parts = [_effect(max(found or compared, key=_size), bool(found) or not summary.compared)]
     if summary.compared:
         unclear = len(summary.with_verdict(Verdict.UNCLEAR))
-        parts.append(
-            f"{unclear} of {_count(summary.compared, 'change')} cannot be told from the baseline with {summary.seeds} seeds"
-        )
+        changes = _count(summary.compared, "change")
+        parts.append(f"{unclear} of {changes} cannot be told from the baseline with {summary.seeds} seeds")
     else:
         parts.append("one seed shows no spread, so this settles nothing")
     diverged = summary.with_verdict(Verdict.DIVERGED)

@@ -51,10 +51,10 @@ def write_report(study: Study, summary: Summary, results: Results, texts: Texts)
     drawn = figures.draw(summary, results)
     for figure in drawn:
         write_text(folder / f"{figure.name}.svg", figures.standalone(figure.wide))
-    forest = charts.forest(summary, 470)
+    forest = charts.forest(summary, 560)
     if forest is not None:
         picture = figures.png(forest)
-        replace(folder / "forest.png", lambda beside: beside.write_bytes(picture) and None)
+        replace(folder / "forest.png", lambda beside: beside.write_bytes(picture))
     write_text(folder / "table.md", tables.markdown(summary))
     write_text(folder / "table.csv", tables.comma_separated(summary))
     write_text(folder / "table.tex", tables.latex(summary))

@@ -32,7 +32,7 @@ class Sample:
 
 
 def samples(summary: Summary, results: Results, texts: Texts, each: int = 4) -> list[Sample]:
-    """Pick sentences of every split at fixed places from short to long, as each variant's first scored seed has them."""
+    """Pick sentences of each split at fixed places, short to long, as each variant's first scored seed has them."""
     found = []
     for split in summary.splits:
         chosen = {row.variant: _first(results.of(row.variant), split) for row in summary.rows}

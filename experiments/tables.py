@@ -37,15 +37,6 @@ def columns(summary: Summary) -> list[Column]:
     shown = [
         Column("variant", lambda row: row.variant, numeric=False, key="variant"),
         Column("what changed", lambda row: row.change.replace("->", "→"), numeric=False, priority=3, key="change"),
-        Column("parameters", lambda row: count(row.parameters), lambda row: row.parameters, priority=5),
-        Column("training FLOPs", lambda row: flops(row.training_flops), lambda row: row.training_flops, priority=6),
-        Column(
-            "target tokens/s",
-            lambda row: speed(row.tokens_per_second, row.n),
-            lambda row: _mean(row.tokens_per_second),
-            priority=7,
-        ),
-        Column(f"PPL {split}", lambda row: perplexity(row.ppl, row.n), lambda row: _mean(row.ppl), priority=4),
     ]
     shown += [_score(split, first=True)]
     shown += [
@@ -54,6 +45,17 @@ def columns(summary: Summary) -> list[Column]:
         Column("verdict", lambda row: row.verdict.value, numeric=False, key="verdict"),
     ]
     shown += [_score(name, first=False) for name in summary.splits[1:]]
+    shown += [
+        Column(f"PPL {split}", lambda row: perplexity(row.ppl, row.n), lambda row: _mean(row.ppl), priority=4),
+        Column("parameters", lambda row: count(row.parameters), lambda row: row.parameters, priority=5),
+        Column("training FLOPs", lambda row: flops(row.training_flops), lambda row: row.training_flops, priority=6),
+        Column(
+            "target tokens/s",
+            lambda row: speed(row.tokens_per_second, row.n),
+            lambda row: _mean(row.tokens_per_second),
+            priority=7,
+        ),
+    ]
     if sum(row.published is not None for row in summary.rows) >= 2:
         title = f"Δ BLEU {LABEL} ({TABLE3_TEST_SET})"
         shown.append(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SAMPLES = 20
 """Translations shown on W&B."""
 MAP_WORDS = (7, 12)
-"""Source length, in words, of the sentence whose attention is drawn: long enough to show order, short enough to read."""
+"""Source length, in words, of the sentence whose attention is drawn: long enough for order, short enough to read."""
 
 
 def main() -> None:
@@ -71,7 +71,8 @@ def _training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") ->
     expected = training_hash(config, corpus.hash, machine.code_hash())
     if record["config_hash"] != expected:
         raise UserError(
-            f"{path} is of another config, corpus or code ({record['config_hash']}, now {expected}); train it again: {command}"
+            f"{path} is of another config, corpus or code ({record['config_hash']}, now {expected}); "
+            f"train it again: {command}"
         )
     return record
 
@@ -119,9 +120,10 @@ def _score_splits(
         found[split]["ppl"] = _perplexity(network, data, split)
         found[split]["seconds"] = round(time.perf_counter() - started, 2)
         translations[split] = lines
+        own = found[split]
         print(
-            f"{split}: BLEU {found[split]['bleu']:.2f}  chrF {found[split]['chrf']:.2f}  ppl {found[split]['ppl']:.3f}  "
-            f"exact {found[split]['exact_match']:.1f} %  ({len(lines)} sentences, {found[split]['seconds']:.1f} s)",
+            f"{split}: BLEU {own['bleu']:.2f}  chrF {own['chrf']:.2f}  ppl {own['ppl']:.3f}  "
+            f"exact {own['exact_match']:.1f} %  ({len(lines)} sentences, {own['seconds']:.1f} s)",
             flush=True,
         )
     return found, translations

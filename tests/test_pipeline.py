@@ -65,9 +65,7 @@ def results(project: Path, variant: str, seed: int) -> Path:
 def project(tmp_path_factory) -> Path:
     """A copy of the project with a study of four small cells, run from nothing."""
     copy = tmp_path_factory.mktemp("copy") / "project"
-    skip = shutil.ignore_patterns(
-        ".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "cache", ".*_cache"
-    )
+    skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=skip)
     (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
     (copy / "dvc.lock").unlink(missing_ok=True)
@@ -216,6 +214,9 @@ def test_two_writers_of_one_run_are_refused(project: Path):
     from experiments.files import only_writer
     from lit_transformer.errors import UserError
 
-    with only_writer(project / "runs/locked"), pytest.raises(UserError, match=f"process {os.getpid()}"):
-        with only_writer(project / "runs/locked"):
-            pass
+    with (
+        only_writer(project / "runs/locked"),
+        pytest.raises(UserError, match=f"process {os.getpid()}"),
+        only_writer(project / "runs/locked"),
+    ):
+        pytest.fail("two writers")

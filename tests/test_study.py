@@ -101,7 +101,7 @@ def test_a_bad_study_is_one_line(change: dict, expected: str):
 
 
 def test_unknown_study_and_variant_name_the_nearest():
-    with pytest.raises(UserError, match="no study 'component'.*did you mean 'components'"):
+    with pytest.raises(UserError, match=r"no study 'component'.*did you mean 'components'"):
         load_study("component")
     with pytest.raises(UserError, match="no variant 'no_scalling'; did you mean 'no_scaling'"):
         load_study("components").config("no_scalling", 0)

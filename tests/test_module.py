@@ -1,0 +1,226 @@
+"""The LightningModule: what its loss and perplexity mean, that it learns, and that a resumed run is the same run."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from lit_transformer import LitTransformer
+from lit_transformer.batch import TranslationBatch
+from lit_transformer.config import AttentionConfig, ModelConfig, OptimConfig, Schedule
+from tests.small_models import BASE, PAIRS, VOCAB, batch_of, build
+
+OPTIM = OptimConfig(steps=12, schedule=Schedule.linear, peak=3e-3, warmup=4)
+DROPPING = replace(
+    BASE,
+    dropout=0.2,
+    attention=replace(BASE.attention, dropout=0.1),
+    feed_forward=replace(BASE.feed_forward, dropout=0.1),
+)
+BATCHES = [batch_of(PAIRS[:2]), batch_of(PAIRS[2:]), batch_of(PAIRS[1:]), batch_of(PAIRS[:1])]
+
+
+class Endless(IterableDataset[TranslationBatch]):
+    """The batches over and over, from batch number `position` on."""
+
+    def __init__(self, batches: list[TranslationBatch], position: int = 0) -> None:
+        self.batches, self.position = batches, position
+
+    def __iter__(self) -> Iterator[TranslationBatch]:
+        while True:
+            yield self.batches[self.position % len(self.batches)]
+            self.position += 1
+
+
+def endless(batches: list[TranslationBatch], position: int = 0) -> DataLoader[TranslationBatch]:
+    return DataLoader(Endless(batches, position), batch_size=None, collate_fn=lambda batch: batch)
+
+
+def trainer(steps: int, **settings: Any) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+
+
+def module(config: ModelConfig = DROPPING, optim: OptimConfig = OPTIM, seed: int = 0) -> LitTransformer:
+    torch.manual_seed(7)
+    return LitTransformer(build(config), optim, seed)
+
+
+def weights(lit: LitTransformer) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in lit.network.state_dict().items()}
+
+
+class Losses(pl.Callback):
+    """Keeps the loss of every training step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+@torch.no_grad()
+def plain_loss(lit: LitTransformer, batch: TranslationBatch, smoothing: float) -> float:
+    logits = lit.network.logits(lit.network.hidden(batch))
+    return float(F.cross_entropy(logits, batch.tgt_out, label_smoothing=smoothing, reduction="sum"))
+
+
+def test_training_loss_is_nats_over_the_tokens_of_the_global_batch() -> None:
+    lit, losses = module(BASE), Losses()
+    batch = replace(batch_of(), target_tokens=100)  # as if other ranks held the rest
+    expected = plain_loss(lit, batch, OPTIM.label_smoothing) / 100
+    trainer(1, callbacks=[losses]).fit(lit, endless([batch]))
+    assert losses.values == pytest.approx([expected], rel=1e-6)
+
+
+def test_validation_perplexity_is_over_all_tokens_not_over_batches() -> None:
+    lit, batches = module(), BATCHES
+    lit.eval()
+    nats = sum(plain_loss(lit, batch, 0.0) for batch in batches)
+    tokens = sum(len(batch.tgt_out) for batch in batches)
+    mean_of_means = sum(plain_loss(lit, batch, 0.0) / len(batch.tgt_out) for batch in batches) / len(batches)
+    assert abs(mean_of_means - nats / tokens) > 0.01  # the batches are unequal enough to tell
+    loader = DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+    for _ in range(2):  # the sums start anew
+        (metrics,) = trainer(1).validate(lit, loader, verbose=False)
+        assert metrics["valid/loss"] == pytest.approx(nats / tokens, rel=1e-6)
+        assert metrics["valid/ppl"] == pytest.approx(math.exp(nats / tokens), rel=1e-5)
+
+
+def test_it_overfits_eight_pairs() -> None:
+    generator = torch.Generator().manual_seed(1)
+    pairs = []
+    for length in range(1, 9):
+        source = torch.randint(4, VOCAB, (length,), generator=generator).tolist()
+        pairs.append((source, source[::-1]))
+    config = replace(BASE, d_model=32, attention=AttentionConfig(heads=2, d_k=16, d_v=16))
+    optim = OptimConfig(steps=150, schedule=Schedule.linear, peak=5e-3, warmup=20, label_smoothing=0.0)
+    lit, losses = module(config, optim), Losses()
+    trainer(150, callbacks=[losses]).fit(lit, endless([batch_of(pairs)]))
+    assert losses.values[0] > 2.0  # nats a token
+    assert losses.values[-1] < 0.1
+
+
+def test_every_step_has_the_rate_of_the_schedule() -> None:
+    class Rates(pl.Callback):
+        def __init__(self) -> None:
+            self.values: list[float] = []
+
+        def on_before_optimizer_step(
+            self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+        ) -> None:
+            self.values.append(optimizer.param_groups[0]["lr"])
+
+    for accumulate in (1, 2):
+        lit, rates = module(), Rates()
+        trainer(5, callbacks=[rates], accumulate_grad_batches=accumulate).fit(lit, endless(BATCHES))
+        assert rates.values == pytest.approx([lit.schedule(step) for step in range(1, 6)])
+
+
+def test_one_adam_step_is_torchs() -> None:
+    lit, twin = module(BASE), module(BASE)
+    trainer(1).fit(lit, endless([batch_of()]))
+    adam = torch.optim.Adam(
+        twin.parameters(), lr=twin.schedule(1), betas=(OPTIM.beta1, OPTIM.beta2), eps=OPTIM.eps, fused=False
+    )
+    batch = batch_of()
+    logits = twin.network.logits(twin.network.hidden(batch))
+    F.cross_entropy(logits, batch.tgt_out, label_smoothing=OPTIM.label_smoothing).backward()
+    adam.step()
+    moved = 0
+    for name, mine in weights(lit).items():
+        if not name.endswith("key.bias"):
+            assert (mine - weights(twin)[name]).abs().max() < 2e-5 + 0.05 * twin.schedule(1), name
+            moved += 1
+    assert moved == len(weights(lit))
+
+
+def test_the_seed_and_nothing_else_decides_a_run() -> None:
+    def run(seed: int, noise: int) -> dict[str, Tensor]:
+        lit = module(seed=seed)
+        torch.manual_seed(noise)  # whatever was drawn before, by building other parts or loading
+        trainer(3).fit(lit, endless(BATCHES))
+        return weights(lit)
+
+    one, same, other = run(0, 1), run(0, 2), run(1, 1)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_steps_draw_different_masks() -> None:
+    lit, losses = module(optim=replace(OPTIM, peak=1e-12)), Losses()
+    trainer(4, callbacks=[losses]).fit(lit, endless(BATCHES[:1]))
+    assert len(set(losses.values)) == 4
+
+
+class Saver(pl.Callback):
+    """Saves a checkpoint after six steps, from the hook of the given name, as callbacks of a real run do."""
+
+    def __init__(self, path: Path, hook: str) -> None:
+        self.path = path
+        setattr(self, hook, self.save)
+
+    def save(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == 6 and not self.path.exists():
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("hook", "validating"),
+    [("on_train_batch_end", False), ("on_train_batch_end", True), ("on_validation_end", True), ("on_train_end", False)],
+)
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
+    tmp_path: Path, hook: str, validating: bool, accumulate: int, precision: str
+) -> None:
+    settings: dict[str, Any] = {"accumulate_grad_batches": accumulate, "precision": precision}
+    if validating:
+        settings |= {"val_check_interval": 2 * accumulate, "check_val_every_n_epoch": None}
+    held_out = DataLoader(BATCHES[:2], batch_size=None, collate_fn=lambda batch: batch) if validating else None
+    path = tmp_path / "last.ckpt"
+
+    whole, losses = module(), Losses()
+    callbacks = [losses] if hook == "on_train_end" else [losses, Saver(path, hook)]
+    trainer(9, callbacks=callbacks, **settings).fit(whole, endless(BATCHES), held_out)
+    if hook == "on_train_end":
+        trainer(6, callbacks=[Saver(path, hook)], **settings).fit(module(), endless(BATCHES), held_out)
+
+    resumed, rest = module(), Losses()
+    torch.manual_seed(12345)
+    again = trainer(9, callbacks=[rest], **settings)
+    again.fit(resumed, endless(BATCHES, 6 * accumulate), held_out, ckpt_path=path, weights_only=True)
+
+    assert again.global_step == 9
+    assert rest.values == losses.values[6 * accumulate :]
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    class Norms(pl.Callback):
+        def on_before_optimizer_step(self, trainer: pl.Trainer, lit: Any, optimizer: torch.optim.Optimizer) -> None:
+            gradients = [parameter.grad.norm() for parameter in lit.parameters()]
+            self.norm = float(torch.stack(gradients).norm())
+
+    norms = Norms()
+    trainer(1, callbacks=[norms], gradient_clip_val=0.01).fit(module(), endless(BATCHES))
+    assert norms.norm > 0.01  # before clipping, which comes next and must work beside fused Adam

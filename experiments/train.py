@@ -142,7 +142,6 @@ def _trainer(
         max_steps=config.optim.steps,
         max_epochs=-1,
         accumulate_grad_batches=config.optim.accumulate,
-        gradient_clip_val=config.optim.clip_norm or None,
         val_check_interval=config.trainer.validate_every * config.optim.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,

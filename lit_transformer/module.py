@@ -58,6 +58,11 @@ class LitTransformer(pl.LightningModule):
         self.log("train/loss", loss.detach(), sync_dist=self.trainer.world_size > 1)
         return loss
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip here: Lightning's own clipping refuses a fused optimiser under bfloat16, though nothing is scaled."""
+        if self.optim.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), self.optim.clip_norm)
+
     def on_validation_epoch_start(self) -> None:
         self.valid_nats, self.valid_tokens = 0.0, 0
 

@@ -14,7 +14,7 @@ from experiments.figure_data import Rows, attention_rows, curve_rows, difference
 from experiments.results import Results
 from experiments.summary import Summary, Verdict
 
-INK, STRONG, GRID, QUIET = "#757a82", "#23282f", "#c9ccd1", "#8d929a"
+INK, STRONG, GRID, QUIET = "#757a82", "#23282f", "#c9ccd1", "#a9aeb6"
 BLUE, ORANGE, PURPLE = "#0072b2", "#d55e00", "#aa4499"
 COLOURS = {Verdict.BETTER: BLUE, Verdict.WORSE: ORANGE, Verdict.DIVERGED: PURPLE, Verdict.BASELINE: INK}
 SHAPES = {Verdict.BETTER: "triangle-up", Verdict.WORSE: "triangle-down", Verdict.BASELINE: "diamond"}
@@ -91,12 +91,12 @@ def cost(summary: Summary, width: int, height: int = 340) -> alt.HConcatChart | 
     for entry, at, label in zip(data, heights, moved_apart(heights, 16, 0, height), strict=True):
         entry |= {"at": at, "label": label}
     ratios = [entry["cost"] for entry in data]
-    span = [min(0.9, *ratios) * 0.98, max(1.1, *ratios) * 1.02]
+    span = [min(0.95, *ratios) * 0.98, max(1.02, *ratios) * 1.02]
     x = alt.X(
         "cost:Q",
         title="training FLOPs, baseline = 1",
-        scale=alt.Scale(type="log", domain=span, nice=False),
-        axis=alt.Axis(tickCount=4, format="~r", grid=False),
+        scale=alt.Scale(type="log" if span[1] > 3 * span[0] else "linear", domain=span, nice=False),
+        axis=alt.Axis(tickCount=5, format=".3~r", grid=False, labelOverlap=True),
     )
     y = alt.Y("mean:Q", scale=scale, title=title, axis=alt.Axis(values=ticks, labelExpr=SIGNED))
     base = alt.Chart(alt.Data(values=data))
@@ -104,7 +104,7 @@ def cost(summary: Summary, width: int, height: int = 340) -> alt.HConcatChart | 
     pixels = alt.Scale(domain=[height, 0], range=[height, 0], nice=False)
     across = alt.Scale(domain=[0, 150], range=[0, 150])
     base = base.transform_calculate(left="0", right="16", text="20")
-    side = {"scale": across, "axis": None}
+    side: dict[str, Any] = {"scale": across, "axis": None}
     leaders = base.mark_rule(color=GRID).encode(
         x=alt.X("left:Q", **side), x2="right:Q", y=alt.Y("at:Q", scale=pixels, axis=None), y2="label:Q"
     )
@@ -121,7 +121,7 @@ def lengths(summary: Summary, results: Results, step: int) -> tuple[str, alt.HCo
     if not rows:
         return None
     order = [row.variant for row in summary.rows]
-    blocks = []
+    blocks: list[alt.LayerChart] = []
     for split in summary.splits:
         own = [row for row in rows if row["split"] == split]
         words = list(dict.fromkeys(row["words"] for row in own))
@@ -191,7 +191,7 @@ def _zero(channel: alt.X | alt.Y) -> alt.Chart:
 
 def _colour() -> alt.Color:
     verdicts = list(Verdict)
-    palette = [COLOURS.get(verdict, QUIET) for verdict in verdicts]
+    palette = [COLOURS.get(verdict, INK) for verdict in verdicts]
     return alt.Color("verdict:N", scale=alt.Scale(domain=[v.value for v in verdicts], range=palette), legend=None)
 
 

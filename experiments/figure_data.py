@@ -34,7 +34,7 @@ def curve_rows(summary: Summary, results: Results) -> Rows:
     for row in summary.rows:
         records = results.of(row.variant)
         mean = _mean_curve(records)
-        last = f"  ppl {math.exp(mean[-1]['loss']):.3g}" if mean else ""
+        last = f" · ppl {math.exp(mean[-1]['loss']):.3g}" if mean else ""
         common = {"panel": f"{row.variant}{last}", "verdict": row.verdict.value}
         if row.variant != summary.baseline:
             rows += [{**common, **point, "kind": "baseline", "line": "baseline"} for point in reference]

@@ -3,16 +3,25 @@
 import io
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 
 from experiments import charts
-from experiments.charts import BLUE, GRID, INK, ORANGE, PURPLE, STRONG
+from experiments.charts import BLUE, GRID, INK, ORANGE, PURPLE, QUIET, STRONG
 from experiments.results import Results
 from experiments.summary import Summary
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-DARK = {INK: "#b9c0ca", STRONG: "#eef1f4", GRID: "#3a414b", BLUE: "#56b4e9", ORANGE: "#f0873c", PURPLE: "#d58ac7"}
+DARK = {
+    INK: "#b9c0ca",
+    STRONG: "#eef1f4",
+    GRID: "#3a414b",
+    QUIET: "#626974",
+    BLUE: "#56b4e9",
+    ORANGE: "#f0873c",
+    PURPLE: "#d58ac7",
+}
 """What an ink of the charts becomes on a dark page."""
 
 
@@ -69,7 +78,13 @@ def _render(chart: alt.TopLevelMixin) -> str:
 
 
 def _themed(chart: alt.TopLevelMixin, background: str) -> alt.TopLevelMixin:
-    ink = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    ink: dict[str, Any] = {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    }
     return chart.configure(
         background=background,
         font=FONT,
@@ -134,5 +149,5 @@ def _heads(summary: Summary, results: Results) -> Figure | None:
     if not content:
         return None
     caption = "The same sentence and layer, head by head; rows are the translation, columns the source."
-    wide, narrow = charts.heads(content, 4, 165), charts.heads(content, 2, 150)
+    wide, narrow = charts.heads(content, 4, 225), charts.heads(content, 2, 150)
     return Figure("heads", "Head by head", caption, svg(wide), svg(narrow))

@@ -1,0 +1,152 @@
+"""Attention by the paper's equation, its facts, its cache, and the weights handed out for people."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from lit_transformer.attention_maps import cross_attention
+from lit_transformer.batch import EOS, Layout
+from lit_transformer.components.attention import CausalSelfAttention, CrossAttention, SelfAttention, score_scale
+from lit_transformer.config import AttentionConfig, PositionConfig, Positions, Scale
+from tests.small_models import BASE, batch_of, build, close, padded
+
+D = 12
+WIDTHS = [(1, 12, 12), (3, 4, 4), (3, 5, 7), (2, 1, 9)]  # heads, d_k, d_v
+every_width = pytest.mark.parametrize(("heads", "d_k", "d_v"), WIDTHS)
+
+
+def identity_attention(scale: Scale = Scale.inverse_sqrt) -> CausalSelfAttention:
+    """One head whose four projections are the identity: softmax(scale * x x^T) x."""
+    attention = CausalSelfAttention(AttentionConfig(heads=1, d_k=D, d_v=D, scale=scale), D)
+    with torch.no_grad():
+        for linear in (attention.query, attention.key, attention.value, attention.output):
+            linear.weight.copy_(torch.eye(D))
+    return attention
+
+
+@every_width
+def test_equation_1_head_by_head(heads: int, d_k: int, d_v: int) -> None:
+    attention = SelfAttention(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), D)
+    x = torch.randn(6, D)
+    y, state = attention(x, Layout.rectangle(1, 6))
+    assert state is None
+    heads_out = []
+    for q, k, v in zip(
+        attention.query(x).split(d_k, 1), attention.key(x).split(d_k, 1), attention.value(x).split(d_v, 1), strict=True
+    ):
+        heads_out.append(torch.softmax(q @ k.T / d_k**0.5, -1) @ v)
+    close(y, attention.output(torch.cat(heads_out, 1)))
+
+
+@every_width
+def test_a_padded_key_is_never_looked_at(heads: int, d_k: int, d_v: int) -> None:
+    config = AttentionConfig(heads=heads, d_k=d_k, d_v=d_v)
+    layout = Layout.from_lengths(torch.tensor([2, 5, 1]))
+    x, memory = torch.randn(8, D), torch.randn(8, D)
+    for attention in (SelfAttention(config, D), CausalSelfAttention(config, D), CrossAttention(config, D)):
+        cross = isinstance(attention, CrossAttention)
+
+        def run(rows: slice, where: Layout, attention: torch.nn.Module = attention, cross: bool = cross) -> Tensor:
+            context = [attention.key_values(memory[rows], where)] if cross else []
+            context = [None] if isinstance(attention, CausalSelfAttention) else context
+            return attention(x[rows], where, *context)[0]
+
+        together = run(slice(0, 8), layout)
+        for start, length in ((0, 2), (2, 5), (7, 1)):
+            rows = slice(start, start + length)
+            close(run(rows, Layout.rectangle(1, length)), together[rows])
+
+
+def test_the_first_row_of_a_causal_softmax_is_one() -> None:
+    x = torch.randn(7, D)
+    layout = Layout.from_lengths(torch.tensor([4, 3]))
+    y, _ = identity_attention()(x, layout, None)
+    close(y[0], x[0])
+    close(y[4], x[4])
+    assert (y[1:4] - x[1:4]).abs().max() > 0.01
+
+
+def test_causal_weights_by_hand() -> None:
+    x = torch.randn(3, D)
+    y, _ = identity_attention()(x, Layout.rectangle(1, 3), None)
+    scores = (x @ x.T / D**0.5).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
+    close(y, scores.softmax(-1) @ x)
+
+
+@pytest.mark.parametrize("scale", Scale)
+def test_scale_is_what_multiplies_the_scores(scale: Scale) -> None:
+    x = torch.randn(4, D)
+    factor = {Scale.inverse_sqrt: D**-0.5, Scale.none: 1.0}[scale]
+    assert score_scale(AttentionConfig(d_k=D, scale=scale)) == pytest.approx(factor)
+    y, _ = identity_attention(scale)(x, Layout.rectangle(1, 4), None)
+    scores = (factor * x @ x.T).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
+    close(y, scores.softmax(-1) @ x)
+
+
+@pytest.mark.parametrize("d_k", [16, 64, 256])
+def test_products_of_unit_vectors_have_variance_d_k(d_k: int) -> None:
+    """Section 3.2.1, footnote 4: why the scores are divided by sqrt(d_k)."""
+    products = (torch.randn(20_000, d_k) * torch.randn(20_000, d_k)).sum(1)
+    assert products.var().item() == pytest.approx(d_k, rel=0.06)
+    scaled = products * score_scale(AttentionConfig(d_k=d_k))
+    assert scaled.var().item() == pytest.approx(1.0, rel=0.06)
+    assert abs(products.mean().item()) < 4 * (d_k / 20_000) ** 0.5
+
+
+def test_an_encoder_without_positions_does_not_know_the_order() -> None:
+    model = build(replace(BASE, positions=PositionConfig(kind=Positions.none))).eval()
+    src, order = torch.tensor([[5, 9, 7, 12, 4]]), torch.tensor([3, 0, 4, 2, 1])
+    close(model.encode(src[:, order]).x, model.encode(src).x[order])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Positions if kind is not Positions.none])
+def test_an_encoder_with_positions_knows_the_order(kind: Positions) -> None:
+    model = build(replace(BASE, positions=PositionConfig(kind=kind))).eval()
+    src, order = torch.tensor([[5, 9, 7, 12, 4]]), torch.tensor([3, 0, 4, 2, 1])
+    assert (model.encode(src[:, order]).x - model.encode(src).x[order]).abs().max() > 0.01
+
+
+@every_width
+def test_one_cached_token_after_another_equals_all_at_once(heads: int, d_k: int, d_v: int) -> None:
+    attention = CausalSelfAttention(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), D)
+    x = torch.randn(3, 5, D)  # (B, T, D)
+    whole, _ = attention(x.flatten(0, 1), Layout.rectangle(3, 5), None)
+    cache, layout = attention.empty_cache(x, 3), Layout.rectangle(3, 1)
+    for place in range(5):
+        y, cache = attention(x[:, place], layout, cache)
+        close(y, whole.view(3, 5, D)[:, place])
+    assert cache.keys.shape == (3, heads, 5, d_k)
+    assert cache.values.shape == (3, heads, 5, d_v)
+
+
+def test_attention_dropout_acts_in_training_only_and_keeps_the_mean() -> None:
+    attention = SelfAttention(AttentionConfig(heads=2, d_k=4, d_v=4, dropout=0.5), D)
+    x, layout = torch.randn(5, D), Layout.rectangle(1, 5)
+    with torch.no_grad():
+        drawn = torch.stack([attention(x, layout)[0] for _ in range(2000)])
+        exact = attention.eval()(x, layout)[0]
+        assert torch.equal(attention(x, layout)[0], exact)
+    assert drawn.std(0).min() > 0.01
+    assert (drawn.mean(0) - exact).abs().max() < 5 * drawn.std(0).max() / 2000**0.5
+
+
+@torch.no_grad()
+def test_attention_maps_are_the_weights_that_mixed_the_values() -> None:
+    model = build(BASE).eval()
+    src, tgt = [5, 6, 7], [8, 9, 10, 11]
+    maps = cross_attention(model, src, tgt)
+    assert maps.shape == (2, 3, 5, 4)  # (layers, H, T with EOS, S with EOS)
+    close(maps.sum(-1), torch.ones(2, 3, 5))
+    assert not any(layer.cross.inner._forward_pre_hooks for layer in model.decoder)
+
+    inner = model.decoder[-1].cross.inner
+    caught = {}
+    inner.output.register_forward_pre_hook(lambda _, inputs: caught.update(mixed=inputs[0]))
+    rectangles = padded(batch_of([(src, tgt)]))
+    assert rectangles[0].tolist() == [[*src, EOS]]
+    model(*rectangles[:2])
+    memory = model.encode(rectangles[0])
+    values = inner.key_values(memory.x, memory.layout).values[0]  # (H, S, E)
+    close((maps[-1] @ values).transpose(0, 1).flatten(1), caught["mixed"])

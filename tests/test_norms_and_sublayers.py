@@ -1,0 +1,124 @@
+"""Norms by their formulas, and what a sub-layer puts around its inner module."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lit_transformer.components.feed_forward import build_feed_forward
+from lit_transformer.components.norms import build_norm
+from lit_transformer.components.sublayer import build_final_norm, build_sublayer
+from lit_transformer.config import (
+    FeedForward,
+    FeedForwardConfig,
+    ModelConfig,
+    Norm,
+    NormConfig,
+    Placement,
+    Residual,
+)
+from tests.small_models import BASE, build, close
+
+D = BASE.d_model
+FORMULAS = {
+    Norm.layer: lambda x, eps: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + eps).sqrt(),
+    Norm.rms: lambda x, eps: x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt(),
+    Norm.none: lambda x, eps: x,
+}
+
+
+class Doubler(nn.Module):
+    """An inner module whose output and state are easy to foretell."""
+
+    def forward(self, x: Tensor, *context: str) -> tuple[Tensor, tuple[str, ...]]:
+        return 2 * x + 1, context
+
+
+@pytest.mark.parametrize("eps", [1e-6, 0.5])
+@pytest.mark.parametrize("kind", Norm)
+def test_norms_by_their_formulas(kind: Norm, eps: float) -> None:
+    x = 3 * torch.randn(7, D) + 1
+    close(build_norm(NormConfig(kind=kind, eps=eps), D)(x), FORMULAS[kind](x, eps))
+
+
+@pytest.mark.parametrize("kind", Norm)
+@pytest.mark.parametrize("residual", Residual)
+@pytest.mark.parametrize("placement", Placement)
+def test_the_order_of_norm_and_residual(placement: Placement, residual: Residual, kind: Norm) -> None:
+    norm = NormConfig(kind=kind, placement=placement)
+    sublayer = build_sublayer(replace(BASE, residual=residual, norm=norm), Doubler())
+    x = torch.randn(7, D)
+    y, state = sublayer(x, "context", "more")
+    assert state == ("context", "more")
+
+    def normed(z: Tensor) -> Tensor:
+        return FORMULAS[kind](z, norm.eps)
+
+    before = x if residual is Residual.identity else 0 * x
+    if placement is Placement.post:
+        close(y, normed(before + 2 * x + 1))
+    else:
+        close(y, before + 2 * normed(x) + 1)
+
+
+def test_dropout_falls_on_the_output_before_residual_and_norm() -> None:
+    sublayer = build_sublayer(replace(BASE, dropout=0.5, norm=NormConfig(kind=Norm.none)), Doubler())
+    x = torch.rand(40, D)
+    added = sublayer(x)[0] - x
+    kept = added.abs() > 1e-6
+    assert 0.4 < kept.double().mean() < 0.6
+    close(added[kept], (2 * (2 * x + 1))[kept])
+    close(sublayer.eval()(x)[0], 3 * x + 1)
+
+
+@pytest.mark.parametrize("kind", Norm)
+def test_only_pre_norm_ends_a_stack_with_a_norm(kind: Norm) -> None:
+    assert isinstance(build_final_norm(replace(BASE, norm=NormConfig(kind=kind))), nn.Identity)
+    final = build_final_norm(replace(BASE, norm=NormConfig(kind=kind, placement=Placement.pre)))
+    assert type(final) is type(build_norm(NormConfig(kind=kind), D))
+
+
+@pytest.mark.parametrize("kind", [Norm.layer, Norm.rms])
+@pytest.mark.parametrize("placement", Placement)
+def test_both_stacks_end_normalised(placement: Placement, kind: Norm) -> None:
+    model = build(replace(BASE, norm=NormConfig(kind=kind, placement=placement)))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+                module.weight.fill_(1.0)
+                if isinstance(module, nn.LayerNorm):
+                    module.bias.zero_()
+    memory = model.encode(torch.tensor([[5, 6, 7]])).x
+    close(memory.pow(2).mean(-1), torch.ones(3), 1e-3)
+
+
+@pytest.mark.parametrize("kind", FeedForward)
+def test_feed_forward_is_equation_2(kind: FeedForward) -> None:
+    network = build_feed_forward(FeedForwardConfig(kind=kind, d_ff=20), D)
+    x = torch.randn(7, D)
+    activation = {FeedForward.relu: torch.relu, FeedForward.gelu: nn.functional.gelu}[kind]
+    hidden = activation(x @ network.widen.weight.T + network.widen.bias)
+    y, state = network(x)
+    assert state is None
+    close(y, hidden @ network.narrow.weight.T + network.narrow.bias)
+
+
+def test_feed_forward_dropout_falls_after_the_activation() -> None:
+    network = build_feed_forward(FeedForwardConfig(d_ff=4000, dropout=0.25), D)
+    caught = {}
+    network.narrow.register_forward_pre_hook(lambda _, inputs: caught.update(hidden=inputs[0]))
+    x = torch.randn(1, D)
+    network(x)
+    hidden = torch.relu(network.widen(x))
+    kept = caught["hidden"] != 0
+    close(caught["hidden"][kept], (hidden / 0.75)[kept], 1e-4)
+    assert kept.sum() / (hidden > 0).sum() == pytest.approx(0.75, abs=0.05)
+
+
+def test_dropout_stands_where_section_5_4_puts_it() -> None:
+    """Every sub-layer's output and both embeddings; nothing on attention weights and inside the feed-forward."""
+    model = build(ModelConfig(d_model=16, encoder_layers=2, decoder_layers=3))
+    rates = [name for name, module in model.named_modules() if getattr(module, "dropped", 0)]
+    assert len(rates) == 2 + 2 * 2 + 3 * 3
+    assert all(layer.mixer.inner.dropout == 0 for layer in [*model.encoder, *model.decoder])

@@ -1,0 +1,130 @@
+"""Counts worked out from a config equal what torch counts and holds; Table 3's parameters are exact."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments.paper import TABLE3, Ablation
+from lit_transformer.config import (
+    AttentionConfig,
+    FeedForwardConfig,
+    ModelConfig,
+    OptimConfig,
+    PositionConfig,
+    Positions,
+)
+from lit_transformer.flops import Work, forward_flops, parameter_count, training_flops
+from lit_transformer.transformer import build_transformer
+from tests.small_models import BASE, PAIRS, VOCAB, batch_of, build, every_variant
+
+PAPER_VOCAB = 37_000
+
+
+def attention(**changes: int) -> AttentionConfig:
+    return replace(AttentionConfig(), **changes)
+
+
+TABLE3_MODELS = {
+    "base": (ModelConfig(), 63_045_632),
+    "h1": (ModelConfig(attention=attention(heads=1, d_k=512, d_v=512)), 63_045_632),
+    "h4": (ModelConfig(attention=attention(heads=4, d_k=128, d_v=128)), 63_045_632),
+    "h16": (ModelConfig(attention=attention(heads=16, d_k=32, d_v=32)), 63_045_632),
+    "h32": (ModelConfig(attention=attention(heads=32, d_k=16, d_v=16)), 63_045_632),
+    "dk16": (ModelConfig(attention=attention(d_k=16)), 55_967_744),
+    "dk32": (ModelConfig(attention=attention(d_k=32)), 58_327_040),
+    "N2": (ModelConfig(encoder_layers=2, decoder_layers=2), 33_644_544),
+    "N4": (ModelConfig(encoder_layers=4, decoder_layers=4), 48_345_088),
+    "N8": (ModelConfig(encoder_layers=8, decoder_layers=8), 77_746_176),
+    "d256": (ModelConfig(d_model=256, attention=attention(d_k=32, d_v=32)), 26_816_512),
+    "d1024": (ModelConfig(d_model=1024, attention=attention(d_k=128, d_v=128)), 163_815_424),
+    "ff1024": (ModelConfig(feed_forward=FeedForwardConfig(d_ff=1024)), 50_450_432),
+    "ff4096": (ModelConfig(feed_forward=FeedForwardConfig(d_ff=4096)), 88_236_032),
+    "drop0": (ModelConfig(dropout=0.0), 63_045_632),
+    "drop0.2": (ModelConfig(dropout=0.2), 63_045_632),
+    "ls0": (ModelConfig(), 63_045_632),
+    "ls0.2": (ModelConfig(), 63_045_632),
+    "learned": (ModelConfig(positions=PositionConfig(kind=Positions.learned)), 63_307_776),
+    "big": (
+        ModelConfig(
+            d_model=1024, attention=attention(heads=16), feed_forward=FeedForwardConfig(d_ff=4096), dropout=0.3
+        ),
+        214_171_648,
+    ),
+}
+
+
+@pytest.mark.parametrize("row", TABLE3, ids=lambda row: row.variant)
+def test_every_row_of_table_3_has_its_exact_parameters(row: Ablation) -> None:
+    config, parameters = TABLE3_MODELS[row.variant]
+    with torch.device("meta"):
+        model = build_transformer(config, PAPER_VOCAB)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert parameter_count(config, PAPER_VOCAB) == parameters
+    if row.parameters_millions:  # the paper's column fits no single vocabulary; ours stays within 8 % of it
+        assert parameters / 1e6 == pytest.approx(row.parameters_millions, rel=0.08)
+
+
+def test_table_3_has_all_its_rows_here() -> None:
+    assert [row.variant for row in TABLE3] == list(TABLE3_MODELS)
+    assert len(TABLE3_MODELS) == 20
+
+
+def test_the_defaults_are_the_papers_base_model() -> None:
+    config, optim = ModelConfig(), OptimConfig()
+    shape = (config.encoder_layers, config.decoder_layers, config.d_model, config.feed_forward.d_ff)
+    assert shape == (6, 6, 512, 2048)
+    assert (config.attention.heads, config.attention.d_k, config.attention.d_v) == (8, 64, 64)
+    assert (config.dropout, optim.label_smoothing, optim.steps, optim.warmup) == (0.1, 0.1, 100_000, 4000)
+    assert (optim.beta1, optim.beta2, optim.eps) == (0.9, 0.98, 1e-9)
+    assert (config.attention.bias, config.attention.dropout, config.feed_forward.dropout) == (False, 0.0, 0.0)
+
+
+@every_variant
+def test_parameter_count_equals_the_models(config: ModelConfig) -> None:
+    assert parameter_count(config, VOCAB) == sum(parameter.numel() for parameter in build(config).parameters())
+
+
+@every_variant
+@pytest.mark.parametrize("batch", ["rectangle", "ragged"])
+def test_forward_flops_equal_what_torch_counts(config: ModelConfig, batch: str) -> None:
+    model = build(config)
+    pairs = PAIRS if batch == "ragged" else [([5, 6, 7, 8], [9, 10]), ([11, 12, 13, 14], [15, 16]), ([4] * 4, [5] * 2)]
+    packed = batch_of(pairs)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.logits(model.hidden(packed))
+    src, tgt = packed.src_layout.lengths, packed.tgt_layout.lengths
+    counted = forward_flops(config, VOCAB, Work.of_lengths(src, tgt))
+    if batch == "rectangle":
+        assert counter.get_total_flops() == counted
+        return
+    # The kernel's rectangle is the only padding: torch counts it, the formula does not.
+    a, s, t = config.attention, packed.src_layout, packed.tgt_layout
+    cells = config.encoder_layers * (s.mask.numel() * s.longest - int(src @ src))
+    cells += config.decoder_layers * (t.mask.numel() * t.longest - int(tgt @ tgt))
+    cells += config.decoder_layers * (t.mask.numel() * s.longest - int(src @ tgt))
+    assert counter.get_total_flops() == counted + cells * 2 * a.heads * (a.d_k + a.d_v)
+
+
+def test_training_costs_three_forward_passes() -> None:
+    """One product forward and two backward, and nothing is spared: torch counts the same."""
+    config, packed = BASE, batch_of([([5, 6, 7, 8], [9, 10])] * 3)
+    model = build(config)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.logits(model.hidden(packed)).sum().backward()
+    work = Work.of_lengths(packed.src_layout.lengths, packed.tgt_layout.lengths)
+    assert training_flops(config, VOCAB, work) == 3 * forward_flops(config, VOCAB, work)
+    assert counter.get_total_flops() == training_flops(config, VOCAB, work)
+
+
+def test_work_sums_over_pairs() -> None:
+    work = Work.of_lengths(torch.tensor([2, 3]), torch.tensor([5, 7]))
+    assert work == Work(src=5, tgt=12, src_squared=13, tgt_squared=74, cross=31)
+
+
+def test_base_models_training_by_the_papers_recipe() -> None:
+    """About 9.5e17 operations: 100,000 steps of 25,000 tokens a side, in sentences of 25 tokens."""
+    work = Work(src=25_000, tgt=25_000, src_squared=25_000 * 25, tgt_squared=25_000 * 25, cross=25_000 * 25)
+    assert 1e5 * training_flops(ModelConfig(), PAPER_VOCAB, work) == pytest.approx(9.5e17, rel=0.05)

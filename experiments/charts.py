@@ -35,7 +35,8 @@ def forest(summary: Summary, width: int) -> alt.HConcatChart | None:
     scale, ticks, title = _difference_scale(ends, summary)
     axis = alt.Axis(values=ticks, labelExpr=SIGNED, labelOverlap=True)
     x = alt.X("mean:Q", scale=scale, axis=axis, title=title)
-    y = alt.Y("variant:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=180, offset=4))
+    own: dict[str, Any] = {"sort": order, "scale": alt.Scale(domain=order)}
+    y = alt.Y("variant:N", title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=180, offset=4), **own)
     points = alt.Chart(alt.Data(values=data)).transform_filter("isValid(datum.mean)").encode(y=y)
     layers = [_zero(alt.X("zero:Q"))]
     if summary.noise:
@@ -46,7 +47,7 @@ def forest(summary: Summary, width: int) -> alt.HConcatChart | None:
     layers.append(points.mark_point(filled=True, size=80, opacity=1).encode(x=x, color=_colour(), shape=_shape()))
     step = alt.Step(25)
     texts = alt.Chart(alt.Data(values=data)).mark_text(align="left", color=INK, fontSize=12, limit=175)
-    numbers = texts.encode(y=alt.Y("variant:N", sort=order, axis=None), x=alt.value(0), text="text:N")
+    numbers = texts.encode(y=alt.Y("variant:N", axis=None, **own), x=alt.value(0), text="text:N")
     drawn = alt.layer(*layers).properties(width=width, height=step)
     return alt.hconcat(drawn, numbers.properties(width=170, height=step), spacing=10)
 
@@ -75,7 +76,8 @@ def curves(summary: Summary, results: Results, columns: int, width: int) -> alt.
         .encode(y=y, color=alt.value(PURPLE)),
     ).properties(width=width, height=round(width * 0.62))
     panels = list(dict.fromkeys(row["panel"] for row in rows))
-    header = alt.Header(title=None, labelAnchor="start", labelPadding=5, labelLimit=width + 20)
+    heading = "datum.value" if width > 150 else "split(datum.value, ' · ')"
+    header = alt.Header(title=None, labelAnchor="start", labelPadding=5, labelLimit=width + 20, labelExpr=heading)
     return layers.facet(facet=alt.Facet("panel:N", sort=panels, header=header), columns=columns, spacing=18)
 
 
@@ -115,8 +117,10 @@ def cost(summary: Summary, width: int, height: int = 340) -> alt.HConcatChart | 
     return alt.hconcat(drawn, alt.layer(leaders, names).properties(width=150, height=height), spacing=2)
 
 
-def lengths(summary: Summary, results: Results, step: int) -> tuple[str, alt.HConcatChart] | None:
-    """Draw a score by sentence length, a row a variant, a block a split; return what is drawn with it."""
+def lengths(
+    summary: Summary, results: Results, step: int, stacked: bool = False
+) -> tuple[str, alt.HConcatChart | alt.VConcatChart] | None:
+    """Draw a score by sentence length, a row a variant, a block a split, and say which score it is."""
     title, rows = length_rows(summary, results)
     if not rows:
         return None
@@ -125,9 +129,14 @@ def lengths(summary: Summary, results: Results, step: int) -> tuple[str, alt.HCo
     for split in summary.splits:
         own = [row for row in rows if row["split"] == split]
         words = list(dict.fromkeys(row["words"] for row in own))
-        labels = alt.Axis(ticks=False, domain=False, labelLimit=180, offset=2) if not blocks else None
+        labels = alt.Axis(ticks=False, domain=False, labelLimit=180, offset=2) if stacked or not blocks else None
         base = alt.Chart(alt.Data(values=own), title=alt.Title(split, color=INK, fontSize=12, anchor="start")).encode(
-            x=alt.X("words:N", sort=words, title="words", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
+            x=alt.X(
+                "words:N",
+                sort=words,
+                title="words",
+                axis=alt.Axis(labelAngle=0, ticks=False, domain=False),
+            ),
             y=alt.Y("variant:N", sort=order, title=None, axis=labels),
         )
         shade = alt.Opacity("value:Q", scale=alt.Scale(domain=[0, 100], range=[0.03, 0.6]), legend=None)
@@ -135,7 +144,7 @@ def lengths(summary: Summary, results: Results, step: int) -> tuple[str, alt.HCo
         texts = base.mark_text(fontSize=11, color=STRONG).encode(text=alt.Text("value:Q", format=".0f"))
         if own:
             blocks.append((cells + texts).properties(width=alt.Step(step), height=alt.Step(22)))
-    return title, alt.hconcat(*blocks, spacing=14)
+    return title, alt.vconcat(*blocks, spacing=14) if stacked else alt.hconcat(*blocks, spacing=14)
 
 
 def attention(content: dict[str, Any], step: int) -> alt.Chart:
@@ -220,8 +229,8 @@ def _difference_scale(values: list[float], summary: Summary) -> tuple[alt.Scale,
 
 
 def _linear_ticks(low: float, high: float) -> list[float]:
-    step = 10 ** math.floor(math.log10((high - low) / 3))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6)
+    step = 10 ** math.floor(math.log10((high - low) / 8))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 8)
     first = math.ceil(low / step)
     return [round(i * step, 10) for i in range(first, math.floor(high / step) + 1)]
 

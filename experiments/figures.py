@@ -127,7 +127,7 @@ def _cost(summary: Summary, results: Results) -> Figure | None:
 
 
 def _lengths(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.lengths(summary, results, 52), charts.lengths(summary, results, 34)
+    wide, narrow = charts.lengths(summary, results, 52), charts.lengths(summary, results, 42, stacked=True)
     if wide is None or narrow is None:
         return None
     caption = f"{wide[0].capitalize()} by length of the sentence in words, mean over seeds."

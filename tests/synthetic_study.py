@@ -92,7 +92,26 @@ def write_cell(
 
 def reference(index: int) -> str:
     """Return the made-up reference translation of a sentence."""
-    words = "der kleine Hund sieht die alte Katze , weil das Kind heute im Garten spielt und lacht .".split()
+    words = [
+        "der",
+        "kleine",
+        "Hund",
+        "sieht",
+        "die",
+        "alte",
+        "Katze",
+        ",",
+        "weil",
+        "das",
+        "Kind",
+        "heute",
+        "im",
+        "Garten",
+        "spielt",
+        "und",
+        "lacht",
+        ".",
+    ]
     return " ".join(words[: 4 + index % (len(words) - 4)])
 
 
@@ -121,7 +140,9 @@ def _write_curve(path: Path, steps: int, seed: int, loss: float, diverged: bool)
     chooser = random.Random(seed)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow("step epoch target_tokens seconds learning_rate train_loss valid_loss valid_ppl".split())
+        writer.writerow(
+            ["step", "epoch", "target_tokens", "seconds", "learning_rate", "train_loss", "valid_loss", "valid_ppl"]
+        )
         for step in range(50, steps + 1, 50):
             value = loss + (5.5 - min(loss, 5.0)) * math.exp(-step / 130) * (1 + 0.06 * chooser.random())
             if diverged and step > 200:
@@ -130,13 +151,49 @@ def _write_curve(path: Path, steps: int, seed: int, loss: float, diverged: bool)
 
 
 def _damaged(sentence: str, share: float, chooser: random.Random) -> str:
-    vocabulary = "Hund Katze Kind Garten der die das".split()
+    vocabulary = ["Hund", "Katze", "Kind", "Garten", "der", "die", "das"]
     return " ".join(chooser.choice(vocabulary) if chooser.random() < share * 0.6 else word for word in sentence.split())
 
 
 def _attention() -> dict[str, Any]:
-    source = "the small dog sees the old cat because the child plays in the garden today . </s>".split()
-    target = "der kleine Hund sieht die alte Katze , weil das Kind heute im Garten spielt . </s>".split()
+    source = [
+        "the",
+        "small",
+        "dog",
+        "sees",
+        "the",
+        "old",
+        "cat",
+        "because",
+        "the",
+        "child",
+        "plays",
+        "in",
+        "the",
+        "garden",
+        "today",
+        ".",
+        "</s>",
+    ]
+    target = [
+        "der",
+        "kleine",
+        "Hund",
+        "sieht",
+        "die",
+        "alte",
+        "Katze",
+        ",",
+        "weil",
+        "das",
+        "Kind",
+        "heute",
+        "im",
+        "Garten",
+        "spielt",
+        ".",
+        "</s>",
+    ]
 
     def head(sharpness: float, shift: int) -> list[list[float]]:
         rows = []

@@ -11,10 +11,13 @@ from experiments.statistics import compare, estimate, holm, noise, paired_p, sma
 
 def test_interval_of_known_values() -> None:
     found = estimate([1.0, 2.0, 3.0])
-    assert found is not None and found.low is not None and found.high is not None
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
     low, high = stats.t.interval(0.95, 2, loc=2.0, scale=stats.sem([1.0, 2.0, 3.0]))
     assert (found.mean, found.n) == (2.0, 3)
-    assert found.low == pytest.approx(low) and found.high == pytest.approx(high)
+    assert found.low == pytest.approx(low)
+    assert found.high == pytest.approx(high)
     assert found.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-5)
 
 
@@ -23,7 +26,9 @@ def test_one_seed_has_a_mean_and_no_interval() -> None:
     assert found is not None
     assert (found.mean, found.low, found.high, found.n, found.half_width) == (7.5, None, None, 1, None)
     alone = compare({0: 5.0}, {0: 4.0})
-    assert alone is not None and alone.p is None and alone.difference.mean == 1.0
+    assert alone is not None
+    assert alone.p is None
+    assert alone.difference.mean == 1.0
 
 
 def test_nothing_gives_nothing() -> None:
@@ -37,22 +42,28 @@ def test_seeds_are_paired_by_their_number() -> None:
     baseline = {0: 10.0, 1: 20.0, 2: 30.0, 9: 99.0}
     variant = {2: 31.0, 1: 21.1, 0: 10.9, 5: 0.0}
     found = compare(variant, baseline)
-    assert found is not None and found.difference.n == 3
+    assert found is not None
+    assert found.difference.n == 3
     assert found.difference.mean == pytest.approx(1.0)
     assert found.p == pytest.approx(stats.ttest_rel([10.9, 21.1, 31.0], [10.0, 20.0, 30.0]).pvalue)
 
 
 def test_two_seeds_are_enough_for_a_wide_interval() -> None:
     found = compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
-    assert found is not None and found.difference.half_width == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    assert found is not None
+    assert found.difference.half_width == pytest.approx(12.7062 * 0.5, rel=1e-4)
     assert found.p == pytest.approx(0.2048, abs=1e-4)
 
 
 def test_a_difference_without_spread() -> None:
     same = compare({0: 3.0, 1: 4.0}, {0: 3.0, 1: 4.0})
     shifted = compare({0: 3.1, 1: 4.1, 2: 5.1}, {0: 3.0, 1: 4.0, 2: 5.0})
-    assert same is not None and same.p == 1.0 and same.difference.low == same.difference.high == 0.0
-    assert shifted is not None and shifted.p == 0.0 and shifted.difference.mean == pytest.approx(0.1)
+    assert same is not None
+    assert same.p == 1.0
+    assert same.difference.low == same.difference.high == 0.0
+    assert shifted is not None
+    assert shifted.p == 0.0
+    assert shifted.difference.mean == pytest.approx(0.1)
 
 
 def test_holm_on_a_textbook_case() -> None:
@@ -72,11 +83,12 @@ def test_smallest_separable_difference_sits_on_the_edge_of_the_test() -> None:
 
 def test_noise_is_not_set_by_the_variant_that_fails() -> None:
     random = np.random.default_rng(3)
-    baseline = {seed: 30.0 for seed in range(5)}
+    baseline = dict.fromkeys(range(5), 30.0)
     steady = [{seed: 30 + random.normal(0, 0.1) for seed in range(5)} for _ in range(200)]
     wild = [{seed: random.normal(10, 8) for seed in range(5)} for _ in range(10)]
     found = noise([*steady, *wild], baseline)
-    assert found is not None and found.n == 5
+    assert found is not None
+    assert found.n == 5
     assert found.sd == pytest.approx(0.1, rel=0.15)
     assert found.corrected > found.alone == pytest.approx(smallest_separable(found.sd, 5))
 

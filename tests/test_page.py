@@ -1,0 +1,194 @@
+"""The page: opens without a network, works without a script, and says what the numbers are and are not."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic_study import reference, texts, write_study
+
+from experiments.headline import headline
+from experiments.page import page
+from experiments.provenance import duration, provenance
+from experiments.results import Results, read_results
+from experiments.samples import marked, samples, spread_by_length
+from experiments.summary import Summary, summarise
+
+
+class Outline(HTMLParser):
+    """Collects what a page would load, its ids, and whether its tags close."""
+
+    void = frozenset({"meta", "link", "br", "path", "rect", "line", "use", "stop"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loads += [f"{name}={value}" for name, value in attrs if name in ("src", "srcset", "href", "xlink:href")]
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.void:
+            assert self.open.pop() == tag
+
+
+def made(root: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> tuple[Summary, Results]:
+    monkeypatch.chdir(root)
+    study = write_study(root, **options)  # type: ignore[arg-type]
+    results = read_results(study)
+    return summarise(study, results), results
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary, Results]:
+    root = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        return root, *made(root, patch)
+
+
+@pytest.fixture
+def full(built: tuple[Path, Summary, Results], monkeypatch: pytest.MonkeyPatch) -> tuple[Summary, Results]:
+    root, summary, results = built
+    monkeypatch.chdir(root)
+    return summary, results
+
+
+def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]) -> None:
+    from experiments import charts
+    from experiments.figures import Figure, svg
+
+    chart = charts.forest(full[0], 200)
+    assert chart is not None
+    text = page(*full, [Figure("forest", "Title", "Caption", svg(chart), svg(chart))], texts())
+    outline = Outline(text)
+    assert outline.open == []
+    assert outline.loads == ["href=data:,"]
+    assert len(outline.ids) == len(set(outline.ids))
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert set(re.findall(r"https?://[^\"' <]+", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert text.count("<tr") == 13
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = made(tmp_path, monkeypatch, names=["base", "one_head"])
+    path = full[1].of("base")[0].folder / "hypotheses.test.txt"
+    path.write_text("<script>alert(1)</script>\n" * 500)
+    text = page(*full, [], texts())
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_the_page_names_what_is_missing(full: tuple[Summary, Results]) -> None:
+    summary, results = full
+    told = page(replace(summary, missing=["one_head/seed9"], unscored=["pre_norm/seed8"]), results, [], {})
+    assert "one_head/seed9" in told
+    assert "pre_norm/seed8" in told
+
+
+def test_headline_of_a_full_study(full: tuple[Summary, Results]) -> None:
+    assert headline(full[0]) == (
+        "Without residuals BLEU falls by 91.2 [90.2, 92.2]; 6 of 10 changes cannot be told from the baseline with "
+        "3 seeds; 1 change diverged in every seed."
+    )
+
+
+def test_headline_of_one_seed_claims_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary, _ = made(tmp_path, monkeypatch, seeds=1, names=["base", "one_head"])
+    assert headline(summary).endswith("one seed shows no spread, so this settles nothing.")
+    assert "[" not in headline(summary)
+
+
+def test_headline_without_a_separable_change_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary, _ = made(tmp_path, monkeypatch, names=["base", "no_dropout", "no_label_smoothing"])
+    assert "not separable" in headline(summary)
+    assert "2 of 2 changes" in headline(summary)
+
+
+def test_provenance_is_quiet_where_cells_agree(full: tuple[Summary, Results]) -> None:
+    found = provenance(*full)
+    assert found.warnings == []
+    facts = dict(found.facts)
+    assert facts["Commit of the code"] == "0123456789ab"
+    assert facts["Decoding"] == "beam 4, alpha 0.6, extra_length 50"
+    assert facts["Evidence"] == "grammar corpus; 36 of 36 cells trained"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "told"),
+    [
+        (
+            "training.json",
+            {"git_commit": "ffff-dirty"},
+            "different commits of the code: .*ffff-dirty in one_head/seed1",
+        ),
+        ("training.json", {"git_commit": "ffff-dirty"}, "uncommitted changes to the code: one_head/seed1"),
+        ("training.json", {"data_hash": "abc"}, "different data hashes"),
+        ("scores.json", {"config_hash": "old"}, "another config hash than their training: one_head/seed1"),
+        ("training.json", {"machine": "other"}, "speeds do not compare"),
+    ],
+)
+def test_provenance_says_where_cells_disagree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, change: dict[str, str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = write_study(tmp_path, names=["base", "one_head"])
+    path = study.results("one_head", 1) / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    results = read_results(study)
+    assert re.search(told, "\n".join(provenance(summarise(study, results), results).warnings))
+
+
+def test_equal_translations_are_told_once(full: tuple[Summary, Results]) -> None:
+    found = samples(*full, texts())
+    assert [sample.split for sample in found] == ["test"] * 4 + ["test_long"] * 2 + ["test_comp"] * 2
+    for sample in found:
+        assert sample.reference == reference(sample.index)
+        said = [" ".join(text for text, _ in hypothesis.words) for hypothesis in sample.hypotheses]
+        assert len(said) == len(set(said))
+        assert sorted(name for hypothesis in sample.hypotheses for name in hypothesis.variants) == sorted(
+            row.variant for row in full[0].rows if row.variant != "hot"
+        )
+
+
+def test_without_the_corpus_translations_stand_alone(full: tuple[Summary, Results]) -> None:
+    found = samples(*full, {})
+    assert found[0].reference == ""
+    assert not any(differs for hypothesis in found[0].hypotheses for _, differs in hypothesis.words)
+
+
+def test_differences_are_marked_by_words() -> None:
+    assert marked("der alte Hund bellt", "der kleine Hund bellt") == [
+        ("der", False),
+        ("alte", True),
+        ("Hund bellt", False),
+    ]
+    assert marked("der Hund", "der kleine Hund") == [("der", False), ("‸", True), ("Hund", False)]
+    assert marked("der Hund", "der Hund") == [("der Hund", False)]
+    assert marked("", "der Hund") == [("‸", True)]
+
+
+def test_sentences_are_picked_from_short_to_long() -> None:
+    sentences = ["w " * (i % 10 + 1) for i in range(100)]
+    lengths = [len(sentences[i].split()) for i in spread_by_length(sentences, 4)]
+    assert lengths == sorted(lengths)
+    assert lengths[0] <= 2
+    assert lengths[-1] >= 8
+    assert spread_by_length([], 3) == []
+    assert spread_by_length(["one"], 3) == [0]
+
+
+def test_durations_are_readable() -> None:
+    assert [duration(value) for value in (4.4, 65, 3600, 100_000)] == ["4 s", "1 min 05 s", "1 h 00 min", "27 h 46 min"]

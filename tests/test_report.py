@@ -1,0 +1,77 @@
+"""The entry point: every file written, the same bytes twice, mistakes in one line, texts from the prepared corpus."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from synthetic_study import write_study
+
+from experiments import cli, report
+from lit_transformer.errors import UserError
+
+FILES = {
+    "index.html", "table.md", "table.csv", "table.tex", "curves.csv", "forest.png",
+    "forest.svg", "curves.svg", "cost.svg", "lengths.svg", "attention.svg", "heads.svg",
+}  # fmt: skip
+
+
+def test_every_file_is_written_and_a_second_run_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = write_study(tmp_path, names=["base", "no_positions", "hot"])
+    report.main(["--study", "made_up"])
+    first = {path.name: path.read_bytes() for path in study.report_folder.iterdir()}
+    report.main(["--study", "made_up"])
+    assert set(first) == FILES
+    assert {path.name: path.read_bytes() for path in study.report_folder.iterdir()} == first
+    printed = capsys.readouterr().out
+    assert "no_positions" in printed
+    assert printed.rstrip().endswith("report: experiments/studies/made_up/report/index.html")
+
+
+def test_the_long_table_holds_every_row_of_every_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = write_study(tmp_path, names=["base", "hot"])
+    results = report.read_results(study)
+    rows = list(csv.DictReader(io.StringIO(report.curves_csv(results))))
+    assert len(rows) == sum(len(record.curve) for record in results.records)
+    assert tuple(rows[0]) == ("variant", "seed", *report.CURVE)
+    last = results.of("base")[2].curve[-1]
+    found = [row for row in rows if (row["variant"], row["seed"]) == ("base", "2")][-1]
+    assert float(found["valid_loss"]) == last["valid_loss"]
+    assert found["step"] == "800"
+
+
+def test_an_asked_for_corpus_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert report.read_texts(tmp_path, ["test"]) == {}
+    with pytest.raises(UserError, match="no prepared corpus there"):
+        report.read_texts(tmp_path, ["test"], tmp_path)
+
+
+def test_sources_and_references_come_from_the_prepared_corpus(tmp_path: Path) -> None:
+    from data_modules.config import DataConfig
+    from data_modules.corpora.raw import ParallelText, RawCorpus
+    from data_modules.prepared import prepare
+
+    pairs = ParallelText([f"the dog number {i}" for i in range(40)], [f"der Hund Nummer {i}" for i in range(40)])
+    prepare(
+        RawCorpus("tiny", "en", "de", {"train": pairs, "valid": pairs, "test": pairs}, []),
+        DataConfig(vocab_size=300),
+        tmp_path,
+    )
+    texts = report.read_texts(tmp_path, ["test", "test_long"])
+    assert list(texts) == ["test"]
+    assert (texts["test"][0][3], texts["test"][1][3]) == ("the dog number 3", "der Hund Nummer 3")
+
+
+def test_a_mistake_is_one_line_and_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        cli.run(lambda: report.main(["--study", "no_such_study"]))
+    told = capsys.readouterr()
+    assert (end.value.code, told.out, told.err.count("\n")) == (2, "", 1)
+    assert "no_such_study" in told.err

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -118,42 +119,35 @@ def _cells(study: Study) -> list[Cell]:
 
 
 def run_cells(cells: list[Cell], slots: int, pipeline: Pipeline, board: "Board") -> list[Cell]:
-    """Run the cells in `slots` processes; return those that failed, in their order."""
+    """Run the cells in `slots` processes at once; return those that failed, in their order."""
     threads = max(1, len(os.sched_getaffinity(0)) // slots)
-    waiting = list(reversed(cells))
-    failed: list[Cell] = []
     children: dict[int, subprocess.Popen[str]] = {}
-    lock, stopping = threading.Lock(), threading.Event()
+    starting, stopping = threading.Lock(), threading.Event()
 
-    def work() -> None:
-        while True:
-            with lock:
-                if not waiting or stopping.is_set():
-                    return
-                cell = waiting.pop()
-                child = _start(cell, pipeline, threads)
-                children[child.pid] = child
-            board.started(cell)
-            status = child.wait()
-            with lock:
-                del children[child.pid]
-                if status != 0 and not stopping.is_set():
-                    failed.append(cell)
-            board.finished(cell, status == 0)
+    def work(cell: Cell) -> bool:
+        with starting:
+            if stopping.is_set():
+                return False
+            child = _start(cell, pipeline, threads)
+            children[child.pid] = child
+        board.started(cell)
+        well = child.wait() == 0
+        del children[child.pid]
+        board.finished(cell, well)
+        return well
 
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(slots)]
-    for worker in workers:
-        worker.start()
-    try:
-        while any(worker.is_alive() for worker in workers):
-            board.refresh()
-            time.sleep(1.0)
-    except KeyboardInterrupt:
-        stopping.set()
-        _stop(list(children.values()))
-        board.close()
-        raise UserError("stopped; running cells wrote a checkpoint: run the same command again to go on") from None
-    return [cell for cell in cells if cell in failed]
+    with ThreadPoolExecutor(slots) as pool:
+        running = {pool.submit(work, cell): cell for cell in cells}
+        try:
+            while wait(running, timeout=1.0).not_done:
+                board.refresh()
+        except KeyboardInterrupt:
+            with starting:
+                stopping.set()
+            _stop(list(children.values()))
+            board.close()
+            raise UserError("stopped; running cells wrote a checkpoint: run the same command again to go on") from None
+    return [cell for done, cell in running.items() if not done.result()]
 
 
 def _start(cell: Cell, pipeline: Pipeline, threads: int) -> subprocess.Popen[str]:

@@ -27,7 +27,7 @@ FREE_DATA = ("batch_tokens",)
 """Fields of `data` that may differ within a study: they do not touch the prepared corpus."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """A question, a baseline and the deltas that may answer it. Paths are relative to the project's root."""
 

@@ -1,0 +1,84 @@
+"""Entry points end a user's mistake in one line; files appear whole or not at all; the machine says what it is."""
+
+import errno
+import os
+
+import pytest
+
+from experiments import cli, machine
+from experiments.files import read_json, replace, write_json
+from experiments.run_config import read_yaml
+from experiments.study import ROOT
+from lit_transformer.errors import UserError
+
+
+def ending(error: BaseException, capsys) -> tuple[int, str]:
+    """Run an entry point that raises; return its exit status and what stood on stderr."""
+
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        cli.run(main)
+    return int(left.value.code), capsys.readouterr().err
+
+
+def test_a_users_mistake_is_one_line(capsys):
+    assert ending(UserError("heads is 0; it must be at least 1"), capsys) == (
+        2,
+        "error: heads is 0; it must be at least 1\n",
+    )
+
+
+def test_an_interruption_is_one_line(capsys):
+    assert ending(KeyboardInterrupt(), capsys) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_full_or_forbidden_disk_names_the_place(number: int, capsys):
+    status, line = ending(OSError(number, os.strerror(number), "runs/x/last.ckpt"), capsys)
+    assert status == 2
+    assert line.startswith(f"error: runs/x/last.ckpt: {os.strerror(number)}")
+    assert line.count("\n") == 1
+
+
+def test_a_bug_of_ours_is_not_hidden():
+    def main() -> None:
+        raise OSError(errno.EBADF, "bad")
+
+    with pytest.raises(OSError, match="bad"):
+        cli.run(main)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+
+    def fail(beside):
+        beside.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        replace(path, fail)
+    assert read_json(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_broken_json_is_named(tmp_path):
+    path = tmp_path / "scores.json"
+    path.write_text('{"half": ')
+    with pytest.raises(UserError, match=r"scores\.json is not valid JSON"):
+        read_json(path)
+
+
+def test_the_hashed_code_is_what_the_train_stages_depend_on():
+    depends = read_yaml(ROOT / "dvc.yaml")["stages"]["train"]["deps"]
+    assert depends == ["data/${name}", *machine.TRAINING_CODE]
+
+
+def test_the_machine_describes_itself():
+    found = machine.describe()
+    assert found["versions"]["torch"].startswith("2.")
+    assert found["threads"] >= 1
+    assert machine.peak_memory() > 50e6
+    assert len(machine.code_hash()) == 12

@@ -143,6 +143,8 @@ class Checkpoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # a checkpoint holds no half-gathered gradient, and a resumed run counts its batches in whole steps
         validates = trainer.val_check_interval and (batch_idx + 1) % int(trainer.val_check_interval) == 0
         if validates:
             return

@@ -1,7 +1,6 @@
 """The LightningModule: what its loss and perplexity mean, that it learns, and that a resumed run is the same run."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,70 +10,13 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
-from lit_transformer.config import AttentionConfig, ModelConfig, OptimConfig, Schedule
-from tests.small_models import BASE, PAIRS, VOCAB, batch_of, build
-
-OPTIM = OptimConfig(steps=12, schedule=Schedule.linear, peak=3e-3, warmup=4)
-DROPPING = replace(
-    BASE,
-    dropout=0.2,
-    attention=replace(BASE.attention, dropout=0.1),
-    feed_forward=replace(BASE.feed_forward, dropout=0.1),
-)
-BATCHES = [batch_of(PAIRS[:2]), batch_of(PAIRS[2:]), batch_of(PAIRS[1:]), batch_of(PAIRS[:1])]
-
-
-class Endless(IterableDataset[TranslationBatch]):
-    """The batches over and over, from batch number `position` on."""
-
-    def __init__(self, batches: list[TranslationBatch], position: int = 0) -> None:
-        self.batches, self.position = batches, position
-
-    def __iter__(self) -> Iterator[TranslationBatch]:
-        while True:
-            yield self.batches[self.position % len(self.batches)]
-            self.position += 1
-
-
-def endless(batches: list[TranslationBatch], position: int = 0) -> DataLoader[TranslationBatch]:
-    return DataLoader(Endless(batches, position), batch_size=None, collate_fn=lambda batch: batch)
-
-
-def trainer(steps: int, **settings: Any) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        max_epochs=-1,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,
-    )
-
-
-def module(config: ModelConfig = DROPPING, optim: OptimConfig = OPTIM, seed: int = 0) -> LitTransformer:
-    torch.manual_seed(7)
-    return LitTransformer(build(config), optim, seed)
-
-
-def weights(lit: LitTransformer) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in lit.network.state_dict().items()}
-
-
-class Losses(pl.Callback):
-    """Keeps the loss of every training step."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        self.values.append(float(outputs["loss"]))
+from lit_transformer.config import AttentionConfig, OptimConfig, Schedule
+from tests.small_models import BASE, VOCAB, batch_of
+from tests.small_training import BATCHES, OPTIM, Losses, endless, module, trainer, weights
 
 
 @torch.no_grad()
@@ -215,12 +157,14 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
         assert torch.equal(value, weights(resumed)[name]), name
 
 
-def test_clipping_bounds_the_gradient() -> None:
-    class Norms(pl.Callback):
-        def on_before_optimizer_step(self, trainer: pl.Trainer, lit: Any, optimizer: torch.optim.Optimizer) -> None:
-            gradients = [parameter.grad.norm() for parameter in lit.parameters()]
-            self.norm = float(torch.stack(gradients).norm())
-
-    norms = Norms()
-    trainer(1, callbacks=[norms], gradient_clip_val=0.01).fit(module(), endless(BATCHES))
-    assert norms.norm > 0.01  # before clipping, which comes next and must work beside fused Adam
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_clipping_bounds_the_gradient_of_a_step(accumulate: int, precision: str) -> None:
+    norms = []
+    for bound in (0.0, 0.01, 1e6):
+        lit = module(optim=replace(OPTIM, clip_norm=bound))
+        trainer(1, accumulate_grad_batches=accumulate, precision=precision).fit(lit, endless(BATCHES))
+        norms.append(float(torch.stack([parameter.grad.norm() for parameter in lit.parameters()]).norm()))
+    assert norms[0] > 0.1
+    assert norms[1] == pytest.approx(0.01, rel=1e-3)
+    assert norms[2] == norms[0]

@@ -1,0 +1,73 @@
+"""Small training runs for tests: batches without end, a bare Lightning trainer, and what a run leaves behind."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from lit_transformer import LitTransformer
+from lit_transformer.batch import TranslationBatch
+from lit_transformer.config import ModelConfig, OptimConfig, Schedule
+from tests.small_models import BASE, PAIRS, batch_of, build
+
+OPTIM = OptimConfig(steps=12, schedule=Schedule.linear, peak=3e-3, warmup=4)
+DROPPING = replace(
+    BASE,
+    dropout=0.2,
+    attention=replace(BASE.attention, dropout=0.1),
+    feed_forward=replace(BASE.feed_forward, dropout=0.1),
+)
+BATCHES = [batch_of(PAIRS[:2]), batch_of(PAIRS[2:]), batch_of(PAIRS[1:]), batch_of(PAIRS[:1])]
+
+
+class Endless(IterableDataset[TranslationBatch]):
+    """The batches over and over, from batch number `position` on."""
+
+    def __init__(self, batches: list[TranslationBatch], position: int = 0) -> None:
+        self.batches, self.position = batches, position
+
+    def __iter__(self) -> Iterator[TranslationBatch]:
+        while True:
+            yield self.batches[self.position % len(self.batches)]
+            self.position += 1
+
+
+def endless(batches: list[TranslationBatch], position: int = 0) -> DataLoader[TranslationBatch]:
+    return DataLoader(Endless(batches, position), batch_size=None, collate_fn=lambda batch: batch)
+
+
+def trainer(steps: int, **settings: Any) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+
+
+def module(config: ModelConfig = DROPPING, optim: OptimConfig = OPTIM, seed: int = 0) -> LitTransformer:
+    torch.manual_seed(7)
+    return LitTransformer(build(config), optim, seed)
+
+
+def weights(lit: LitTransformer) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in lit.network.state_dict().items()}
+
+
+class Losses(pl.Callback):
+    """Keeps the loss of every training step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        self.values.append(float(outputs["loss"]))

@@ -1,16 +1,19 @@
 """Charts rendered to SVG that reads well on light and dark, wide for a desk and narrow for a phone."""
 
-import io
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+import vl_convert
 
 from experiments import charts
 from experiments.charts import BLUE, GRID, INK, ORANGE, PURPLE, QUIET, STRONG
 from experiments.results import Results
 from experiments.summary import Summary
+
+VERSION = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+"""The version of Vega-Lite that Altair writes, as the renderer names it."""
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 DARK = {
@@ -49,9 +52,7 @@ def svg(chart: alt.TopLevelMixin) -> str:
 
 def png(chart: alt.TopLevelMixin) -> bytes:
     """Render a chart as PNG on white, for a README."""
-    out = io.BytesIO()
-    _themed(chart, "white").save(out, format="png", scale_factor=1.5)
-    return out.getvalue()
+    return vl_convert.vegalite_to_png(_specification(_themed(chart, "white")), vl_version=VERSION, scale=1.5)
 
 
 def standalone(picture: str) -> str:
@@ -72,9 +73,13 @@ def inline(picture: str, prefix: str) -> str:
 
 
 def _render(chart: alt.TopLevelMixin) -> str:
-    out = io.StringIO()
-    chart.save(out, format="svg")
-    return out.getvalue().replace('class="marks" ', "", 1)
+    picture = vl_convert.vegalite_to_svg(_specification(chart), vl_version=VERSION)
+    return picture.replace('class="marks" ', "", 1)
+
+
+def _specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """Return the chart for the renderer; Altair has checked every part when it was made, a second check is slow."""
+    return chart.to_dict(validate=False, context={"pre_transform": False})
 
 
 def _themed(chart: alt.TopLevelMixin, background: str) -> alt.TopLevelMixin:

@@ -163,7 +163,7 @@ def heads(content: dict[str, Any], columns: int, width: int) -> alt.FacetChart:
 
 
 def _heat(rows: Rows, content: dict[str, Any], step: int, tokens: bool) -> alt.Chart:
-    source, target = content["source"], content["target"]
+    source, target = ([token.replace("▁", "") for token in content[side]] for side in ("source", "target"))
     places = [list(range(len(words))) for words in (source, target)]
     axes: list[alt.Axis | None] = [None, None]
     if tokens:

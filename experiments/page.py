@@ -10,9 +10,9 @@ from markupsafe import Markup
 from experiments.figures import DARK, Figure, inline
 from experiments.headline import headline
 from experiments.provenance import provenance
-from experiments.results import Results
+from experiments.results import Results, listed
 from experiments.samples import Texts, samples
-from experiments.summary import ALPHA, RULE, Summary, Verdict
+from experiments.summary import Summary, Verdict
 from experiments.tables import MISSING, columns, notes_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,12 +34,11 @@ def page(summary: Summary, results: Results, figures: list[Figure], texts: Texts
         columns=columns(summary),
         rows=rows,
         figures=[_drawn(figure) for figure in figures],
+        has_texts=bool(texts),
         samples=samples(summary, results, texts or {}),
         provenance=provenance(summary, results),
         notes=notes_of(summary),
-        rule=RULE,
-        alpha=ALPHA,
-        verdicts=Verdict,
+        listed=listed,
         counts=_counts(summary),
         dark=Markup(_dark_inks()),
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),

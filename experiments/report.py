@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = load_study(args.study)
     results = read_results(study)
     summary = summarise(study, results)
-    path = write_report(study, summary, results, read_texts(args.data or study.data_folder, summary.splits, args.data))
+    texts = read_texts(args.data or study.data_folder, results, asked=args.data is not None)
+    path = write_report(study, summary, results, texts)
     console = Console()
     tables.terminal(summary, console)
     console.print(f"\nreport: {path}", soft_wrap=True, highlight=False)
@@ -74,8 +75,12 @@ def curves_csv(results: Results) -> str:
     return out.getvalue()
 
 
-def read_texts(folder: Path, splits: list[str], asked: Path | None = None) -> Texts:
-    """Return sources and references by split; empty where the study's corpus is not prepared on this machine."""
+def read_texts(folder: Path, results: Results, asked: bool = False) -> Texts:
+    """Return sources and references by split, from the prepared corpus that the results were scored on.
+
+    Empty where the folder holds no corpus or one of another hash; a UserError where the user asked for that folder.
+    """
+    scored = {record.scores["data_hash"] for record in results.records if record.scores and record.scored}
     if not (folder / "corpus.json").exists():
         if asked:
             raise UserError(f"--data {folder}: no prepared corpus there (corpus.json is missing)")
@@ -83,7 +88,13 @@ def read_texts(folder: Path, splits: list[str], asked: Path | None = None) -> Te
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(folder)
-    found = {split: corpus.split(split) for split in splits if split in corpus.splits}
+    if corpus.hash not in scored:
+        if asked:
+            raise UserError(
+                f"--data {folder}: this corpus is not the one of the results; prepare that one or leave it out"
+            )
+        return {}
+    found = {split: corpus.split(split) for split in results.splits if split in corpus.splits}
     return {name: (split.source_text, split.target_text) for name, split in found.items()}
 
 

@@ -51,7 +51,7 @@ class Record:
 
     def hypotheses(self, split: str) -> list[str]:
         """Return the translations of a split, a sentence each; empty where the cell kept none."""
-        path = self.folder / f"hypotheses.{split}.txt"
+        path = self.folder / "hypotheses" / f"{split}.txt"
         return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.exists() else []
 
     def attention(self) -> dict[str, Any] | None:
@@ -127,6 +127,12 @@ def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for key, name in pairs:
         groups[key].append(name)
     return dict(groups)
+
+
+def listed(cells: Sequence[str]) -> str:
+    """Return the names of cells in one line, the seeds of a variant together: "base (seed 1, 2), one_head (seed 0)"."""
+    seeds = grouped((cell.rpartition("/seed")[0], cell.rpartition("/seed")[2]) for cell in cells)
+    return ", ".join(f"{variant} (seed {', '.join(own)})" for variant, own in seeds.items())
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:

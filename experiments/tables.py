@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from experiments.paper import LABEL, TABLE3_TEST_SET
-from experiments.results import grouped
+from experiments.results import grouped, listed
 from experiments.statistics import Estimate
 from experiments.summary import RULE, Row, Summary, Verdict
 
@@ -155,9 +155,9 @@ def notes_of(summary: Summary) -> list[str]:
             f"correction over {summary.compared} changes."
         )
     if summary.missing:
-        notes.append(f"Not trained ({len(summary.missing)}): {', '.join(summary.missing)}")
+        notes.append(f"Not trained ({len(summary.missing)}): {listed(summary.missing)}")
     if summary.unscored:
-        notes.append(f"Trained but not evaluated ({len(summary.unscored)}): {', '.join(summary.unscored)}")
+        notes.append(f"Trained but not evaluated ({len(summary.unscored)}): {listed(summary.unscored)}")
     return notes
 
 

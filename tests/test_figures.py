@@ -130,8 +130,8 @@ def test_one_seed_draws_points_without_intervals(tmp_path: Path, monkeypatch: py
 def test_without_scores_the_curves_are_still_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = write_study(tmp_path, names=["base", "one_head"])
-    for path in tmp_path.rglob("seed*/*"):
-        if path.name not in ("training.json", "curve.csv"):
+    for name in ("scores.json", "attention.json"):
+        for path in tmp_path.rglob(name):
             path.unlink()
     results = read_results(study)
     assert [figure.name for figure in figures.draw(summarise(study, results), results)] == ["curves"]

@@ -84,7 +84,7 @@ def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]
 
 def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = made(tmp_path, monkeypatch, names=["base", "one_head"])
-    path = full[1].of("base")[0].folder / "hypotheses.test.txt"
+    path = full[1].of("base")[0].folder / "hypotheses" / "test.txt"
     path.write_text("<script>alert(1)</script>\n" * 500)
     text = page(*full, [], texts())
     assert "<script>alert" not in text
@@ -94,8 +94,8 @@ def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_page_names_what_is_missing(full: tuple[Summary, Results]) -> None:
     summary, results = full
     told = page(replace(summary, missing=["one_head/seed9"], unscored=["pre_norm/seed8"]), results, [], {})
-    assert "one_head/seed9" in told
-    assert "pre_norm/seed8" in told
+    assert "one_head (seed 9)" in told
+    assert "pre_norm (seed 8)" in told
 
 
 def test_headline_of_a_full_study(full: tuple[Summary, Results]) -> None:

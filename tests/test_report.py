@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from synthetic_study import write_study
 
+from data_modules.config import DataConfig
+from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.prepared import prepare
 from experiments import cli, report
+from experiments.results import Record, Results, read_results
 from lit_transformer.errors import UserError
 
 FILES = {
@@ -34,7 +38,7 @@ def test_every_file_is_written_and_a_second_run_changes_no_byte(
 def test_the_long_table_holds_every_row_of_every_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = write_study(tmp_path, names=["base", "hot"])
-    results = report.read_results(study)
+    results = read_results(study)
     rows = list(csv.DictReader(io.StringIO(report.curves_csv(results))))
     assert len(rows) == sum(len(record.curve) for record in results.records)
     assert tuple(rows[0]) == ("variant", "seed", *report.CURVE)
@@ -44,26 +48,31 @@ def test_the_long_table_holds_every_row_of_every_curve(tmp_path: Path, monkeypat
     assert found["step"] == "800"
 
 
-def test_an_asked_for_corpus_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert report.read_texts(tmp_path, ["test"]) == {}
-    with pytest.raises(UserError, match="no prepared corpus there"):
-        report.read_texts(tmp_path, ["test"], tmp_path)
-
-
-def test_sources_and_references_come_from_the_prepared_corpus(tmp_path: Path) -> None:
-    from data_modules.config import DataConfig
-    from data_modules.corpora.raw import ParallelText, RawCorpus
-    from data_modules.prepared import prepare
-
+def tiny_corpus(folder: Path) -> str:
     pairs = ParallelText([f"the dog number {i}" for i in range(40)], [f"der Hund Nummer {i}" for i in range(40)])
-    prepare(
-        RawCorpus("tiny", "en", "de", {"train": pairs, "valid": pairs, "test": pairs}, []),
-        DataConfig(vocab_size=300),
-        tmp_path,
-    )
-    texts = report.read_texts(tmp_path, ["test", "test_long"])
+    raw = RawCorpus("tiny", "en", "de", {"train": pairs, "valid": pairs, "test": pairs}, [])
+    return prepare(raw, DataConfig(vocab_size=300), folder).hash
+
+
+def scored_on(data_hash: str) -> Results:
+    scores = {"data_hash": data_hash, "splits": {"test": {}, "test_long": {}}}
+    return Results([Record("base", 0, Path(), {"status": "finished"}, scores, [])], [], [])
+
+
+def test_sources_and_references_come_from_the_corpus_of_the_results(tmp_path: Path) -> None:
+    texts = report.read_texts(tmp_path, scored_on(tiny_corpus(tmp_path)))
     assert list(texts) == ["test"]
     assert (texts["test"][0][3], texts["test"][1][3]) == ("the dog number 3", "der Hund Nummer 3")
+
+
+def test_another_corpus_gives_no_sentences_and_is_refused_when_asked_for(tmp_path: Path) -> None:
+    tiny_corpus(tmp_path / "other")
+    assert report.read_texts(tmp_path / "other", scored_on("elsewhere")) == {}
+    assert report.read_texts(tmp_path / "none", scored_on("elsewhere")) == {}
+    with pytest.raises(UserError, match="not the one of the results"):
+        report.read_texts(tmp_path / "other", scored_on("elsewhere"), asked=True)
+    with pytest.raises(UserError, match="no prepared corpus there"):
+        report.read_texts(tmp_path / "none", scored_on("elsewhere"), asked=True)
 
 
 def test_a_mistake_is_one_line_and_status_2(

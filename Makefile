@@ -17,10 +17,10 @@ ablation: $(VENV)/.run ## Train and score every stale cell of the default study,
 	@python -m experiments.launch --study $(STUDY)
 
 test: $(VENV)/.dev ## Run the tests (about 2 minutes)
-	@python -m pytest -n 2 -m "not slow"
+	@python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-full: $(VENV)/.dev ## Run the slow tests too
-	@python -m pytest -n 2
+	@python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 	@ruff format --check .

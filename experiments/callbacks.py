@@ -15,6 +15,7 @@ from torch import Tensor
 
 from experiments.files import replace, write_json, write_text
 from lit_transformer.batch import TranslationBatch
+from lit_transformer.errors import UserError
 from lit_transformer.flops import Work
 
 CURVE_COLUMNS = (
@@ -47,12 +48,21 @@ class Curve(pl.Callback):
         self.pending: Tensor | None = None
         self.losses: Tensor | None = None
         self.steps = 0
+        self.mean_loss = math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "work": self._settled_work(), "seconds": self._clock()}
+        loss = 0.0 if self.losses is None else float(self.losses)
+        return {
+            "rows": self.rows,
+            "work": self._settled_work(),
+            "seconds": self._clock(),
+            "loss": loss,
+            "steps": self.steps,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.work, self.seconds = state_dict["rows"], state_dict["work"], state_dict["seconds"]
+        self.losses, self.steps = torch.tensor(state_dict["loss"]), state_dict["steps"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.since = time.perf_counter()
@@ -69,7 +79,7 @@ class Curve(pl.Callback):
         self.steps += 1
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.mean_loss = float(self.losses) / self.steps if self.losses is not None else math.nan
+        self.mean_loss = float(self.losses) / self.steps if self.losses is not None and self.steps else math.nan
         self.seconds, self.since = self._clock(), 0.0
         self.losses, self.steps = None, 0
 
@@ -150,18 +160,24 @@ class Checkpoint(pl.Callback):
             return
         if self.stop_signal is not None or (step % self.every == 0 and step != self.saved_step):
             self.save(trainer)
-        if self.stop_signal is not None:
-            trainer.should_stop = True
+        self._stop_if_told(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.save(trainer)
-        if self.stop_signal is not None:
-            trainer.should_stop = True
+        self._stop_if_told(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write the checkpoint of this moment."""
         self.saved_step = trainer.global_step
         replace(self.path, lambda beside: trainer.save_checkpoint(beside))
+
+    def _stop_if_told(self, trainer: pl.Trainer) -> None:
+        """Leave by an exception: Lightning's own way out would validate first, and the curve would tell of the stop."""
+        if self.stop_signal is not None and trainer.global_step < trainer.max_steps:
+            raise UserError(
+                f"stopped at step {trainer.global_step} of {trainer.max_steps}; {self.path} holds it: "
+                "run the same command again to go on"
+            )
 
     def _note(self, number: int, frame: Any) -> None:
         if self.stop_signal is not None and number == signal.SIGINT:

@@ -87,13 +87,11 @@ def _fit(
         data.position = _saved_step(resume) * config.optim.accumulate
         print(f"going on from {resume}, step {_saved_step(resume)} of {config.optim.steps}", flush=True)
     module = LitTransformer(network, config.optim, config.seed)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
-    if checkpoint.stop_signal is not None and trainer.global_step < config.optim.steps:
-        tracking.finish()
-        raise UserError(
-            f"stopped at step {trainer.global_step} of {config.optim.steps}; {checkpoint.path} holds it: "
-            "run the same command again to go on"
-        )
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    except BaseException:
+        tracking.finish(exit_code=1)
+        raise
     record = _record(cell, config, corpus, run_hash, trainer, curve, divergence)
     write_json(folder / "training.json", record)
     if trainer.logger:

@@ -1,5 +1,6 @@
 """Checkpoints fall between two optimiser steps, wherever the signal to stop comes."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.callbacks import Checkpoint
+from lit_transformer.errors import UserError
 from tests.small_training import BATCHES, Losses, endless, module, trainer, weights
 
 NEVER_VALIDATING: dict[str, Any] = {"val_check_interval": 1000, "check_val_every_n_epoch": None}
@@ -31,10 +33,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, accumulate: int, batc
     trainer(6, callbacks=[losses], accumulate_grad_batches=accumulate, **NEVER_VALIDATING).fit(whole, endless(BATCHES))
 
     checkpoint, before = Checkpoint(tmp_path, every=100, run_hash="hash"), Losses()
-    callbacks = [SignalAt(checkpoint, batch), checkpoint, before]
-    trainer(6, callbacks=callbacks, accumulate_grad_batches=accumulate, **NEVER_VALIDATING).fit(
-        module(), endless(BATCHES)
-    )
+    callbacks = [SignalAt(checkpoint, batch), before, checkpoint]
+    stopping = trainer(6, callbacks=callbacks, accumulate_grad_batches=accumulate, **NEVER_VALIDATING)
+    with pytest.raises(UserError, match="stopped at step") if batch + accumulate < 6 * accumulate else nullcontext():
+        stopping.fit(module(), endless(BATCHES))
     saved = torch.load(checkpoint.path, weights_only=True)
     position = saved["global_step"] * accumulate  # where a resumed run takes up the data
     assert batch < position <= batch + accumulate

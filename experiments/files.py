@@ -13,7 +13,7 @@ from lit_transformer.errors import UserError
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, sync it, then rename it over `path`."""
+    """Let `write` fill a file beside `path`, sync it, then rename it over `path`; an `OSError` names `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     try:
@@ -21,6 +21,8 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
         with open(beside, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

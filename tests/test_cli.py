@@ -58,8 +58,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         beside.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         replace(path, fail)
+    assert caught.value.filename == str(path)
     assert read_json(path) == {"a": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 

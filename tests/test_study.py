@@ -1,5 +1,6 @@
 """Studies: what is in the project loads, and what a user may get wrong is said in one line."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,19 @@ def test_every_other_study_has_the_same_pipeline(name: str):
         assert own["stages"][stage].pop("wdir") == "../../.."
         assert own["stages"][stage] == content
     assert own["vars"] == ["study.yaml"]
+
+
+def test_the_default_studys_lock_is_not_in_git():
+    """Its results are there as evidence; with the lock, `make ablation` on a fresh clone would find nothing to do.
+
+    It cannot be in .gitignore either: DVC refuses to write a lock that git ignores.
+    """
+    if not Path(".git").exists():
+        pytest.skip("not a git checkout")
+    tracked = subprocess.run(["git", "ls-files", "dvc.lock"], capture_output=True, text=True, check=True).stdout
+    assert tracked == "", "git rm --cached dvc.lock"
+    ignored = subprocess.run(["git", "check-ignore", "-q", "dvc.lock"], check=False).returncode
+    assert ignored == 1
 
 
 def test_a_cell_is_the_base_and_the_delta_and_the_seed():

@@ -29,13 +29,13 @@ check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 
 setup: $(VENV)/.dev ## Only install, into .venv
 
-clean: ## Remove runs, prepared data and the environment; results and reports stay
-	rm -rf runs data $(VENV)
+clean: ## Remove runs, prepared data, the default study's lock and the environment; results and reports stay
+	rm -rf runs data dvc.lock $(VENV)
 
 # The file .run says that the pinned packages are installed, .dev that the tests' packages are too.
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 2; }
-	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing pinned packages into $(VENV) (once, some minutes)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
 	@touch $@

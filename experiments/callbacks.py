@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -17,6 +17,7 @@ from experiments.files import replace, write_json, write_text
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
 from lit_transformer.flops import Work
+from lit_transformer.module import LitTransformer
 
 CURVE_COLUMNS = (
     "step",
@@ -34,8 +35,8 @@ CHECKPOINT = "last.ckpt"
 class Curve(pl.Callback):
     """Counts work and time, and writes a row of curve.csv at each validation; its state travels in the checkpoint.
 
-    `seconds` is training time: validation, checkpoints and start-up are left out. train_loss is the mean of the
-    label-smoothed loss over the steps since the row before.
+    `seconds` is training time: validation and start-up are left out, checkpoints in between are not. train_loss is the
+    mean of the label-smoothed loss over the steps since the row before; learning_rate is that of the row's step.
     """
 
     def __init__(self, path: Path, batches_per_epoch: Callable[[], float]) -> None:
@@ -79,7 +80,9 @@ class Curve(pl.Callback):
         self.steps += 1
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.mean_loss = float(self.losses) / self.steps if self.losses is not None and self.steps else math.nan
+        # Lightning hands out each batch's loss divided by the batches of a step
+        factor = trainer.accumulate_grad_batches / max(self.steps, 1)
+        self.mean_loss = math.nan if self.losses is None else float(self.losses) * factor
         self.seconds, self.since = self._clock(), 0.0
         self.losses, self.steps = None, 0
 
@@ -92,7 +95,7 @@ class Curve(pl.Callback):
                 "epoch": round(trainer.global_step / self.batches_per_epoch(), 4),
                 "target_tokens": work[1],
                 "seconds": round(self.seconds, 3),
-                "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+                "learning_rate": cast(LitTransformer, pl_module).schedule(trainer.global_step),
                 "train_loss": self.mean_loss,
                 "valid_loss": float(metrics["valid/loss"]),
                 "valid_ppl": float(metrics["valid/ppl"]),

@@ -6,6 +6,7 @@ the cell's training.json. Only `decode.*` may differ from the training; the weig
 
 import argparse
 import math
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -41,14 +42,16 @@ def main() -> None:
 def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     """Translate and score every test split of the cell's corpus."""
     config = cell.config
-    machine.set_up(config.trainer.matmul.value)
+    machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cell.study.data_folder)
     training = _training_record(cell, config, corpus)
+    shutil.rmtree(cell.results_folder / "hypotheses", ignore_errors=True)
+    (cell.results_folder / "hypotheses").mkdir(parents=True)
+    (cell.results_folder / "attention.json").unlink(missing_ok=True)
     if training["status"] == "diverged":
         print(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to score")
-        (cell.results_folder / "hypotheses").mkdir(parents=True, exist_ok=True)
         write_json(cell.results_folder / "scores.json", _frame(cell, config, training))
         return
     network = _load(cell, config, corpus)
@@ -64,7 +67,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
 
 def _training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> dict[str, Any]:
     path = cell.run_folder / "training.json"
-    command = f"python -m experiments.train --study {cell.study.name} --variant {cell.variant} --seed {cell.seed}"
+    command = f"python -m experiments.train {cell.arguments}"
     if not path.is_file():
         raise UserError(f"{path} is missing; train the cell first: {command}")
     record: dict[str, Any] = read_json(path)
@@ -97,8 +100,11 @@ def _load(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> "Transform
 
     from lit_transformer import build_transformer
 
+    path = cell.run_folder / "last.ckpt"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; train the cell again: python -m experiments.train {cell.arguments}")
     network = build_transformer(config.model, corpus.vocab_size)
-    saved = torch.load(cell.run_folder / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    saved = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
     use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return network.to("cuda" if use_gpu else "cpu").eval()
@@ -139,7 +145,7 @@ def _translate(
 
     lines = [""] * len(corpus.split(split))
     device = network.softmax.weight.device
-    loader = data.test_loader(split, config.decode.batch_tokens // config.decode.beam)
+    loader = data.test_loader(split, max(1, config.decode.batch_tokens // config.decode.beam))
     batches = track(loader, description=split, disable=not sys.stderr.isatty(), transient=True)
     with torch.inference_mode():
         for cpu_batch in batches:
@@ -153,7 +159,7 @@ def _translate(
                 max_lengths=_max_lengths(batch.src_layout.lengths, network, config),
             )
             for pair, hypotheses in zip(batch.pairs.tolist(), best, strict=True):
-                lines[pair] = corpus.tokenizer.decode(hypotheses[0].tokens).replace("\n", " ")
+                lines[pair] = " ".join(corpus.tokenizer.decode(hypotheses[0].tokens).splitlines())
     return lines
 
 

@@ -15,30 +15,42 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
-from experiments import cli
+from experiments import cli, machine
+from experiments.board import Board
+from experiments.run_config import read_yaml
 from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
-
-if TYPE_CHECKING:
-    from rich.console import Group
-
-TRAIN_SHARE = 0.8
-"""How much of a cell's time its training is taken to be, in the estimate of the time left."""
 
 
 def main() -> None:
     """Parse the command line and bring the study up to date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
-    parser.add_argument("--slots", type=int, default=0, help="cells at once (default: one a core)")
+    parser.add_argument("--slots", type=_positive, help="cells at once (default: one a core; one where a GPU is used)")
     parser.add_argument("--dry-run", action="store_true", help="name the stale stages and stop")
     args = parser.parse_args()
     study = load_study(args.study)
-    launch(study, args.slots or len(os.sched_getaffinity(0)), args.dry_run)
+    launch(study, args.slots or default_slots(study), args.dry_run)
+
+
+def default_slots(study: Study) -> int:
+    """One cell a core on the CPU; one at a time on a GPU, whose memory the cells would share."""
+    if study.config(study.baseline, study.seeds[0]).trainer.accelerator == "cpu":
+        return machine.cores()
+    import torch
+
+    return 1 if torch.cuda.is_available() else machine.cores()
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def launch(study: Study, slots: int, dry_run: bool = False) -> None:
@@ -54,15 +66,26 @@ def launch(study: Study, slots: int, dry_run: bool = False) -> None:
     if dry_run:
         print("\n".join(sorted(stale)))
         return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     if "prepare" in stale:
-        pipeline.call("prepare", log=None)
+        pipeline.call("prepare")
     board = Board(cells)
     failed = run_cells(cells, slots, pipeline, board)
     board.close()
-    pipeline.call("report", log=None)
+    for cell in failed:
+        print(f"FAILED {cell.variant} seed {cell.seed}: {_last_error(cell)} (see {cell.run_folder / LOG})")
+    pipeline.call("report")
+    print(f"The page: {page.resolve()}")
     if failed:
-        names = ", ".join(f"{cell.variant}-{cell.seed}" for cell in failed)
-        raise UserError(f"{len(failed)} cells failed ({names}); see {failed[0].run_folder / LOG}, then run this again")
+        raise UserError(f"{len(failed)} of {len(cells)} cells failed, as said above; mend it and run the same again")
+
+
+def _last_error(cell: Cell) -> str:
+    """Return the last line of the cell's log in which one of our stages says what was wrong."""
+    lines = (cell.run_folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.startswith("error: ")]
+    return said[-1].removeprefix("error: ") if said else (lines[-1] if lines else "no message")
 
 
 LOG = "log.txt"
@@ -82,8 +105,12 @@ class Pipeline:
         dvc = str(beside) if beside.exists() else shutil.which("dvc")
         if dvc is None:
             raise UserError("dvc is not installed; `make ablation` installs everything, or: pip install dvc")
-        own = study.folder / "dvc.yaml"
-        return cls(dvc, own if own.exists() else Path("dvc.yaml"))
+        own, root = study.folder / "dvc.yaml", Path("dvc.yaml")
+        if own.exists():
+            return cls(dvc, own)
+        if read_yaml(root)["vars"] == [str(study.folder / "study.yaml")]:
+            return cls(dvc, root)
+        raise UserError(f"{own} is missing; copy the dvc.yaml of experiments/studies/components_multi30k there")
 
     def address(self, stage: str) -> str:
         return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"
@@ -94,10 +121,13 @@ class Pipeline:
     def stale(self) -> set[str]:
         """Return the names of stages that DVC would run, in this pipeline."""
         done = subprocess.run(
-            [self.dvc, "status", "--json", str(self.file)], capture_output=True, text=True, env=_environment(0)
+            [self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
+            capture_output=True,
+            text=True,
+            env=_environment(0),
         )
         if done.returncode != 0:
-            raise UserError(f"dvc status failed: {done.stderr.strip().splitlines()[-1]}")
+            raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}")
         return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
 
     def touches(self, cell: Cell, stale: set[str]) -> bool:
@@ -106,10 +136,9 @@ class Pipeline:
     def command(self, *stages: str) -> list[str]:
         return [self.dvc, "--wait-for-lock", "repro", "-q", "-s", *(self.address(stage) for stage in stages)]
 
-    def call(self, stage: str, log: IO[str] | None) -> None:
+    def call(self, stage: str) -> None:
         """Run one stage in the foreground."""
-        status = subprocess.run(self.command(stage), stdout=log, stderr=log, env=_environment(0)).returncode
-        if status != 0:
+        if subprocess.run(self.command(stage), env=_environment(0)).returncode != 0:
             raise UserError(f"the stage {stage} failed; its message stands above")
 
 
@@ -118,9 +147,9 @@ def _cells(study: Study) -> list[Cell]:
     return [Cell(study, variant, seed) for seed in study.seeds for variant in study.variants]
 
 
-def run_cells(cells: list[Cell], slots: int, pipeline: Pipeline, board: "Board") -> list[Cell]:
+def run_cells(cells: list[Cell], slots: int, pipeline: Pipeline, board: Board) -> list[Cell]:
     """Run the cells in `slots` processes at once; return those that failed, in their order."""
-    threads = max(1, len(os.sched_getaffinity(0)) // slots)
+    threads = max(1, machine.cores() // slots)
     children: dict[int, subprocess.Popen[str]] = {}
     starting, stopping = threading.Lock(), threading.Event()
 
@@ -152,6 +181,7 @@ def run_cells(cells: list[Cell], slots: int, pipeline: Pipeline, board: "Board")
 
 def _start(cell: Cell, pipeline: Pipeline, threads: int) -> subprocess.Popen[str]:
     cell.run_folder.mkdir(parents=True, exist_ok=True)
+    (cell.run_folder / "progress.json").unlink(missing_ok=True)
     log = open(cell.run_folder / LOG, "a", encoding="utf-8")  # noqa: SIM115 - the child owns it
     with log:
         return subprocess.Popen(
@@ -166,22 +196,34 @@ def _start(cell: Cell, pipeline: Pipeline, threads: int) -> subprocess.Popen[str
 
 
 def _stop(children: list[subprocess.Popen[str]], patience: float = 60.0) -> None:
-    """Ask every process of every cell to stop, wait, then insist: no orphan stays."""
-    for child in children:
-        _signal(child, signal.SIGTERM)
-    deadline = time.monotonic() + patience
-    for child in children:
-        try:
-            child.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _signal(child, signal.SIGKILL)
+    """Ask every process of every cell to stop, wait for all of them, then insist: no orphan stays.
+
+    DVC leaves at once; the training behind it ends its step and writes a checkpoint first, so the group is waited for.
+    """
+    groups = {child.pid for child in children}
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
+        deadline = time.monotonic() + seconds
+        for group in groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, number)
+        while _members(groups):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        else:
+            return
 
 
-def _signal(child: subprocess.Popen[str], number: int) -> None:
-    try:
-        os.killpg(child.pid, number)
-    except ProcessLookupError:
-        return
+def _members(groups: set[int]) -> list[int]:
+    """Return the processes of these process groups that still run."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        with suppress(ProcessLookupError, PermissionError):
+            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) in groups:
+                found.append(process.pid)
+    return found
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -192,82 +234,6 @@ def _environment(threads: int) -> dict[str, str]:
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     return environment
-
-
-@dataclass
-class Board:
-    """Shows cells waiting, running and done, and the time left: live on a terminal, a line a cell elsewhere."""
-
-    cells: list[Cell]
-    begun: float = field(default_factory=time.monotonic)
-    running: dict[Cell, float] = field(default_factory=dict)
-    done: int = 0
-    failed: int = 0
-
-    def __post_init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self.console = Console()
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        if self.live:
-            self.live.start()
-
-    def started(self, cell: Cell) -> None:
-        self.running[cell] = time.monotonic()
-
-    def finished(self, cell: Cell, well: bool) -> None:
-        spent = time.monotonic() - self.running.pop(cell)
-        self.done += well
-        self.failed += not well
-        word = "done" if well else "FAILED"
-        count = f"[{self.done + self.failed}/{len(self.cells)}]"
-        self.console.print(
-            f"{count} {word} {cell.variant} seed {cell.seed} in {spent:.0f} s, {self._left()}", markup=False
-        )
-
-    def refresh(self) -> None:
-        if self.live:
-            self.live.update(self._table(), refresh=True)
-
-    def close(self) -> None:
-        if self.live:
-            self.live.update("", refresh=True)
-            self.live.stop()
-
-    def _table(self) -> "Group":
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table.grid(padding=(0, 2))
-        for cell, since in list(self.running.items()):
-            share = _share(cell)
-            bar = ProgressBar(total=1.0, completed=share, width=30)
-            table.add_row(f"{cell.variant} seed {cell.seed}", bar, f"{time.monotonic() - since:.0f} s")
-        total = self.done + self.failed + sum(TRAIN_SHARE * _share(cell) for cell in list(self.running))
-        overall = ProgressBar(total=float(len(self.cells)), completed=total, width=30)
-        table.add_row(f"{self.done}/{len(self.cells)} cells", overall, self._left())
-        return Group(Text(), table)
-
-    def _left(self) -> str:
-        """Estimate from the cells' progress so far."""
-        progress = self.done + self.failed + sum(TRAIN_SHARE * _share(cell) for cell in list(self.running))
-        if progress < 0.2:
-            return "time left: measuring"
-        spent = time.monotonic() - self.begun
-        minutes = spent / progress * (len(self.cells) - progress) / 60
-        return f"about {minutes:.0f} min left"
-
-
-def _share(cell: Cell) -> float:
-    """How much of its training a running cell has behind it, 0 to 1, from the progress file it keeps."""
-    try:
-        progress = json.loads((cell.run_folder / "progress.json").read_text())
-    except (OSError, ValueError):
-        return 0.0
-    return float(progress["step"]) / float(progress["steps"])
 
 
 if __name__ == "__main__":

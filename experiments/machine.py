@@ -53,16 +53,21 @@ def keep_freed_memory() -> None:
     mallopt(M_TOP_PAD, 64 << 20)
 
 
-def set_up(matmul: str = "highest") -> None:
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_up(matmul: str = "highest", accelerator: str = "auto") -> None:
     """Make the process ready for tensors; call once, before the first large one."""
     keep_freed_memory()
     import torch
 
     torch.set_float32_matmul_precision(matmul)
-    if not torch.cuda.is_available():
+    if accelerator == "cpu" or not torch.cuda.is_available():
         torch.backends.cuda.enable_flash_sdp(False)
-    if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cores())
 
 
 def peak_memory() -> int:

@@ -37,16 +37,7 @@ def main() -> None:
     raw = load_corpus(name, config)
     with only_writer(folder.parent):
         corpus = prepare(raw, config, folder)
-    for note in raw.notes:
-        print(note)
-    for split in corpus.splits:
-        part = corpus.split(split)
-        print(
-            f"{split:>12}: {len(part):>9,} pairs, {part.source_lengths.mean():5.1f} {raw.source} and "
-            f"{part.target_lengths.mean():5.1f} {raw.target} tokens a sentence, longest "
-            f"{max(part.source_lengths.max(), part.target_lengths.max())}"
-        )
-    print(f"{folder}: {corpus.vocab_size:,} tokens in the vocabulary, hash {corpus.hash[:12]}")
+    print(f"{folder}:", "\n".join(corpus.report()))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def provenance(summary: Summary, results: Results) -> Provenance:
 
 def _warnings(results: Results) -> list[str]:
     found = []
-    for key, title in (("git_commit", "commits of the code"), ("data_hash", "data hashes")):
-        groups = grouped((str(record.training.get(key)), record.name) for record in results.records)
+    for key, title in (("code_hash", "versions of the training code"), ("data_hash", "data hashes")):
+        groups = grouped((str(record.training.get(key, "unknown")), record.name) for record in results.records)
         if len(groups) > 1:
             told = "; ".join(f"{value[:12]} in {shortened(names)}" for value, names in groups.items())
             found.append(f"The cells come from different {title}: {told}.")

@@ -59,6 +59,11 @@ class TrainerConfig:
         for name in ("devices", "num_nodes", "validate_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value >= 1, f"trainer.{name} is {value}; it must be at least 1")
+        require(
+            self.devices * self.num_nodes == 1,
+            f"trainer.devices is {self.devices} and trainer.num_nodes {self.num_nodes}; a run takes one device: "
+            "use several by running several cells at once",
+        )
         known = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
         require(
             self.accelerator in known,
@@ -132,7 +137,7 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def training_hash(config: RunConfig, data_hash: str, code_hash: str) -> str:
-    """Return 12 hex digits of everything the trained weights depend on: not decoding, not how often we look."""
+    """Return 12 hex digits of everything the trained weights depend on: not decoding, not checkpoints."""
     plain = to_dict(config)
     plain.pop("decode")
     for key in ("accelerator", "checkpoint_every"):

@@ -96,10 +96,8 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The variant's name; with overrides a hash of them is appended, so that the study's cell stays its own."""
-        if not self.overrides:
-            return self.variant
-        return f"{self.variant}+{hashlib.sha256(json.dumps(self.overrides).encode()).hexdigest()[:6]}"
+        """The variant's name; overrides of the training append their hash, so that the study's cell stays its own."""
+        return self.variant + _hashed([key for key in self.overrides if not key.startswith("decode.")])
 
     @property
     def run_folder(self) -> Path:
@@ -108,8 +106,16 @@ class Cell:
     @property
     def results_folder(self) -> Path:
         if self.overrides:
-            return self.run_folder / "results"
+            decode = _hashed([key for key in self.overrides if key.startswith("decode.")])
+            return self.run_folder / f"results{decode}"
         return self.study.results(self.variant, self.seed)
+
+    @property
+    def arguments(self) -> str:
+        """The command line arguments that name this cell."""
+        return " ".join(
+            ["--study", self.study.name, "--variant", self.variant, "--seed", str(self.seed), *self.overrides]
+        )
 
 
 def list_studies() -> list[str]:
@@ -141,13 +147,14 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
     for section in SECTIONS:
         if section not in base:
             raise UserError(f"{path}: base has no section '{section}'; write `{section}: {{}}` to keep its defaults")
-    variants = {
-        str(key): _mapping(delta, f"{path}: variants.{key}")
-        for key, delta in _mapping(content["variants"], f"{path}: variants").items()
-    }
-    for variant in [str(content["name"]), *variants]:
+    variants = _mapping(content["variants"], f"{path}: variants")
+    for variant in [content["name"], *variants]:
+        if not isinstance(variant, str):
+            raise UserError(f"{path}: the name {variant!r} is not text in YAML; choose another, or put it in quotes")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
             raise UserError(f"{path}: '{variant}' cannot name a stage; use letters, digits, _ and -")
+    for variant, delta in variants.items():
+        _mapping(delta, f"{path}: variants.{variant}")
     baseline = str(content["baseline"])
     if baseline not in variants:
         raise UserError(f"{path}: the baseline '{baseline}' is no variant{nearest(baseline, variants)}")
@@ -193,6 +200,11 @@ def _check_same_corpus(base: DataConfig, own: DataConfig, where: str) -> None:
                 f"{where}: data.{key} differs from the study's base; a study prepares its corpus once, so only "
                 f"{', '.join('data.' + name for name in FREE_DATA)} may differ: make another study for it"
             )
+
+
+def _hashed(overrides: list[str]) -> str:
+    """Return "+" and 6 hex digits of overrides, whatever their order; nothing for none."""
+    return "+" + hashlib.sha256(json.dumps(sorted(overrides)).encode()).hexdigest()[:6] if overrides else ""
 
 
 def _short(key: str) -> str:

@@ -6,6 +6,7 @@ unchanged is not trained twice.
 """
 
 import argparse
+import math
 import shutil
 import sys
 import warnings
@@ -18,6 +19,7 @@ from experiments import cli, machine, tracking
 from experiments.files import only_writer, read_json, replace, write_json, write_text
 from experiments.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
 from experiments.study import Cell
+from lit_transformer.config import Positions
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,11 +47,12 @@ def main() -> None:
 def train(cell: Cell, args: argparse.Namespace) -> None:
     """Bring the cell to its last step, from wherever it stands, and publish what it found."""
     config = cell.config
-    machine.set_up(config.trainer.matmul.value)
+    machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
     machine.git_commit()  # of the code as loaded: the repository may move on while the run lasts
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cell.study.data_folder)
+    _check_fit(config, corpus, cell)
     run_hash = training_hash(config, corpus.hash, machine.code_hash())
     resume = _find_checkpoint(cell, run_hash)
     if resume and _is_complete(cell, run_hash):
@@ -108,7 +111,7 @@ def _trainer(
 
     import pytorch_lightning as pl
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-    from pytorch_lightning.callbacks import TQDMProgressBar
+    from pytorch_lightning.callbacks import LearningRateMonitor, TQDMProgressBar
 
     from experiments.callbacks import Progress
 
@@ -129,6 +132,8 @@ def _trainer(
     bar = sys.stderr.isatty() and not args.quiet
     curve = callbacks[0]
     extra: list[pl.Callback] = [Progress(cell.run_folder, curve, config.optim.steps)]  # type: ignore[arg-type]
+    if logger:
+        extra.append(LearningRateMonitor("step"))
     if bar:
         extra.append(TQDMProgressBar(refresh_rate=10))
     return pl.Trainer(
@@ -155,6 +160,23 @@ def _trainer(
     )
 
 
+def _check_fit(config: RunConfig, corpus: "PreparedCorpus", cell: Cell) -> None:
+    """Refuse now what evaluation would refuse after hours of training."""
+    if not set(corpus.splits) - {"train", "valid"}:
+        raise UserError(f"{cell.study.data_folder} has no test split beside train and valid; add one to the corpus")
+    places = config.model.positions.max_length
+    if config.model.positions.kind is not Positions.learned:
+        return
+    for name in corpus.splits:
+        split = corpus.split(name)
+        longest = int(max(split.source_lengths.max(), split.target_lengths.max()))
+        if longest > places:
+            raise UserError(
+                f"{name} has a sentence of {longest} tokens, more than the {places} learned positions: raise "
+                f"model.positions.max_length of variant {cell.variant}"
+            )
+
+
 def _find_checkpoint(cell: Cell, run_hash: str) -> Path | None:
     """Return the checkpoint to go on from; one of another config is moved aside with its whole folder, never used."""
     import torch
@@ -175,7 +197,7 @@ def _find_checkpoint(cell: Cell, run_hash: str) -> Path | None:
         shutil.rmtree(aside)
     aside.mkdir()
     for item in cell.run_folder.iterdir():
-        if item.name != ".lock":
+        if item.name not in (".lock", "log.txt"):
             item.rename(aside / item.name)
     print(f"{path} is of another config or code ({found}, now {run_hash}): moved to {aside}, training afresh")
     return None
@@ -225,16 +247,22 @@ def _record(
         "seconds": round(curve.seconds, 2),
         "target_tokens_per_second": round(work.tgt / max(curve.seconds, 1e-9), 1),
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else machine.peak_memory(),
-        "valid_loss": last.get("valid_loss"),
-        "valid_ppl": last.get("valid_ppl"),
+        "valid_loss": _finite(last.get("valid_loss")),
+        "valid_ppl": _finite(last.get("valid_ppl")),
         "device": device,
         "precision": config.trainer.precision.value,
         "matmul": config.trainer.matmul.value,
         "data_hash": corpus.hash,
         "config_hash": run_hash,
+        "code_hash": machine.code_hash(),
         **machine.describe(),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no NaN: a loss that is none is null."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _summary(record: dict[str, Any]) -> str:

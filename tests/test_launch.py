@@ -1,6 +1,5 @@
 """The launcher's slots: every cell runs once, a failure stays alone, a stop leaves nobody behind."""
 
-import os
 import signal
 import subprocess
 import time
@@ -9,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.launch import Board, Pipeline, _stop, launch, run_cells
+from experiments import machine
+from experiments.board import Board
+from experiments.launch import Pipeline, _members, _stop, launch, run_cells
 from experiments.study import Cell, Study, load_study, parse_study
+from lit_transformer.errors import UserError
 
 STUDY = {
     "name": "tiny",
@@ -64,31 +66,37 @@ def test_a_failed_cell_leaves_the_others_running(cells, capsys):
 
 def test_a_stop_ends_the_whole_tree_of_processes(tmp_path):
     marker = tmp_path / "grandchild"
-    child = subprocess.Popen(
-        ["sh", "-c", f"sh -c 'echo $$ > {marker}; exec sleep 100' & wait"], start_new_session=True, text=True
-    )
+    # The grandchild takes a second to obey, as a training ends its step; its parent leaves at once, as DVC does.
+    slow = f"trap 'sleep 1; echo saved >> {marker}.end; exit' TERM; echo $$ > {marker}; while :; do sleep 0.1; done"
+    child = subprocess.Popen(["sh", "-c", f'sh -c "{slow}" & wait'], start_new_session=True, text=True)
     while not marker.exists() or not marker.read_text().strip():
         time.sleep(0.01)
-    grandchild = int(marker.read_text())
-    _stop([child], patience=5)
+    _stop([child], patience=20)
     assert child.poll() is not None
-    for _ in range(200):
-        try:
-            os.kill(grandchild, 0)
-        except ProcessLookupError:
-            break
-        state = Path(f"/proc/{grandchild}/stat").read_text().split()[2]
-        if state == "Z":
-            break
-        time.sleep(0.01)
-    else:
-        os.kill(grandchild, signal.SIGKILL)
-        pytest.fail("a grandchild outlived the stop")
+    assert _members({child.pid}) == []
+    assert Path(f"{marker}.end").read_text() == "saved\n"
+
+
+def test_whoever_does_not_obey_is_killed():
+    child = subprocess.Popen(
+        ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], start_new_session=True, text=True
+    )
+    time.sleep(0.3)
+    _stop([child], patience=0.5)
+    assert _members({child.pid}) == []
+    assert child.wait(5) == -signal.SIGKILL
 
 
 def test_slots_share_the_cores(cells):
     run(cells[:1], 'echo "$OMP_NUM_THREADS" > threads.txt', slots=1)
-    assert int(Path("threads.txt").read_text()) == len(os.sched_getaffinity(0))
+    assert int(Path("threads.txt").read_text()) == machine.cores()
+
+
+def test_a_study_without_stages_of_its_own_is_refused(cells, monkeypatch):
+    """It must not run the default study's stages under its name."""
+    Path("dvc.yaml").write_text("vars: [experiments/studies/components/study.yaml]\nstages: {}\n")
+    with pytest.raises(UserError, match=r"tiny/dvc\.yaml is missing; copy the dvc\.yaml"):
+        Pipeline.of(cells[0].study)
 
 
 def test_nothing_stale_is_said(monkeypatch, capsys):

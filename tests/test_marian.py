@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 
-import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig, NormConfig
 from lit_transformer.transformer import Transformer
 from tests.small_models import PAIRS, VOCAB, batch_of, build, close, padded
-
-transformers = pytest.importorskip("transformers")
 
 CONFIG = ModelConfig(
     d_model=16,

@@ -44,6 +44,7 @@ def call(project: Path, *command: str, check: bool = True, **environment: str) -
     """Run a command in the project with this interpreter's environment first on the path."""
     own = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     own.update(environment, WANDB_MODE="offline")
+    own.pop("PYTHONDONTWRITEBYTECODE", None)  # what Python writes beside the code must not make a stage stale
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=own)
     assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
@@ -65,7 +66,7 @@ def results(project: Path, variant: str, seed: int) -> Path:
 def project(tmp_path_factory) -> Path:
     """A copy of the project with a study of four small cells, run from nothing."""
     copy = tmp_path_factory.mktemp("copy") / "project"
-    skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", ".*_cache")
+    skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "*cache")
     shutil.copytree(ROOT, copy, ignore=skip)
     (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
     (copy / "dvc.lock").unlink(missing_ok=True)

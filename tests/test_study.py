@@ -78,6 +78,15 @@ def test_a_run_with_overrides_never_writes_into_the_studys_results():
     assert plain.results_folder == STUDIES / "tiny/results/h1/seed0"
     assert changed.run_folder != plain.run_folder
     assert changed.results_folder.is_relative_to(changed.run_folder)
+    decoded = Cell(study, "h1", 0, ("decode.beam=8",))
+    assert decoded.run_folder == plain.run_folder  # the same weights, decoded in another way
+    assert decoded.results_folder.is_relative_to(decoded.run_folder)
+
+
+def test_the_order_of_overrides_does_not_matter():
+    study = parse_study(GOOD, PATH)
+    one, two = ("optim.steps=5", "model.dropout=0.2"), ("model.dropout=0.2", "optim.steps=5")
+    assert Cell(study, "h1", 0, one).run_folder == Cell(study, "h1", 0, two).run_folder
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -102,6 +111,7 @@ def test_a_missing_section_is_named(section: str):
         ({"seeds": 3}, "it must be a list of whole numbers"),
         ({"seeds": []}, "it must be a list of whole numbers"),
         ({"variants": {"base": {}, "d.k": {}}}, "'d.k' cannot name a stage"),
+        ({"variants": {"base": {}, False: {}}}, "the name False is not text in YAML"),
         ({"variants": {"base": {}, "h1": None}}, "variants.h1 is None"),
         ({"variants": {"base": {}, "h1": {"model": {"head": 1}}}}, "variant h1: unknown key 'model.head'"),
         ({"variants": {"base": {}, "v": {"data": {"vocab_size": 9}}}}, "data.vocab_size differs from the study's base"),

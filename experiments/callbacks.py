@@ -144,7 +144,7 @@ class Checkpoint(pl.Callback):
     ) -> None:
         checkpoint["run_hash"] = self.run_hash
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         signal.signal(signal.SIGINT, self._note)
         signal.signal(signal.SIGTERM, self._note)
 

@@ -29,7 +29,8 @@ def _effect(row: Row, stands: bool) -> str:
     found = row.difference
     assert found is not None
     name = row.variant.replace("_", " ")
-    start = f"Without {name.removeprefix('no ')}" if name.startswith("no ") else f"With {name}"
+    several = ", " in row.change
+    start = f"Without {name.removeprefix('no ')}" if name.startswith("no ") and not several else f"With {row.variant}"
     verb = "falls" if found.mean < 0 else "rises"
     size = number(abs(found.mean), 1)
     if found.low is None or found.high is None:

@@ -186,6 +186,28 @@ def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path)
         code.write_text(text)
 
 
+def test_a_diverged_run_is_a_result_with_its_step(project: Path):
+    cell = ["--study", "components", "--variant", "base", "--seed", "0", "--wandb", "disabled"]
+    changes = ["optim.peak=1e30", "optim.steps=60"]
+    trained = python(project, "train", *cell, *changes)
+    assert "diverged at step" in trained.stdout
+    (path,) = (project / "runs/components").glob("base+*/seed0/results/training.json")
+    record = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert record["status"] == "diverged"
+    assert 0 < record["diverged_at"] < 60
+    assert "there is no model to score" in python(project, "evaluate", *cell, *changes).stdout
+
+
+def test_another_decoding_of_the_same_weights(project: Path):
+    """Only decode.* differs: no new training, and the study's own scores stay as they are."""
+    before = (results(project, "h1", 0) / "scores.json").read_text()
+    cell = ["--study", "components", "--variant", "h1", "--seed", "0", "--wandb", "disabled"]
+    python(project, "evaluate", *cell, "decode.beam=2", "decode.alpha=1.0")
+    assert (results(project, "h1", 0) / "scores.json").read_text() == before
+    (path,) = (project / "runs/components/h1/seed0").glob("results+*/scores.json")
+    assert json.loads(path.read_text())["decode"] == {"beam": 2, "alpha": 1.0, "extra_length": 3}
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -16,7 +16,7 @@ help: ## List the targets
 ablation: $(VENV)/.run ## Train and score every stale cell of the default study, then write the report (STUDY=name for another)
 	@python -m experiments.launch --study $(STUDY)
 
-test: $(VENV)/.dev ## Run the tests (about 2 minutes)
+test: $(VENV)/.dev ## Run the tests (about 4 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-full: $(VENV)/.dev ## Run the slow tests too

@@ -162,7 +162,8 @@ def run_cells(cells: list[Cell], slots: int, pipeline: Pipeline, board: Board) -
         board.started(cell)
         well = child.wait() == 0
         del children[child.pid]
-        board.finished(cell, well)
+        if not stopping.is_set():
+            board.finished(cell, well)
         return well
 
     with ThreadPoolExecutor(slots) as pool:

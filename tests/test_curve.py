@@ -1,0 +1,58 @@
+"""The curve: what a row says is what the steps did, accumulated or not; a run that diverges stops and is remembered."""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from experiments.callbacks import CURVE_COLUMNS, Curve, Divergence
+from lit_transformer import LitTransformer
+from lit_transformer.batch import TranslationBatch
+from lit_transformer.flops import Work
+from tests.small_models import build
+from tests.small_training import BATCHES, DROPPING, OPTIM, endless, module, trainer
+
+
+class Recorded(LitTransformer):
+    """Keeps the loss of every batch as the step returns it, before Lightning shares it out among accumulated ones."""
+
+    def training_step(self, batch: TranslationBatch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.losses = [*getattr(self, "losses", []), float(loss)]
+        return loss
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_row_holds_the_mean_loss_the_tokens_and_the_rate_of_its_steps(tmp_path: Path, accumulate: int) -> None:
+    curve, lit = Curve(tmp_path / "curve.csv", lambda: 2.0), Recorded(build(DROPPING), OPTIM)
+    settings = {"val_check_interval": 4, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
+    trainer(8 // accumulate, callbacks=[curve], **settings).fit(
+        lit, endless(BATCHES), DataLoader(BATCHES, batch_size=None, collate_fn=lambda batch: batch)
+    )
+    rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
+    assert tuple(rows[0]) == CURVE_COLUMNS
+    assert [int(row["step"]) for row in rows] == [4 // accumulate, 8 // accumulate]
+    for number, row in enumerate(rows):
+        own = lit.losses[4 * number : 4 * number + 4]
+        assert float(row["train_loss"]) == pytest.approx(sum(own) / 4, rel=1e-5)
+        assert float(row["learning_rate"]) == pytest.approx(lit.schedule(int(row["step"])))
+        assert float(row["valid_ppl"]) == pytest.approx(math.exp(float(row["valid_loss"])))
+    tokens = sum(len(batch.tgt_out) for batch in BATCHES)
+    assert [int(row["target_tokens"]) for row in rows] == [tokens, 2 * tokens]
+    lengths = [torch.cat([getattr(batch, side).lengths for batch in BATCHES]) for side in ("src_layout", "tgt_layout")]
+    once = Work.of_lengths(*lengths)
+    assert curve.total_work() == Work(*(2 * value for value in vars(once).values()))
+
+
+def test_a_run_that_diverges_stops_at_its_step() -> None:
+    divergence = Divergence(every=1)
+    lit = module(optim=replace(OPTIM, peak=1e30, warmup=0, steps=50))
+    running = trainer(50, callbacks=[divergence], val_check_interval=1000, check_val_every_n_epoch=None)
+    running.fit(lit, endless(BATCHES))
+    assert divergence.step is not None
+    assert divergence.step == running.global_step < 50

@@ -1,7 +1,8 @@
 """Score one trained cell: `python -m experiments.evaluate --study S --variant V --seed K [key=value ...]`.
 
-Translates every test split by beam search and writes scores.json, hypotheses/<split>.txt and attention.json beside
-the cell's training.json. Only `decode.*` may differ from the training; the weights come from its last checkpoint.
+Translates every test split by beam search and writes scores.json beside the cell's training.json; the sentences,
+hypotheses/<split>.txt and attention.json, there too or, where the corpus is not the generated one, under runs/. Only
+`decode.*` may differ from the training; the weights come from its last checkpoint.
 """
 
 import argparse
@@ -47,9 +48,9 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
 
     corpus = PreparedCorpus.open(cell.study.data_folder)
     training = _training_record(cell, config, corpus)
-    shutil.rmtree(cell.results_folder / "hypotheses", ignore_errors=True)
-    (cell.results_folder / "hypotheses").mkdir(parents=True)
-    (cell.results_folder / "attention.json").unlink(missing_ok=True)
+    shutil.rmtree(cell.text_folder / "hypotheses", ignore_errors=True)
+    (cell.text_folder / "hypotheses").mkdir(parents=True)
+    (cell.text_folder / "attention.json").unlink(missing_ok=True)
     if training["status"] == "diverged":
         print(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to score")
         write_json(cell.results_folder / "scores.json", _frame(cell, config, training))
@@ -59,7 +60,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     frame = _frame(cell, config, training)
     frame.update(splits=found, seconds=round(sum(part["seconds"] for part in found.values()), 2))
     for split, lines in translations.items():
-        write_text(cell.results_folder / "hypotheses" / f"{split}.txt", "".join(f"{line}\n" for line in lines))
+        write_text(cell.text_folder / "hypotheses" / f"{split}.txt", "".join(f"{line}\n" for line in lines))
     _draw_attention(cell, network, corpus, translations)
     write_json(cell.results_folder / "scores.json", frame)
     _track(cell, training, found, corpus, translations, args)
@@ -202,7 +203,7 @@ def _draw_attention(
         "target": [*corpus.tokenizer.pieces(tgt), "</s>"],
         "cross": [[[[round(w, 4) for w in row] for row in head] for head in layer] for layer in weights.tolist()],
     }
-    write_json(cell.results_folder / "attention.json", content)
+    write_json(cell.text_folder / "attention.json", content)
 
 
 def _track(

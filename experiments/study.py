@@ -111,6 +111,15 @@ class Cell:
         return self.study.results(self.variant, self.seed)
 
     @property
+    def text_folder(self) -> Path:
+        """Where sentences go: beside the scores where the corpus is the generated one, which is ours to show.
+
+        Any other corpus may not be, and a good translation is a line of it: its sentences stay under runs/, out of git.
+        """
+        ours = self.study.corpus == "grammar" or self.results_folder.is_relative_to(self.run_folder)
+        return self.results_folder if ours else self.run_folder / "text"
+
+    @property
     def arguments(self) -> str:
         """The command line arguments that name this cell."""
         return " ".join(

@@ -83,6 +83,17 @@ def test_a_run_with_overrides_never_writes_into_the_studys_results():
     assert decoded.results_folder.is_relative_to(decoded.run_folder)
 
 
+def test_sentences_of_a_corpus_that_is_not_ours_stay_out_of_git():
+    own, other = parse_study(GOOD, PATH), parse_study({**GOOD, "corpus": "multi30k"}, PATH)
+    assert Cell(own, "h1", 0).text_folder == Cell(own, "h1", 0).results_folder
+    assert Cell(other, "h1", 0).text_folder.is_relative_to("runs")
+    tracked = subprocess.run(["git", "ls-files", str(STUDIES)], capture_output=True, text=True, check=False).stdout
+    for name in list_studies():
+        if load_study(name).corpus != "grammar":
+            texts = [f for f in tracked.splitlines() if f.startswith(f"{STUDIES / name}/")]
+            assert not [f for f in texts if "hypotheses" in f or "attention" in f]
+
+
 def test_the_order_of_overrides_does_not_matter():
     study = parse_study(GOOD, PATH)
     one, two = ("optim.steps=5", "model.dropout=0.2"), ("model.dropout=0.2", "optim.steps=5")

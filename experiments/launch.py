@@ -25,6 +25,9 @@ from experiments.run_config import read_yaml
 from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
 
+LOG = "log.txt"
+"""What the stages of a cell print, in its run folder."""
+
 
 def main() -> None:
     """Parse the command line and bring the study up to date."""
@@ -58,18 +61,19 @@ def launch(study: Study, slots: int, dry_run: bool = False) -> None:
     pipeline = Pipeline.of(study)
     stale = pipeline.stale()
     page = study.report_folder / "index.html"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    if "prepare" in stale and not dry_run:
+        pipeline.call("prepare")
+        stale = pipeline.stale()  # the same text again makes no cell stale
     if not stale:
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")
         return
-    cells = [cell for cell in _cells(study) if pipeline.touches(cell, stale) or "prepare" in stale]
+    cells = [cell for cell in _cells(study) if pipeline.touches(cell, stale)]
     print(f"{study.name}: {len(cells)} of {len(_cells(study))} cells to run, {slots} at once")
     if dry_run:
         print("\n".join(sorted(stale)))
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    if "prepare" in stale:
-        pipeline.call("prepare")
     board = Board(cells)
     failed = run_cells(cells, slots, pipeline, board)
     board.close()
@@ -86,9 +90,6 @@ def _last_error(cell: Cell) -> str:
     lines = (cell.run_folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line for line in lines if line.startswith("error: ")]
     return said[-1].removeprefix("error: ") if said else (lines[-1] if lines else "no message")
-
-
-LOG = "log.txt"
 
 
 @dataclass(frozen=True)

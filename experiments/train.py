@@ -75,7 +75,7 @@ def _fit(
     import pytorch_lightning as pl
 
     from data_modules.translation import TranslationDataModule
-    from experiments.callbacks import Checkpoint, Curve, Divergence
+    from experiments.callbacks import Checkpoint, Curve, Divergence, Progress
     from lit_transformer import LitTransformer, build_transformer
 
     warnings.filterwarnings("ignore", module="pytorch_lightning|torch.optim.lr_scheduler")
@@ -85,7 +85,8 @@ def _fit(
     folder = cell.run_folder
     curve = Curve(folder / "curve.csv", lambda: data.batches_per_epoch() / config.optim.accumulate)
     checkpoint, divergence = Checkpoint(folder, config.trainer.checkpoint_every, run_hash), Divergence()
-    trainer = _trainer(cell, config, run_hash, [curve, checkpoint, divergence], args)
+    progress = Progress(folder, curve, config.optim.steps)
+    trainer = _trainer(cell, config, run_hash, [curve, checkpoint, divergence, progress], args)
     if resume:
         data.position = _saved_step(resume) * config.optim.accumulate
         print(f"going on from {resume}, step {_saved_step(resume)} of {config.optim.steps}", flush=True)
@@ -113,8 +114,6 @@ def _trainer(
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from pytorch_lightning.callbacks import LearningRateMonitor, TQDMProgressBar
 
-    from experiments.callbacks import Progress
-
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     mode = tracking.wandb_mode(args.wandb)
@@ -130,12 +129,9 @@ def _trainer(
         mode=mode,
     )
     bar = sys.stderr.isatty() and not args.quiet
-    curve = callbacks[0]
-    extra: list[pl.Callback] = [Progress(cell.run_folder, curve, config.optim.steps)]  # type: ignore[arg-type]
-    if logger:
-        extra.append(LearningRateMonitor("step"))
+    shown: list[pl.Callback] = [LearningRateMonitor("step")] if logger else []
     if bar:
-        extra.append(TQDMProgressBar(refresh_rate=10))
+        shown.append(TQDMProgressBar(refresh_rate=10))
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
@@ -149,13 +145,13 @@ def _trainer(
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=50,
-        callbacks=[*callbacks, *extra],
+        callbacks=[*callbacks, *shown],
         logger=logger,
         enable_checkpointing=False,
         enable_progress_bar=bar,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=[LightningEnvironment()] if config.trainer.devices == 1 and config.trainer.num_nodes == 1 else None,
+        plugins=[LightningEnvironment()],  # under a scheduler Lightning would take the run for one of the scheduler's
         default_root_dir=cell.run_folder,
     )
 

@@ -92,6 +92,6 @@ def padded(batch: TranslationBatch) -> tuple[Tensor, Tensor, Tensor]:
     return src, tgt_in, tgt_out
 
 
-def close(one: Tensor, other: Tensor, tolerance: float = 1e-5) -> None:
+def assert_close(one: Tensor, other: Tensor, tolerance: float = 1e-5) -> None:
     """Assert that no two entries differ by more than `tolerance`, absolute or relative."""
     torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)

@@ -10,7 +10,7 @@ from lit_transformer.attention_maps import cross_attention
 from lit_transformer.batch import EOS, Layout
 from lit_transformer.components.attention import CausalSelfAttention, CrossAttention, SelfAttention, score_scale
 from lit_transformer.config import AttentionConfig, PositionConfig, Positions, Scale
-from tests.small_models import BASE, batch_of, build, close, padded
+from tests.small_models import BASE, assert_close, batch_of, build, padded
 
 D = 12
 WIDTHS = [(1, 12, 12), (3, 4, 4), (3, 5, 7), (2, 1, 9)]  # heads, d_k, d_v
@@ -37,7 +37,7 @@ def test_equation_1_head_by_head(heads: int, d_k: int, d_v: int) -> None:
         attention.query(x).split(d_k, 1), attention.key(x).split(d_k, 1), attention.value(x).split(d_v, 1), strict=True
     ):
         heads_out.append(torch.softmax(q @ k.T / d_k**0.5, -1) @ v)
-    close(y, attention.output(torch.cat(heads_out, 1)))
+    assert_close(y, attention.output(torch.cat(heads_out, 1)))
 
 
 @every_width
@@ -56,15 +56,15 @@ def test_a_padded_key_is_never_looked_at(heads: int, d_k: int, d_v: int) -> None
         together = run(slice(0, 8), layout)
         for start, length in ((0, 2), (2, 5), (7, 1)):
             rows = slice(start, start + length)
-            close(run(rows, Layout.rectangle(1, length)), together[rows])
+            assert_close(run(rows, Layout.rectangle(1, length)), together[rows])
 
 
 def test_the_first_row_of_a_causal_softmax_is_one() -> None:
     x = torch.randn(7, D)
     layout = Layout.from_lengths(torch.tensor([4, 3]))
     y, _ = identity_attention()(x, layout, None)
-    close(y[0], x[0])
-    close(y[4], x[4])
+    assert_close(y[0], x[0])
+    assert_close(y[4], x[4])
     assert (y[1:4] - x[1:4]).abs().max() > 0.01
 
 
@@ -72,7 +72,7 @@ def test_causal_weights_by_hand() -> None:
     x = torch.randn(3, D)
     y, _ = identity_attention()(x, Layout.rectangle(1, 3), None)
     scores = (x @ x.T / D**0.5).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
-    close(y, scores.softmax(-1) @ x)
+    assert_close(y, scores.softmax(-1) @ x)
 
 
 @pytest.mark.parametrize("scale", Scale)
@@ -82,7 +82,7 @@ def test_scale_is_what_multiplies_the_scores(scale: Scale) -> None:
     assert score_scale(AttentionConfig(d_k=D, scale=scale)) == pytest.approx(factor)
     y, _ = identity_attention(scale)(x, Layout.rectangle(1, 4), None)
     scores = (factor * x @ x.T).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
-    close(y, scores.softmax(-1) @ x)
+    assert_close(y, scores.softmax(-1) @ x)
 
 
 @pytest.mark.parametrize("d_k", [16, 64, 256])
@@ -98,7 +98,7 @@ def test_products_of_unit_vectors_have_variance_d_k(d_k: int) -> None:
 def test_an_encoder_without_positions_does_not_know_the_order() -> None:
     model = build(replace(BASE, positions=PositionConfig(kind=Positions.none))).eval()
     src, order = torch.tensor([[5, 9, 7, 12, 4]]), torch.tensor([3, 0, 4, 2, 1])
-    close(model.encode(src[:, order]).x, model.encode(src).x[order])
+    assert_close(model.encode(src[:, order]).x, model.encode(src).x[order])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Positions if kind is not Positions.none])
@@ -116,7 +116,7 @@ def test_one_cached_token_after_another_equals_all_at_once(heads: int, d_k: int,
     cache, layout = attention.empty_cache(x, 3), Layout.rectangle(3, 1)
     for place in range(5):
         y, cache = attention(x[:, place], layout, cache)
-        close(y, whole.view(3, 5, D)[:, place])
+        assert_close(y, whole.view(3, 5, D)[:, place])
     assert cache.keys.shape == (3, heads, 5, d_k)
     assert cache.values.shape == (3, heads, 5, d_v)
 
@@ -138,7 +138,7 @@ def test_attention_maps_are_the_weights_that_mixed_the_values() -> None:
     src, tgt = [5, 6, 7], [8, 9, 10, 11]
     maps = cross_attention(model, src, tgt)
     assert maps.shape == (2, 3, 5, 4)  # (layers, H, T with EOS, S with EOS)
-    close(maps.sum(-1), torch.ones(2, 3, 5))
+    assert_close(maps.sum(-1), torch.ones(2, 3, 5))
     assert not any(layer.cross.inner._forward_pre_hooks for layer in model.decoder)
 
     inner = model.decoder[-1].cross.inner
@@ -149,4 +149,4 @@ def test_attention_maps_are_the_weights_that_mixed_the_values() -> None:
     model(*rectangles[:2])
     memory = model.encode(rectangles[0])
     values = inner.key_values(memory.x, memory.layout).values[0]  # (H, S, E)
-    close((maps[-1] @ values).transpose(0, 1).flatten(1), caught["mixed"])
+    assert_close((maps[-1] @ values).transpose(0, 1).flatten(1), caught["mixed"])

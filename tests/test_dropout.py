@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_transformer.components.dropout import LEVELS, Dropout
-from tests.small_models import close
+from tests.small_models import assert_close
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
@@ -36,7 +36,7 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
 def test_a_view_that_is_not_contiguous() -> None:
     x = torch.randn(6, 5).T
     y = Dropout(0.5)(x)
-    close(y[y != 0], 2 * x[y != 0])
+    assert_close(y[y != 0], 2 * x[y != 0])
 
 
 @pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.0, False), (0.4, False)])
@@ -66,7 +66,7 @@ def test_backward_uses_the_mask_of_forward() -> None:
     upstream = torch.randn_like(y)
     y.backward(upstream)
     kept = 1 / (1 - round(0.3 * LEVELS) / LEVELS)
-    close(x.grad, torch.where(y == 0, 0, upstream * kept))
+    assert_close(x.grad, torch.where(y == 0, 0, upstream * kept))
 
 
 def test_bfloat16_stays_bfloat16() -> None:
@@ -74,7 +74,7 @@ def test_bfloat16_stays_bfloat16() -> None:
     y = Dropout(0.1)(x)
     y.sum().backward()
     assert y.dtype == x.grad.dtype == torch.bfloat16
-    close(y.float().max(), torch.tensor(1 / 0.9), 2**-8)
+    assert_close(y.float().max(), torch.tensor(1 / 0.9), 2**-8)
 
 
 def test_a_rate_near_one_drops_nearly_everything() -> None:

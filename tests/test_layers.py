@@ -17,7 +17,7 @@ from lit_transformer.config import (
     Placement,
 )
 from lit_transformer.layers import DecoderLayer, EncoderLayer
-from tests.small_models import close
+from tests.small_models import assert_close
 
 CONFIG = ModelConfig(
     d_model=16,
@@ -64,7 +64,7 @@ def randomise_and_copy(matches: list[Match]) -> None:
 
 def same_gradients(matches: list[Match]) -> None:
     for mine, twin in matches:
-        close(torch.cat([parameter.grad for parameter in mine]), twin.grad)
+        assert_close(torch.cat([parameter.grad for parameter in mine]), twin.grad)
 
 
 def leaf(layout: Layout) -> tuple[Tensor, Tensor]:
@@ -93,11 +93,11 @@ def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> 
     x, rectangle = leaf(layout)
     y = ours(x, layout)
     expected = layout.pack(theirs(rectangle, src_key_padding_mask=~layout.mask))
-    close(y, expected)
+    assert_close(y, expected)
     upstream = torch.randn_like(y)
     y.backward(upstream)
     expected.backward(upstream)
-    close(x.grad, layout.pack(rectangle.grad))
+    assert_close(x.grad, layout.pack(rectangle.grad))
     same_gradients(matches)
 
 
@@ -122,10 +122,10 @@ def test_decoder_layer_equals_torch(placement: Placement) -> None:
             memory_key_padding_mask=~src.mask,
         )
     )
-    close(y, expected)
+    assert_close(y, expected)
     upstream = torch.randn_like(y)
     y.backward(upstream)
     expected.backward(upstream)
-    close(x.grad, tgt.pack(rectangle.grad))
-    close(memory.grad, src.pack(memory_rectangle.grad))
+    assert_close(x.grad, tgt.pack(rectangle.grad))
+    assert_close(memory.grad, src.pack(memory_rectangle.grad))
     same_gradients(matches)

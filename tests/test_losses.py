@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lit_transformer.training import losses
 from lit_transformer.training.losses import plain_nats, smoothed_nats
-from tests.small_models import close
+from tests.small_models import assert_close
 
 N, D, V = 13, 6, 11
 SMOOTHINGS = [0.0, 0.1, 0.5]
@@ -31,13 +31,13 @@ def test_smoothed_nats_equals_cross_entropy(smoothing: float, rows: int, monkeyp
         smoothed_nats(hidden, weight, targets, smoothing),
         expected_nats(hidden, weight, targets, smoothing),
     )
-    close(nats, expected)
+    assert_close(nats, expected)
     for mine, twin in zip(
         torch.autograd.grad(3.0 * nats, [hidden, weight]),
         torch.autograd.grad(3.0 * expected, [hidden, weight]),
         strict=True,
     ):
-        close(mine, twin)
+        assert_close(mine, twin)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -53,21 +53,21 @@ def test_gradient_equals_finite_differences(smoothing: float) -> None:
                     leaf[place] += sign * step
                     around.append(expected_nats(hidden, weight, targets, smoothing))
                     leaf[place] -= sign * step
-                close((around[0] - around[1]) / (2 * step), gradient[place], 1e-4)  # the loss itself is float32
+                assert_close((around[0] - around[1]) / (2 * step), gradient[place], 1e-4)  # the loss itself is float32
 
 
 def test_a_chunk_is_never_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", 1)
     hidden, weight, targets = inputs()
-    close(smoothed_nats(hidden, weight, targets, 0.1), expected_nats(hidden, weight, targets, 0.1))
-    close(plain_nats(hidden, weight, targets).float(), expected_nats(hidden, weight, targets))
+    assert_close(smoothed_nats(hidden, weight, targets, 0.1), expected_nats(hidden, weight, targets, 0.1))
+    assert_close(plain_nats(hidden, weight, targets).float(), expected_nats(hidden, weight, targets))
 
 
 def test_large_logits_do_not_overflow() -> None:
     hidden, weight, targets = inputs()
     scaled = (hidden * 1e4).detach().requires_grad_()
     nats = smoothed_nats(scaled, weight, targets, 0.1)
-    close(nats, expected_nats(scaled, weight, targets, 0.1))
+    assert_close(nats, expected_nats(scaled, weight, targets, 0.1))
     nats.backward()
     assert torch.isfinite(scaled.grad).all()
 
@@ -80,7 +80,7 @@ def test_one_input_may_need_no_gradient(wanted: str) -> None:
         leaf.requires_grad_(name == wanted)
     (mine,) = torch.autograd.grad(smoothed_nats(hidden, weight, targets, 0.1), [leaves[wanted]])
     (twin,) = torch.autograd.grad(expected_nats(hidden, weight, targets, 0.1), [leaves[wanted]])
-    close(mine, twin)
+    assert_close(mine, twin)
 
 
 def test_a_shared_matrix_gathers_both_gradients() -> None:
@@ -88,7 +88,7 @@ def test_a_shared_matrix_gathers_both_gradients() -> None:
     read = torch.randint(V, (N,))
     (mine,) = torch.autograd.grad(smoothed_nats(weight[read], weight, targets, 0.1), [weight])
     (twin,) = torch.autograd.grad(expected_nats(weight[read], weight, targets, 0.1), [weight])
-    close(mine, twin)
+    assert_close(mine, twin)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -100,8 +100,8 @@ def test_bfloat16_is_near_and_its_gradients_are_float32(smoothing: float) -> Non
         nats = smoothed_nats(hidden, weight, targets, smoothing)
         plain = plain_nats(hidden, weight, targets)
     assert nats.dtype == torch.float32
-    close(nats, expected, 0.01)
-    close(plain.float(), expected_nats(hidden, weight, targets), 0.01)
+    assert_close(nats, expected, 0.01)
+    assert_close(plain.float(), expected_nats(hidden, weight, targets), 0.01)
     for mine, twin in zip(torch.autograd.grad(nats, [hidden, weight]), twins, strict=True):
         assert mine.dtype == torch.float32
         assert (mine - twin).norm() < 0.01 * twin.norm()
@@ -113,5 +113,5 @@ def test_plain_nats_equals_cross_entropy(rows: int, monkeypatch: pytest.MonkeyPa
     hidden, weight, targets = inputs()
     nats = plain_nats(hidden, weight, targets)
     assert not nats.requires_grad
-    close(nats.float(), expected_nats(hidden, weight, targets))
-    close(nats.float(), smoothed_nats(hidden, weight, targets, 0.0))
+    assert_close(nats.float(), expected_nats(hidden, weight, targets))
+    assert_close(nats.float(), smoothed_nats(hidden, weight, targets, 0.0))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig, NormConfig
 from lit_transformer.transformer import Transformer
-from tests.small_models import PAIRS, VOCAB, batch_of, build, close, padded
+from tests.small_models import PAIRS, VOCAB, assert_close, batch_of, build, padded
 
 CONFIG = ModelConfig(
     d_model=16,
@@ -78,7 +78,7 @@ def test_logits_and_gradients_equal_marian() -> None:
             twin.copy_(mine)
     for embedding, stack in ((ours.src_embedding, theirs.model.encoder), (ours.tgt_embedding, theirs.model.decoder)):
         table = embedding.positions.table[:32]  # ours alternates sines and cosines, Marian's has all sines first
-        close(torch.cat([table[:, 0::2], table[:, 1::2]], dim=1), stack.embed_positions.weight)
+        assert_close(torch.cat([table[:, 0::2], table[:, 1::2]], dim=1), stack.embed_positions.weight)
         embedding.positions.table = stack.embed_positions.weight.detach().clone()
 
     batch = batch_of(PAIRS)
@@ -86,10 +86,10 @@ def test_logits_and_gradients_equal_marian() -> None:
     logits = ours(src, tgt_in)
     expected = theirs(input_ids=src, attention_mask=(src != 0).long(), decoder_input_ids=tgt_in).logits
     real = batch.tgt_layout.mask
-    close(logits[real], expected[real])
+    assert_close(logits[real], expected[real])
     assert not logits[~real].any()
     upstream = torch.randn_like(logits[real])
     logits[real].backward(upstream)
     expected[real].backward(upstream)
     for mine, twin in pairs:
-        close(mine.grad, twin.grad)
+        assert_close(mine.grad, twin.grad)

@@ -18,7 +18,7 @@ from lit_transformer.config import (
     Placement,
     Residual,
 )
-from tests.small_models import BASE, build, close
+from tests.small_models import BASE, assert_close, build
 
 D = BASE.d_model
 FORMULAS = {
@@ -39,7 +39,7 @@ class Doubler(nn.Module):
 @pytest.mark.parametrize("kind", Norm)
 def test_norms_by_their_formulas(kind: Norm, eps: float) -> None:
     x = 3 * torch.randn(7, D) + 1
-    close(build_norm(NormConfig(kind=kind, eps=eps), D)(x), FORMULAS[kind](x, eps))
+    assert_close(build_norm(NormConfig(kind=kind, eps=eps), D)(x), FORMULAS[kind](x, eps))
 
 
 @pytest.mark.parametrize("kind", Norm)
@@ -57,9 +57,9 @@ def test_the_order_of_norm_and_residual(placement: Placement, residual: Residual
 
     before = x if residual is Residual.identity else 0 * x
     if placement is Placement.post:
-        close(y, normed(before + 2 * x + 1))
+        assert_close(y, normed(before + 2 * x + 1))
     else:
-        close(y, before + 2 * normed(x) + 1)
+        assert_close(y, before + 2 * normed(x) + 1)
 
 
 def test_dropout_falls_on_the_output_before_residual_and_norm() -> None:
@@ -68,8 +68,8 @@ def test_dropout_falls_on_the_output_before_residual_and_norm() -> None:
     added = sublayer(x)[0] - x
     kept = added.abs() > 1e-6
     assert 0.4 < kept.double().mean() < 0.6
-    close(added[kept], (2 * (2 * x + 1))[kept])
-    close(sublayer.eval()(x)[0], 3 * x + 1)
+    assert_close(added[kept], (2 * (2 * x + 1))[kept])
+    assert_close(sublayer.eval()(x)[0], 3 * x + 1)
 
 
 @pytest.mark.parametrize("kind", Norm)
@@ -90,7 +90,7 @@ def test_both_stacks_end_normalised(placement: Placement, kind: Norm) -> None:
                 if isinstance(module, nn.LayerNorm):
                     module.bias.zero_()
     memory = model.encode(torch.tensor([[5, 6, 7]])).x
-    close(memory.pow(2).mean(-1), torch.ones(3), 1e-3)
+    assert_close(memory.pow(2).mean(-1), torch.ones(3), 1e-3)
 
 
 @pytest.mark.parametrize("kind", FeedForward)
@@ -101,7 +101,7 @@ def test_feed_forward_is_equation_2(kind: FeedForward) -> None:
     hidden = activation(x @ network.widen.weight.T + network.widen.bias)
     y, state = network(x)
     assert state is None
-    close(y, hidden @ network.narrow.weight.T + network.narrow.bias)
+    assert_close(y, hidden @ network.narrow.weight.T + network.narrow.bias)
 
 
 def test_feed_forward_dropout_falls_after_the_activation() -> None:
@@ -112,7 +112,7 @@ def test_feed_forward_dropout_falls_after_the_activation() -> None:
     network(x)
     hidden = nn.functional.gelu(network.widen(x))
     kept = caught["hidden"] != 0
-    close(caught["hidden"][kept], (hidden / 0.75)[kept], 1e-4)
+    assert_close(caught["hidden"][kept], (hidden / 0.75)[kept], 1e-4)
     assert kept.sum() / hidden.numel() == pytest.approx(0.75, abs=0.05)
 
 

@@ -11,7 +11,7 @@ from lit_transformer.components.positions import SinusoidalPositions, build_posi
 from lit_transformer.config import PositionConfig, Positions
 from lit_transformer.errors import UserError
 from tests.references import naive_sinusoid
-from tests.small_models import BASE, build, close
+from tests.small_models import BASE, assert_close, build
 
 D = 16
 LAYOUT = Layout.from_lengths(torch.tensor([3, 1, 4]))
@@ -20,7 +20,7 @@ every_kind = pytest.mark.parametrize("kind", Positions)
 
 def test_the_table_is_the_papers() -> None:
     expected = torch.tensor([[naive_sinusoid(place, i, D) for i in range(D)] for place in range(50)])
-    close(sinusoids(50, D), expected, 1e-6)
+    assert_close(sinusoids(50, D), expected, 1e-6)
     assert sinusoids(50, D).dtype == torch.float32
 
 
@@ -37,7 +37,7 @@ def test_a_shift_is_a_rotation_of_every_frequency(k: int) -> None:
     for i in range(D // 2):
         angle = k / 10000 ** (2 * i / D)
         rotation = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-        close(pairs[: 100 - k, i] @ rotation.T, pairs[k:, i])
+        assert_close(pairs[: 100 - k, i] @ rotation.T, pairs[k:, i])
 
 
 def test_wavelengths_run_from_2_pi_towards_10000_times_2_pi() -> None:
@@ -54,7 +54,7 @@ def test_each_sentence_counts_from_its_own_first_token(kind: Positions) -> None:
     together = positions(x, LAYOUT, 0)
     for start, length in ((0, 3), (3, 1), (4, 4)):
         rows = slice(start, start + length)
-        close(together[rows], positions(x[rows], Layout.rectangle(1, length), 0), 0.0)
+        assert_close(together[rows], positions(x[rows], Layout.rectangle(1, length), 0), 0.0)
 
 
 @every_kind
@@ -63,7 +63,7 @@ def test_an_offset_goes_on_where_the_cache_ends(kind: Positions) -> None:
     x = torch.randn(2, 6, D)
     whole = positions(x.flatten(0, 1), Layout.rectangle(2, 6), 0).view(2, 6, D)
     for place in range(6):
-        close(positions(x[:, place], Layout.rectangle(2, 1), place), whole[:, place], 0.0)
+        assert_close(positions(x[:, place], Layout.rectangle(2, 1), place), whole[:, place], 0.0)
 
 
 def test_no_positions_change_nothing() -> None:
@@ -80,7 +80,7 @@ def test_the_sinusoidal_table_grows_and_is_no_parameter() -> None:
     size = len(positions.table)
     x = torch.zeros(size + 5, D)
     y = positions(x, Layout.rectangle(1, size + 5), 0)
-    close(y, sinusoids(size + 5, D), 0.0)
+    assert_close(y, sinusoids(size + 5, D), 0.0)
     assert positions.limit is None
 
 
@@ -91,7 +91,7 @@ def test_a_table_grown_in_inference_mode_still_serves_training() -> None:
         positions(torch.zeros(length, D), Layout.rectangle(1, length), 0)
     x = torch.zeros(length, D, requires_grad=True)
     positions(x, Layout.rectangle(1, length), 0).sum().backward()
-    close(x.grad, torch.ones(length, D), 0.0)
+    assert_close(x.grad, torch.ones(length, D), 0.0)
 
 
 def test_learned_positions_refuse_what_is_longer() -> None:

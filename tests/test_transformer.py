@@ -10,7 +10,7 @@ from lit_transformer.batch import PAD, TranslationBatch
 from lit_transformer.config import Initialisation, ModelConfig, PositionConfig, Positions, Tying
 from lit_transformer.transformer import Transformer
 from tests.references import naive_logits
-from tests.small_models import BASE, PAIRS, VARIANTS, VOCAB, batch_of, build, close, every_variant, padded
+from tests.small_models import BASE, PAIRS, VARIANTS, VOCAB, assert_close, batch_of, build, every_variant, padded
 
 
 def packed_logits(model: Transformer, batch: TranslationBatch) -> Tensor:
@@ -22,7 +22,7 @@ def test_equals_naive_twin_forward_and_backward(config: ModelConfig) -> None:
     model, batch = build(config).double(), batch_of()  # in float64, so that rounding explains nothing
     src, tgt_in, _ = padded(batch)
     logits, expected = packed_logits(model, batch), naive_logits(model, src, tgt_in)[batch.tgt_layout.mask]
-    close(logits, expected, 1e-9)
+    assert_close(logits, expected, 1e-9)
     upstream = torch.randn_like(logits)
     parameters = list(model.parameters())
     for mine, twin in zip(
@@ -30,7 +30,7 @@ def test_equals_naive_twin_forward_and_backward(config: ModelConfig) -> None:
         torch.autograd.grad(expected, parameters, upstream),
         strict=True,
     ):
-        close(mine, twin, 1e-9)
+        assert_close(mine, twin, 1e-9)
 
 
 @every_variant
@@ -62,7 +62,7 @@ def test_a_sentence_alone_equals_the_sentence_in_a_batch(config: ModelConfig) ->
     model = build(config).eval()
     together = packed_logits(model, batch_of()).split(batch_of().tgt_layout.lengths.tolist())
     for pair, logits in zip(PAIRS, together, strict=True):
-        close(packed_logits(model, batch_of([pair])), logits)
+        assert_close(packed_logits(model, batch_of([pair])), logits)
 
 
 @every_variant
@@ -72,7 +72,7 @@ def test_the_order_of_sentences_does_not_matter(config: ModelConfig) -> None:
     shuffled = batch_of([PAIRS[place] for place in order])
     second = packed_logits(model, shuffled).split(shuffled.tgt_layout.lengths.tolist())
     for place, logits in zip(order, second, strict=True):
-        close(logits, first[place])
+        assert_close(logits, first[place])
 
 
 @every_variant
@@ -83,7 +83,7 @@ def test_cached_steps_equal_the_whole_pass(config: ModelConfig) -> None:
     state = model.start(model.encode(src))
     for place in range(tgt_in.shape[1]):
         logits, state = model.step(tgt_in[:, place], state)
-        close(logits, expected[:, place])
+        assert_close(logits, expected[:, place])
     assert state.said == tgt_in.shape[1]
 
 
@@ -99,7 +99,7 @@ def test_selected_rows_go_on_as_the_sentences_they_are_of(config: ModelConfig) -
         state, sentences = state.select(rows), sentences[rows]
         assert torch.equal(state.sentences, sentences)
     logits, _ = model.step(tgt_in[sentences, 3], state)
-    close(logits, model(src, tgt_in)[sentences, 3])
+    assert_close(logits, model(src, tgt_in)[sentences, 3])
 
 
 @every_variant
@@ -150,7 +150,7 @@ def test_cpu_kernels_agree() -> None:
             logits = packed_logits(model, batch)
             results.append([logits, *torch.autograd.grad(logits.square().sum(), list(model.parameters()))])
     for math, flash in zip(*results, strict=True):
-        close(math, flash, 1e-4)
+        assert_close(math, flash, 1e-4)
 
 
 def test_public_logits_are_the_packed_ones_and_zero_at_padding() -> None:

@@ -26,7 +26,7 @@ PACKAGES = ("torch", "pytorch-lightning", "tokenizers", "sacrebleu", "omegaconf"
 TRAINING_CODE = (
     "lit_transformer/batch.py",
     "lit_transformer/components",
-    "lit_transformer/config.py",
+    "lit_transformer/config",
     "lit_transformer/initialisation.py",
     "lit_transformer/layers.py",
     "lit_transformer/module.py",

@@ -1,17 +1,19 @@
 """Attention weights of a trained model, for people to look at.
 
-Kernels do not hand out their weights, so the inputs of each cross-attention are caught on their way in and the
-weights are computed again, slowly and plainly. Nothing in the model knows of this.
+Fused kernels do not hand out their weights, so the inputs of each kernel are caught on their way in and the weights
+are computed again, slowly and plainly. Nothing in the model knows of this.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
+from lit_transformer.components.attention import CrossAttention
+from lit_transformer.components.kernels import Kernel
 from lit_transformer.transformer import Transformer
 
 
@@ -25,20 +27,20 @@ def cross_attention(network: Transformer, src: list[int], tgt: list[int]) -> Ten
     batch = TranslationBatch.from_pairs([(src, tgt)]).to(network.softmax.weight.device)
     with _caught_inputs(network) as caught:
         network.hidden(batch)
-    maps = []
-    for module, (x, layout, memory) in caught:
-        queries = module.queries(x, layout)  # (1, H, T, E)
-        scores = queries @ memory.keys.transpose(-1, -2) * module.scale  # (1, H, T, S)
-        maps.append(scores.float().softmax(-1)[0])
-    return torch.stack(maps)
+    return torch.stack(
+        [kernel.weights(queries, keys, view, bias)[0] for kernel, (queries, keys, _, view, bias) in caught]
+    )
 
 
 @contextmanager
-def _caught_inputs(network: Transformer) -> Iterator[list[tuple[Any, tuple[Any, ...]]]]:
-    caught: list[tuple[Any, tuple[Any, ...]]] = []
+def _caught_inputs(network: Transformer) -> Iterator[list[tuple[Kernel, tuple[Any, ...]]]]:
+    caught: list[tuple[Kernel, tuple[Any, ...]]] = []
     hooks = [
-        layer.cross.inner.register_forward_pre_hook(lambda module, inputs: caught.append((module, inputs)))
-        for layer in network.decoder_layers
+        cast(CrossAttention, sublayer.inner).kernel.register_forward_pre_hook(
+            lambda kernel, inputs: caught.append((kernel, inputs))
+        )
+        for name, sublayer in network.decoder.sublayers()
+        if name == "cross"
     ]
     try:
         yield caught

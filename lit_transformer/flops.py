@@ -1,15 +1,21 @@
-"""Parameters and floating-point operations of a model, counted from its config alone.
+"""Parameters and floating-point operations of a model, counted from its config without computing anything.
 
 An operation is one multiplication or one addition of a matrix product; norms, activations, softmaxes and embeddings'
 look-ups are left out, as is usual. Attention is counted over the full square of a sentence, as kernels compute it,
 causal or not. Training costs three forward passes: one forward, two products backward for each one forward.
+
+Each part of the model says what it costs (`Part.cost`); here the costs are multiplied by the tokens and summed.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
-from lit_transformer.config import ModelConfig, Norm, Placement, Positions, Tying
+from lit_transformer.components.part import Cost, Part
+from lit_transformer.config import ModelConfig
+from lit_transformer.transformer import Transformer, build_transformer
 
 TRAINING_FACTOR = 3
 
@@ -33,16 +39,16 @@ class Work:
 
 def forward_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
     """Return the operations of the forward passes over `work`, logits included."""
-    d, f, a = config.d_model, config.feed_forward.d_ff, config.attention
-    query, value = 2 * d * a.heads * a.d_k, 2 * d * a.heads * a.d_v  # one projection, a token
-    scores = 2 * a.heads * (a.d_k + a.d_v)  # q.k and the weighted sum, a pair of tokens
-    own = 2 * query + 2 * value  # W_Q and W_K, W_V and W_O
-    feed_forward = 4 * d * f
-    encoder = work.src * (own + feed_forward) + work.src_squared * scores
-    decoder = work.tgt * (own + feed_forward) + work.tgt_squared * scores
-    cross = work.tgt * (query + value) + work.src * (query + value) + work.cross * scores
-    logits = work.tgt * 2 * d * vocab_size
-    return config.encoder_layers * encoder + config.decoder_layers * (decoder + cross) + logits
+    model = outline(config, vocab_size)
+    encoder, _ = model.encoder.costs()
+    decoder, cross = model.decoder.costs()
+    logits = Cost(query=2 * config.d_model * vocab_size)
+    return (
+        _times(encoder, work.src, work.src, work.src_squared)
+        + _times(decoder, work.tgt, work.tgt, work.tgt_squared)
+        + _times(cross, work.tgt, work.src, work.cross)
+        + _times(logits, work.tgt, 0, 0)
+    )
 
 
 def training_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
@@ -52,19 +58,21 @@ def training_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
 
 def parameter_count(config: ModelConfig, vocab_size: int) -> int:
     """Return the number of trained parameters, shared matrices counted once."""
-    d, f, a = config.d_model, config.feed_forward.d_ff, config.attention
-    attention = 2 * d * a.heads * (a.d_k + a.d_v)
-    if a.bias:
-        attention += a.heads * (2 * a.d_k + a.d_v) + d
-    norm = _norm_parameters(config.norm.kind, d)
-    feed_forward = 2 * d * f + f + d
-    encoder = config.encoder_layers * (attention + feed_forward + 2 * norm)
-    decoder = config.decoder_layers * (2 * attention + feed_forward + 3 * norm)
-    final = 2 * norm if config.norm.placement is Placement.pre else 0
-    positions = 2 * config.positions.max_length * d if config.positions.kind is Positions.learned else 0
-    embeddings = vocab_size * d * (1 if config.embeddings.tying is Tying.three_way else 3)
-    return encoder + decoder + final + positions + embeddings
+    return sum(parameter.numel() for parameter in outline(config, vocab_size).parameters())
 
 
-def _norm_parameters(kind: Norm, d_model: int) -> int:
-    return {Norm.layer: 2, Norm.rms: 1, Norm.none: 0}[kind] * d_model
+def active_parameter_count(config: ModelConfig, vocab_size: int) -> int:
+    """Return the number of parameters that one token meets: all, but for the idle ones of a mixture of experts."""
+    parts = (module for module in outline(config, vocab_size).modules() if isinstance(module, Part))
+    return parameter_count(config, vocab_size) - sum(part.idle_parameters() for part in parts)
+
+
+@lru_cache(maxsize=64)
+def outline(config: ModelConfig, vocab_size: int) -> Transformer:
+    """Build the model without its numbers."""
+    with torch.device("meta"):
+        return build_transformer(config, vocab_size)
+
+
+def _times(cost: Cost, queries: int, keys: int, pairs: int) -> int:
+    return cost.query * queries + cost.key * keys + cost.pair * pairs

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from lit_transformer.batch import PAD, Layout, TranslationBatch
 from lit_transformer.components.dropout import Dropout
 from lit_transformer.components.positions import PositionEncoding, build_positions
-from lit_transformer.components.sublayer import build_final_norm
 from lit_transformer.config import ModelConfig, Tying
 from lit_transformer.initialisation import initialise
-from lit_transformer.layers import DecoderLayer, EncoderLayer, LayerState
+from lit_transformer.layers import StackPast, build_decoder, build_encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Memory:
 class DecoderState:
     """Everything the decoder remembers: R rows, each a hypothesis of some sentence, all `said` tokens long."""
 
-    layers: list[LayerState]
+    past: StackPast
     sentences: Tensor
     said: int
 
@@ -40,7 +39,7 @@ class DecoderState:
         """Keep, reorder or repeat hypotheses: rows (R',) are indexes into the current ones."""
         sentences = self.sentences.index_select(0, rows)
         same = torch.equal(sentences, self.sentences)
-        return type(self)([layer.select(rows, same) for layer in self.layers], sentences, self.said)
+        return type(self)(self.past.select(rows, same), sentences, self.said)
 
 
 class TokenEmbedding(nn.Module):
@@ -72,10 +71,8 @@ class Transformer(nn.Module):
         self.config = config
         self.src_embedding = src_embedding
         self.tgt_embedding = tgt_embedding
-        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
-        self.encoder_norm = build_final_norm(config)
-        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        self.decoder_norm = build_final_norm(config)
+        self.encoder = build_encoder(config)
+        self.decoder = build_decoder(config)
         self.softmax = softmax
 
     def forward(self, src: Tensor, tgt_in: Tensor) -> Tensor:
@@ -97,17 +94,14 @@ class Transformer(nn.Module):
 
     def read(self, src: Tensor, layout: Layout) -> Memory:
         """Run the encoder over packed ids (N_s,)."""
-        x = self.src_embedding(src, layout)
-        for layer in self.encoder:
-            x = layer(x, layout)
-        return Memory(self.encoder_norm(x), layout)
+        x, _ = self.encoder(self.src_embedding(src, layout), layout, self.encoder.beginning())
+        return Memory(x, layout)
 
     def say(self, tgt_in: Tensor, layout: Layout, memory: Memory) -> Tensor:
         """Run the decoder over whole target sentences: packed ids (N_t,) -> (N_t, D), ready for `logits`."""
-        x = self.tgt_embedding(tgt_in, layout)
-        for layer in self.decoder_layers:
-            x, _ = layer(x, layout, layer.project(memory.x, memory.layout), None)
-        return self.decoder_norm(x)
+        past = self.decoder.project(memory.x, memory.layout)
+        x, _ = self.decoder(self.tgt_embedding(tgt_in, layout), layout, past)
+        return cast(Tensor, x)
 
     def hidden(self, batch: TranslationBatch) -> Tensor:
         """Return the decoder's last vectors (N_t, D) of a batch: what `logits` turns into predictions of tgt_out."""
@@ -119,28 +113,19 @@ class Transformer(nn.Module):
 
     def start(self, memory: Memory) -> DecoderState:
         """Begin decoding: project the memory once for every layer; one row a source sentence."""
-        states = [layer.start(memory.x, memory.layout) for layer in self.decoder_layers]
-        return DecoderState(states, torch.arange(memory.layout.sentences, device=memory.x.device), said=0)
+        past = self.decoder.project(memory.x, memory.layout)
+        return DecoderState(past, torch.arange(memory.layout.sentences, device=memory.x.device), said=0)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Say one token a row, tokens (R,) -> logits of the next (R, V) and the new state."""
         layout = Layout.rectangle(len(tokens), 1, device=tokens.device)
-        x = self.tgt_embedding(tokens, layout, offset=state.said)
-        layers = []
-        for layer, past in zip(self.decoder_layers, state.layers, strict=True):
-            x, own = layer(x, layout, past.cross, past.own)
-            layers.append(LayerState(own, past.cross))
-        return self.logits(self.decoder_norm(x)), DecoderState(layers, state.sentences, state.said + 1)
+        x, past = self.decoder(self.tgt_embedding(tokens, layout, offset=state.said), layout, state.past)
+        return self.logits(x), DecoderState(past, state.sentences, state.said + 1)
 
     @property
     def longest_target(self) -> int | None:
         """The most target tokens the decoder can place, or None where there is no limit."""
         return self.tgt_embedding.positions.limit
-
-    @property
-    def decoder_layers(self) -> list[DecoderLayer]:
-        """The decoder's layers, bottom first."""
-        return cast(list[DecoderLayer], list(self.decoder))
 
 
 def pack_ids(ids: Tensor, name: str) -> tuple[Layout, Tensor]:
@@ -158,10 +143,11 @@ def build_transformer(config: ModelConfig, vocab_size: int) -> Transformer:
     """Build and initialise a Transformer over a joint vocabulary of `vocab_size` ids."""
     src, tgt, softmax = _vectors(config, vocab_size)
     factor = math.sqrt(config.d_model) if config.embeddings.scale else 1.0
+    dropout = config.dropout_of("embedding")
     model = Transformer(
         config,
-        TokenEmbedding(src, factor, build_positions(config.positions, config.d_model), config.dropout),
-        TokenEmbedding(tgt, factor, build_positions(config.positions, config.d_model), config.dropout),
+        TokenEmbedding(src, factor, build_positions(config.positions, config.d_model), dropout),
+        TokenEmbedding(tgt, factor, build_positions(config.positions, config.d_model), dropout),
         softmax,
     )
     initialise(model, config.initialisation, config.d_model)

@@ -1,15 +1,8 @@
-"""Naive twins: slow, plain and obviously correct versions of what the project does fast; tests compare the two."""
+"""Naive searches: slow, plain and obviously correct versions of greedy and beam search; tests compare the two."""
 
-import math
 from collections.abc import Callable, Iterator
 
-import torch
-from torch import Tensor, nn
-
-from lit_transformer.batch import EOS, PAD
-from lit_transformer.transformer import Transformer
-
-# Search -------------------------------------------------------------------------------------------------------------
+from lit_transformer.batch import EOS
 
 NextLogProbs = Callable[[list[int]], list[float]]  # tokens so far, without BOS -> log-probability of each next token
 
@@ -70,95 +63,3 @@ def every_sequence(next_log_probs: NextLogProbs, alpha: float, max_length: int) 
                 yield from grow([*tokens, token], grown)
 
     return sorted(grow([], 0.0), reverse=True)
-
-
-# Model --------------------------------------------------------------------------------------------------------------
-
-
-def naive_logits(model: Transformer, src: Tensor, tgt_in: Tensor) -> Tensor:
-    """Run a model's weights over padded rectangles (B, S) and (B, T) with masks, in plain products: (B, T, V).
-
-    Dropout is left out. Everything is read from the config here again, apart from the modules' own forwards.
-    """
-    src_mask = (src != PAD)[:, None, None, :]  # (B, 1, 1, S)
-    later = torch.ones(tgt_in.shape[1], tgt_in.shape[1], dtype=torch.bool).triu(1)
-    tgt_mask = (tgt_in != PAD)[:, None, None, :] & ~later  # (B, 1, T, T)
-    x = _naive_embed(model, model.src_embedding, src)
-    for layer in model.encoder:
-        x = _naive_sublayer(model, layer.mixer, x, _naive_attention(model, layer.mixer, x, None, src_mask))
-        x = _naive_sublayer(model, layer.feed_forward, x, _naive_feed_forward(model, layer.feed_forward, x))
-    memory = _naive_norm(model, model.encoder_norm, x) if model.config.norm.placement == "pre" else x
-    x = _naive_embed(model, model.tgt_embedding, tgt_in)
-    for layer in model.decoder:
-        x = _naive_sublayer(model, layer.mixer, x, _naive_attention(model, layer.mixer, x, None, tgt_mask))
-        x = _naive_sublayer(model, layer.cross, x, _naive_attention(model, layer.cross, x, memory, src_mask))
-        x = _naive_sublayer(model, layer.feed_forward, x, _naive_feed_forward(model, layer.feed_forward, x))
-    x = _naive_norm(model, model.decoder_norm, x) if model.config.norm.placement == "pre" else x
-    matrix = model.src_embedding.vectors if model.config.embeddings.tying == "three_way" else model.softmax
-    return x @ matrix.weight.T
-
-
-def _naive_embed(model: Transformer, embedding: nn.Module, ids: Tensor) -> Tensor:
-    config, length = model.config, ids.shape[1]
-    x = embedding.vectors.weight[ids] * (math.sqrt(config.d_model) if config.embeddings.scale else 1.0)
-    if config.positions.kind == "learned":
-        return x + embedding.positions.embedding.weight[:length]
-    if config.positions.kind == "sinusoidal":
-        table = [[naive_sinusoid(place, i, config.d_model) for i in range(config.d_model)] for place in range(length)]
-        return x + torch.tensor(table, dtype=torch.float32)  # the model's table is rounded so
-    assert config.positions.kind == "none"
-    return x
-
-
-def naive_sinusoid(place: int, dimension: int, d_model: int) -> float:
-    """Section 3.5, one entry of the table."""
-    angle = place / 10000 ** ((dimension - dimension % 2) / d_model)
-    return math.cos(angle) if dimension % 2 else math.sin(angle)
-
-
-def _naive_sublayer(model: Transformer, sublayer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    joined = x + y if model.config.residual == "identity" else y
-    return _naive_norm(model, sublayer.post_norm, joined) if model.config.norm.placement == "post" else joined
-
-
-def _naive_entry(model: Transformer, sublayer: nn.Module, x: Tensor) -> Tensor:
-    return _naive_norm(model, sublayer.pre_norm, x) if model.config.norm.placement == "pre" else x
-
-
-def _naive_norm(model: Transformer, norm: nn.Module, x: Tensor) -> Tensor:
-    kind, eps = model.config.norm.kind, model.config.norm.eps
-    if kind == "layer":
-        centred = x - x.mean(-1, keepdim=True)
-        return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * norm.weight + norm.bias
-    if kind == "rms":
-        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * norm.weight
-    assert kind == "none"
-    return x
-
-
-def _naive_attention(model: Transformer, sublayer: nn.Module, x: Tensor, memory: Tensor | None, mask: Tensor) -> Tensor:
-    """One head after another; mask is True where a query may look."""
-    config, inner = model.config.attention, sublayer.inner
-    x = _naive_entry(model, sublayer, x)
-    seen = x if memory is None else memory
-    q, k, v = inner.query(x), inner.key(seen), inner.value(seen)
-    scale = 1 / math.sqrt(config.d_k) if config.scale == "inverse_sqrt" else 1.0
-    heads = []
-    for head in range(config.heads):
-        keys, values = (
-            slice(head * config.d_k, (head + 1) * config.d_k),
-            slice(head * config.d_v, (head + 1) * config.d_v),
-        )
-        scores = (q[..., keys] @ k[..., keys].transpose(1, 2) * scale).masked_fill(~mask[:, 0], -1e30)
-        heads.append(scores.softmax(-1) @ v[..., values])
-    return inner.output(torch.cat(heads, -1))
-
-
-def _naive_feed_forward(model: Transformer, sublayer: nn.Module, x: Tensor) -> Tensor:
-    x = sublayer.inner.widen(_naive_entry(model, sublayer, x))
-    if model.config.feed_forward.kind == "gelu":
-        x = x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-    else:
-        assert model.config.feed_forward.kind == "relu", "a new activation needs its plain formula here"
-        x = x.clamp(min=0)
-    return sublayer.inner.narrow(x)

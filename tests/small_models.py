@@ -1,4 +1,4 @@
-"""Small models for tests: one variant for every member of every enum that a `ModelConfig` holds, found by itself."""
+"""Small models for tests: one variant for every member of every enum and every switch of a `ModelConfig`, by itself."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -20,8 +20,10 @@ from lit_transformer.config import (
     Placement,
     PositionConfig,
     Residual,
+    ResidualConfig,
     Tying,
 )
+from lit_transformer.errors import UserError
 from lit_transformer.transformer import Transformer, build_transformer
 
 VOCAB = 23
@@ -36,24 +38,43 @@ BASE = ModelConfig(
 )
 
 
-def _members(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield, for each enum field of a dataclass and those inside it, the config with each member in its place."""
+def choices(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every member of every enum, and of every switch thrown, in a config."""
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value):
-            for name, inner in _members(value, f"{path}{field.name}."):
-                yield name, replace(config, **{field.name: inner})
+            yield from choices(value, f"{path}{field.name}.")
         elif isinstance(value, StrEnum):
-            for member in type(value):
-                yield f"{path}{field.name}={member}", replace(config, **{field.name: member})
+            yield from ((f"{path}{field.name}", member) for member in type(value))
+        elif isinstance(value, bool):
+            yield f"{path}{field.name}", not value
 
 
-VARIANTS = dict(_members(BASE)) | {
-    "attention.bias": replace(BASE, attention=replace(BASE.attention, bias=True)),
+def chosen(config: Any, key: str, value: Any) -> Any:
+    """Return the config with another value at a dotted key; raises `UserError` where the two do not go together."""
+    head, _, rest = key.partition(".")
+    return replace(config, **{head: chosen(getattr(config, head), rest, value) if rest else value})
+
+
+def sorted_out(base: ModelConfig) -> tuple[dict[str, ModelConfig], dict[str, str]]:
+    """Return each choice that a base admits, as a config by its name, and why it refuses the others."""
+    admitted, refused = {}, {}
+    for key, value in choices(base):
+        try:
+            admitted[f"{key}={value}"] = chosen(base, key, value)
+        except UserError as error:
+            refused[f"{key}={value}"] = str(error)
+    return admitted, refused
+
+
+ADMITTED, REFUSED = sorted_out(BASE)
+VARIANTS = ADMITTED | {
     "unscaled embeddings": replace(BASE, embeddings=EmbeddingConfig(tying=Tying.none, scale=False)),
-    "no residual, pre-norm": replace(BASE, residual=Residual.none, norm=NormConfig(placement=Placement.pre)),
+    "no residual, pre-norm": replace(
+        BASE, residual=ResidualConfig(Residual.none), norm=NormConfig(placement=Placement.pre)
+    ),
     "rms, pre-norm": replace(BASE, norm=NormConfig(kind=Norm.rms, placement=Placement.pre)),
-    "no norm, no residual": replace(BASE, residual=Residual.none, norm=NormConfig(kind=Norm.none)),
+    "no norm, no residual": replace(BASE, residual=ResidualConfig(Residual.none), norm=NormConfig(kind=Norm.none)),
     "one head, one layer": replace(
         BASE, encoder_layers=1, decoder_layers=1, attention=AttentionConfig(heads=1, d_k=16, d_v=16)
     ),

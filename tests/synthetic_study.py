@@ -23,7 +23,7 @@ VARIANTS: dict[str, tuple[str, float, float, float, float]] = {
     "one_head": ("{model: {attention: {heads: 1, d_k: 128, d_v: 128}}}", 88.1, 0.1, 0.23, 0.98),
     "small_dk": ("{model: {attention: {d_k: 4}}}", 84.2, 0.3, 0.3, 0.9),
     "pre_norm": ("{model: {norm: {placement: pre}}}", 92.6, 0.08, 0.15, 1.0),
-    "no_residuals": ("{model: {residual: none}}", 0.0, 0.0, 4.1, 0.99),
+    "no_residuals": ("{model: {residual: {kind: none}}}", 0.0, 0.0, 4.1, 0.99),
     "no_norm": ("{model: {norm: {kind: none}}}", 61.0, 4.0, 0.9, 0.97),
     "no_dropout": ("{model: {dropout: 0.0}}", 91.1, 0.4, 0.17, 0.99),
     "no_label_smoothing": ("{optim: {label_smoothing: 0.0}}", 90.3, 0.3, 0.18, 1.0),

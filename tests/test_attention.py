@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lit_transformer.attention_maps import cross_attention
 from lit_transformer.batch import EOS, Layout
-from lit_transformer.components.attention import CausalSelfAttention, CrossAttention, SelfAttention, score_scale
+from lit_transformer.components.attention import CrossAttention, SelfAttention, score_scale
+from lit_transformer.components.relative import ScorePositions
 from lit_transformer.config import AttentionConfig, PositionConfig, Positions, Scale
 from tests.small_models import BASE, assert_close, batch_of, build, padded
 
@@ -17,9 +18,13 @@ WIDTHS = [(1, 12, 12), (3, 4, 4), (3, 5, 7), (2, 1, 9)]  # heads, d_k, d_v
 every_width = pytest.mark.parametrize(("heads", "d_k", "d_v"), WIDTHS)
 
 
-def identity_attention(scale: Scale = Scale.inverse_sqrt) -> CausalSelfAttention:
+def own(config: AttentionConfig, causal: bool) -> SelfAttention:
+    return SelfAttention(config, D, ScorePositions(), causal)
+
+
+def identity_attention(scale: Scale = Scale.inverse_sqrt) -> SelfAttention:
     """One head whose four projections are the identity: softmax(scale * x x^T) x."""
-    attention = CausalSelfAttention(AttentionConfig(heads=1, d_k=D, d_v=D, scale=scale), D)
+    attention = own(AttentionConfig(heads=1, d_k=D, d_v=D, scale=scale), causal=True)
     with torch.no_grad():
         for linear in (attention.query, attention.key, attention.value, attention.output):
             linear.weight.copy_(torch.eye(D))
@@ -28,10 +33,9 @@ def identity_attention(scale: Scale = Scale.inverse_sqrt) -> CausalSelfAttention
 
 @every_width
 def test_equation_1_head_by_head(heads: int, d_k: int, d_v: int) -> None:
-    attention = SelfAttention(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), D)
+    attention = own(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), causal=False)
     x = torch.randn(6, D)
-    y, state = attention(x, Layout.rectangle(1, 6))
-    assert state is None
+    y, _ = attention(x, Layout.rectangle(1, 6))
     heads_out = []
     for q, k, v in zip(
         attention.query(x).split(d_k, 1), attention.key(x).split(d_k, 1), attention.value(x).split(d_v, 1), strict=True
@@ -45,13 +49,11 @@ def test_a_padded_key_is_never_looked_at(heads: int, d_k: int, d_v: int) -> None
     config = AttentionConfig(heads=heads, d_k=d_k, d_v=d_v)
     layout = Layout.from_lengths(torch.tensor([2, 5, 1]))
     x, memory = torch.randn(8, D), torch.randn(8, D)
-    for attention in (SelfAttention(config, D), CausalSelfAttention(config, D), CrossAttention(config, D)):
-        cross = isinstance(attention, CrossAttention)
+    for attention in (own(config, causal=False), own(config, causal=True), CrossAttention(config, D)):
 
-        def run(rows: slice, where: Layout, attention: torch.nn.Module = attention, cross: bool = cross) -> Tensor:
-            context = [attention.key_values(memory[rows], where)] if cross else []
-            context = [None] if isinstance(attention, CausalSelfAttention) else context
-            return attention(x[rows], where, *context)[0]
+        def run(rows: slice, where: Layout, attention: torch.nn.Module = attention) -> Tensor:
+            past = attention.project(memory[rows], where) if isinstance(attention, CrossAttention) else None
+            return attention(x[rows], where, past)[0]
 
         together = run(slice(0, 8), layout)
         for start, length in ((0, 2), (2, 5), (7, 1)):
@@ -62,7 +64,7 @@ def test_a_padded_key_is_never_looked_at(heads: int, d_k: int, d_v: int) -> None
 def test_the_first_row_of_a_causal_softmax_is_one() -> None:
     x = torch.randn(7, D)
     layout = Layout.from_lengths(torch.tensor([4, 3]))
-    y, _ = identity_attention()(x, layout, None)
+    y, _ = identity_attention()(x, layout)
     assert_close(y[0], x[0])
     assert_close(y[4], x[4])
     assert (y[1:4] - x[1:4]).abs().max() > 0.01
@@ -70,7 +72,7 @@ def test_the_first_row_of_a_causal_softmax_is_one() -> None:
 
 def test_causal_weights_by_hand() -> None:
     x = torch.randn(3, D)
-    y, _ = identity_attention()(x, Layout.rectangle(1, 3), None)
+    y, _ = identity_attention()(x, Layout.rectangle(1, 3))
     scores = (x @ x.T / D**0.5).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
     assert_close(y, scores.softmax(-1) @ x)
 
@@ -80,7 +82,7 @@ def test_scale_is_what_multiplies_the_scores(scale: Scale) -> None:
     x = torch.randn(4, D)
     factor = {Scale.inverse_sqrt: D**-0.5, Scale.none: 1.0}[scale]
     assert score_scale(AttentionConfig(d_k=D, scale=scale)) == pytest.approx(factor)
-    y, _ = identity_attention(scale)(x, Layout.rectangle(1, 4), None)
+    y, _ = identity_attention(scale)(x, Layout.rectangle(1, 4))
     scores = (factor * x @ x.T).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
     assert_close(y, scores.softmax(-1) @ x)
 
@@ -110,10 +112,10 @@ def test_an_encoder_with_positions_knows_the_order(kind: Positions) -> None:
 
 @every_width
 def test_one_cached_token_after_another_equals_all_at_once(heads: int, d_k: int, d_v: int) -> None:
-    attention = CausalSelfAttention(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), D)
+    attention = own(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), causal=True)
     x = torch.randn(3, 5, D)  # (B, T, D)
-    whole, _ = attention(x.flatten(0, 1), Layout.rectangle(3, 5), None)
-    cache, layout = attention.empty_cache(x, 3), Layout.rectangle(3, 1)
+    whole, _ = attention(x.flatten(0, 1), Layout.rectangle(3, 5))
+    cache, layout = None, Layout.rectangle(3, 1)
     for place in range(5):
         y, cache = attention(x[:, place], layout, cache)
         assert_close(y, whole.view(3, 5, D)[:, place])
@@ -122,7 +124,7 @@ def test_one_cached_token_after_another_equals_all_at_once(heads: int, d_k: int,
 
 
 def test_attention_dropout_acts_in_training_only_and_keeps_the_mean() -> None:
-    attention = SelfAttention(AttentionConfig(heads=2, d_k=4, d_v=4, dropout=0.5), D)
+    attention = own(AttentionConfig(heads=2, d_k=4, d_v=4, dropout=0.5), causal=False)
     x, layout = torch.randn(5, D), Layout.rectangle(1, 5)
     with torch.no_grad():
         drawn = torch.stack([attention(x, layout)[0] for _ in range(2000)])
@@ -139,14 +141,14 @@ def test_attention_maps_are_the_weights_that_mixed_the_values() -> None:
     maps = cross_attention(model, src, tgt)
     assert maps.shape == (2, 3, 5, 4)  # (layers, H, T with EOS, S with EOS)
     assert_close(maps.sum(-1), torch.ones(2, 3, 5))
-    assert not any(layer.cross.inner._forward_pre_hooks for layer in model.decoder)
+    assert not any(getattr(module, "_forward_pre_hooks", {}) for module in model.modules())
 
-    inner = model.decoder[-1].cross.inner
+    inner = model.decoder.layers[-1].sublayers["cross"].inner
     caught = {}
     inner.output.register_forward_pre_hook(lambda _, inputs: caught.update(mixed=inputs[0]))
     rectangles = padded(batch_of([(src, tgt)]))
     assert rectangles[0].tolist() == [[*src, EOS]]
     model(*rectangles[:2])
     memory = model.encode(rectangles[0])
-    values = inner.key_values(memory.x, memory.layout).values[0]  # (H, S, E)
+    values = inner.project(memory.x, memory.layout).values[0]  # (H, S, E)
     assert_close((maps[-1] @ values).transpose(0, 1).flatten(1), caught["mixed"])

@@ -21,8 +21,8 @@ ORDER = [
     {"batch"},
     {"components"},
     {"layers", "initialisation"},
-    {"transformer", "training", "flops"},
-    {"attention_maps", "module"},
+    {"transformer", "training"},
+    {"attention_maps", "flops", "module"},
 ]
 MODEL_LIBRARIES = {"torch", "numpy", "pytorch_lightning"}
 

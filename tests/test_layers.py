@@ -16,11 +16,13 @@ from lit_transformer.config import (
     NormConfig,
     Placement,
 )
-from lit_transformer.layers import DecoderLayer, EncoderLayer
+from lit_transformer.layers import Layer, build_decoder, build_encoder
 from tests.small_models import assert_close
 
 CONFIG = ModelConfig(
     d_model=16,
+    encoder_layers=1,
+    decoder_layers=1,
     attention=AttentionConfig(heads=2, d_k=8, d_v=8, bias=True),  # the widths and biases that torch.nn knows
     feed_forward=FeedForwardConfig(d_ff=24),
     norm=NormConfig(eps=1e-5),
@@ -39,16 +41,18 @@ def attention_matches(ours: nn.Module, theirs: nn.MultiheadAttention) -> Iterato
     yield [ours.output.bias], theirs.out_proj.bias
 
 
-def layer_matches(ours: nn.Module, theirs: nn.Module, placement: Placement) -> list[Match]:
-    sublayers = [ours.mixer, *([ours.cross] if isinstance(ours, DecoderLayer) else []), ours.feed_forward]
-    matches = [*attention_matches(ours.mixer.inner, theirs.self_attn)]
-    if isinstance(ours, DecoderLayer):
-        matches += attention_matches(ours.cross.inner, theirs.multihead_attn)
-    for linear, twin in ((sublayers[-1].inner.widen, theirs.linear1), (sublayers[-1].inner.narrow, theirs.linear2)):
+def layer_matches(ours: Layer, theirs: nn.Module, placement: Placement) -> list[Match]:
+    parts = ours.sublayers
+    matches = [*attention_matches(parts["mixer"].inner, theirs.self_attn)]
+    if "cross" in parts:
+        matches += attention_matches(parts["cross"].inner, theirs.multihead_attn)
+    network = parts["feed_forward"].inner.inner
+    for linear, twin in ((network.widen, theirs.linear1), (network.narrow, theirs.linear2)):
         matches += [([linear.weight], twin.weight), ([linear.bias], twin.bias)]
-    for number, sublayer in enumerate(sublayers, 1):
-        norm, twin = getattr(sublayer, f"{placement}_norm"), getattr(theirs, f"norm{number}")
-        matches += [([norm.weight], twin.weight), ([norm.bias], twin.bias)]
+    for number, sublayer in enumerate(parts.values(), 1):
+        norm = sublayer.norm_after if placement is Placement.post else sublayer.norm_before
+        twin = getattr(theirs, f"norm{number}")
+        matches += [([norm.inner.weight], twin.weight), ([norm.inner.bias], twin.bias)]
     assert len(matches) == len(list(theirs.parameters()))
     assert sum(len(mine) for mine, _ in matches) == len(list(ours.parameters()))
     return matches
@@ -83,7 +87,7 @@ def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> 
         norm=replace(CONFIG.norm, placement=placement),
         feed_forward=replace(CONFIG.feed_forward, kind=kind),
     )
-    ours = EncoderLayer(config)
+    (ours,) = build_encoder(config).layers
     theirs = nn.TransformerEncoderLayer(
         16, 2, 24, dropout=0.0, activation=str(kind), batch_first=True, norm_first=placement is Placement.pre
     )
@@ -91,7 +95,7 @@ def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> 
     randomise_and_copy(matches)
     layout = Layout.from_lengths(SRC)
     x, rectangle = leaf(layout)
-    y = ours(x, layout)
+    y, _ = ours(x, layout, {})
     expected = layout.pack(theirs(rectangle, src_key_padding_mask=~layout.mask))
     assert_close(y, expected)
     upstream = torch.randn_like(y)
@@ -103,15 +107,14 @@ def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> 
 
 @pytest.mark.parametrize("placement", Placement)
 def test_decoder_layer_equals_torch(placement: Placement) -> None:
-    ours = DecoderLayer(replace(CONFIG, norm=replace(CONFIG.norm, placement=placement)))
+    (ours,) = build_decoder(replace(CONFIG, norm=replace(CONFIG.norm, placement=placement))).layers
     theirs = nn.TransformerDecoderLayer(16, 2, 24, dropout=0.0, batch_first=True, norm_first=placement is Placement.pre)
     matches = layer_matches(ours, theirs, placement)
     randomise_and_copy(matches)
     src, tgt = Layout.from_lengths(SRC), Layout.from_lengths(TGT)
     memory, memory_rectangle = leaf(src)
     x, rectangle = leaf(tgt)
-    y, cache = ours(x, tgt, ours.cross.inner.key_values(memory, src), None)
-    assert cache is None
+    y, _ = ours(x, tgt, ours.project(memory, src))
     later = torch.ones(tgt.longest, tgt.longest, dtype=torch.bool).triu(1)
     expected = tgt.pack(
         theirs(

@@ -50,17 +50,18 @@ def matches(ours: Transformer, theirs: nn.Module) -> Iterator[tuple[Tensor, Tens
     """Yield every parameter of ours with its twin."""
     yield ours.softmax.weight, theirs.model.shared.weight
     for stack in ("encoder", "decoder"):
-        for layer, twin in zip(getattr(ours, stack), getattr(theirs.model, stack).layers, strict=True):
-            attentions = [(layer.mixer, twin.self_attn, twin.self_attn_layer_norm)]
+        for layer, twin in zip(getattr(ours, stack).layers, getattr(theirs.model, stack).layers, strict=True):
+            parts = layer.sublayers
+            attentions = [(parts["mixer"], twin.self_attn, twin.self_attn_layer_norm)]
             if stack == "decoder":
-                attentions.append((layer.cross, twin.encoder_attn, twin.encoder_attn_layer_norm))
+                attentions.append((parts["cross"], twin.encoder_attn, twin.encoder_attn_layer_norm))
             modules = [
-                (layer.feed_forward.inner.widen, twin.fc1),
-                (layer.feed_forward.inner.narrow, twin.fc2),
-                (layer.feed_forward.post_norm, twin.final_layer_norm),
+                (parts["feed_forward"].inner.inner.widen, twin.fc1),
+                (parts["feed_forward"].inner.inner.narrow, twin.fc2),
+                (parts["feed_forward"].norm_after.inner, twin.final_layer_norm),
             ]
             for sublayer, attention, norm in attentions:
-                modules.append((sublayer.post_norm, norm))
+                modules.append((sublayer.norm_after.inner, norm))
                 modules += [(getattr(sublayer.inner, name), getattr(attention, twin)) for name, twin in PROJECTIONS]
             for mine, other in modules:
                 yield mine.weight, other.weight

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lit_transformer.batch import Layout
 from lit_transformer.components.feed_forward import build_feed_forward
+from lit_transformer.components.kernels import Kernel
 from lit_transformer.components.norms import build_norm
-from lit_transformer.components.sublayer import build_final_norm, build_sublayer
+from lit_transformer.components.part import Part
+from lit_transformer.components.sublayer import SublayerPast, build_final_norm, build_sublayer
 from lit_transformer.config import (
     FeedForward,
     FeedForwardConfig,
@@ -17,6 +20,7 @@ from lit_transformer.config import (
     NormConfig,
     Placement,
     Residual,
+    ResidualConfig,
 )
 from tests.small_models import BASE, assert_close, build
 
@@ -28,18 +32,28 @@ FORMULAS = {
 }
 
 
-class Doubler(nn.Module):
-    """An inner module whose output and state are easy to foretell."""
+class Doubler(Part):
+    """An inner part whose output and past are easy to foretell."""
 
-    def forward(self, x: Tensor, *context: str) -> tuple[Tensor, tuple[str, ...]]:
-        return 2 * x + 1, context
+    def forward(self, x: Tensor, layout: Layout, past: str | None = None) -> tuple[Tensor, str]:
+        return 2 * x + 1, f"{past} and more"
+
+
+LAYOUT = Layout.from_lengths(torch.tensor([3, 4]))
+
+
+def around(config: ModelConfig, x: Tensor, past: str | None = None, train: bool = True) -> tuple[Tensor, SublayerPast]:
+    sublayer = build_sublayer(config, Doubler(), config.dropout, causal=False).train(train)
+    return sublayer(x, LAYOUT, SublayerPast(inner=past), x)
 
 
 @pytest.mark.parametrize("eps", [1e-6, 0.5])
 @pytest.mark.parametrize("kind", Norm)
 def test_norms_by_their_formulas(kind: Norm, eps: float) -> None:
     x = 3 * torch.randn(7, D) + 1
-    assert_close(build_norm(NormConfig(kind=kind, eps=eps), D)(x), FORMULAS[kind](x, eps))
+    y, past = build_norm(NormConfig(kind=kind, eps=eps), D, causal=False)(x, LAYOUT)
+    assert past is None
+    assert_close(y, FORMULAS[kind](x, eps))
 
 
 @pytest.mark.parametrize("kind", Norm)
@@ -47,10 +61,9 @@ def test_norms_by_their_formulas(kind: Norm, eps: float) -> None:
 @pytest.mark.parametrize("placement", Placement)
 def test_the_order_of_norm_and_residual(placement: Placement, residual: Residual, kind: Norm) -> None:
     norm = NormConfig(kind=kind, placement=placement)
-    sublayer = build_sublayer(replace(BASE, residual=residual, norm=norm), Doubler())
     x = torch.randn(7, D)
-    y, state = sublayer(x, "context", "more")
-    assert state == ("context", "more")
+    y, past = around(replace(BASE, residual=ResidualConfig(residual), norm=norm), x, "past")
+    assert past == SublayerPast(inner="past and more")
 
     def normed(z: Tensor) -> Tensor:
         return FORMULAS[kind](z, norm.eps)
@@ -63,20 +76,20 @@ def test_the_order_of_norm_and_residual(placement: Placement, residual: Residual
 
 
 def test_dropout_falls_on_the_output_before_residual_and_norm() -> None:
-    sublayer = build_sublayer(replace(BASE, dropout=0.5, norm=NormConfig(kind=Norm.none)), Doubler())
+    config = replace(BASE, dropout=0.5, norm=NormConfig(kind=Norm.none))
     x = torch.rand(40, D)
-    added = sublayer(x)[0] - x
+    added = around(config, x)[0] - x
     kept = added.abs() > 1e-6
     assert 0.4 < kept.double().mean() < 0.6
     assert_close(added[kept], (2 * (2 * x + 1))[kept])
-    assert_close(sublayer.eval()(x)[0], 3 * x + 1)
+    assert_close(around(config, x, train=False)[0], 3 * x + 1)
 
 
 @pytest.mark.parametrize("kind", Norm)
 def test_only_pre_norm_ends_a_stack_with_a_norm(kind: Norm) -> None:
-    assert isinstance(build_final_norm(replace(BASE, norm=NormConfig(kind=kind))), nn.Identity)
-    final = build_final_norm(replace(BASE, norm=NormConfig(kind=kind, placement=Placement.pre)))
-    assert type(final) is type(build_norm(NormConfig(kind=kind), D))
+    assert isinstance(build_final_norm(replace(BASE, norm=NormConfig(kind=kind)), causal=True).inner, nn.Identity)
+    final = build_final_norm(replace(BASE, norm=NormConfig(kind=kind, placement=Placement.pre)), causal=True)
+    assert type(final.inner) is type(build_norm(NormConfig(kind=kind), D, causal=True).inner)
 
 
 @pytest.mark.parametrize("kind", [Norm.layer, Norm.rms])
@@ -95,17 +108,15 @@ def test_both_stacks_end_normalised(placement: Placement, kind: Norm) -> None:
 
 @pytest.mark.parametrize("kind", FeedForward)
 def test_feed_forward_is_equation_2(kind: FeedForward) -> None:
-    network = build_feed_forward(FeedForwardConfig(kind=kind, d_ff=20), D)
+    network = build_feed_forward(FeedForwardConfig(kind=kind, d_ff=20), D).inner
     x = torch.randn(7, D)
     activation = {FeedForward.relu: torch.relu, FeedForward.gelu: nn.functional.gelu}[kind]
     hidden = activation(x @ network.widen.weight.T + network.widen.bias)
-    y, state = network(x)
-    assert state is None
-    assert_close(y, hidden @ network.narrow.weight.T + network.narrow.bias)
+    assert_close(network(x), hidden @ network.narrow.weight.T + network.narrow.bias)
 
 
 def test_feed_forward_dropout_falls_after_the_activation() -> None:
-    network = build_feed_forward(FeedForwardConfig(kind=FeedForward.gelu, d_ff=4000, dropout=0.25), D)
+    network = build_feed_forward(FeedForwardConfig(kind=FeedForward.gelu, d_ff=4000, dropout=0.25), D).inner
     caught = {}
     network.narrow.register_forward_pre_hook(lambda _, inputs: caught.update(hidden=inputs[0]))
     x = torch.randn(1, D)
@@ -121,4 +132,4 @@ def test_dropout_stands_where_section_5_4_puts_it() -> None:
     model = build(ModelConfig(d_model=16, encoder_layers=2, decoder_layers=3))
     rates = [name for name, module in model.named_modules() if getattr(module, "dropped", 0)]
     assert len(rates) == 2 + 2 * 2 + 3 * 3
-    assert all(layer.mixer.inner.dropout == 0 for layer in [*model.encoder, *model.decoder])
+    assert all(module.dropout == 0 for module in model.modules() if isinstance(module, Kernel))

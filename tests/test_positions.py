@@ -10,8 +10,8 @@ from lit_transformer.batch import Layout
 from lit_transformer.components.positions import SinusoidalPositions, build_positions, sinusoids
 from lit_transformer.config import PositionConfig, Positions
 from lit_transformer.errors import UserError
-from tests.references import naive_sinusoid
 from tests.small_models import BASE, assert_close, build
+from tests.twins.positions import naive_sinusoid
 
 D = 16
 LAYOUT = Layout.from_lengths(torch.tensor([3, 1, 4]))

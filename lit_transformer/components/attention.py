@@ -1,115 +1,137 @@
 """Multi-head attention (Vaswani et al. 2017, section 3.2) over packed tokens, with a key-value cache.
 
-The rectangle that the kernel wants exists only here: queries, keys and values are padded after their projection and
-the result is packed before the output projection. The kernel is torch's scaled_dot_product_attention.
+The rectangle that a kernel wants exists only here: queries, keys and values are padded after their projection and the
+result is packed before the output projection.
 """
 
 from dataclasses import dataclass
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
+from lit_transformer.components.kernels import Kernel, View
+from lit_transformer.components.part import Cost, Part
+from lit_transformer.components.relative import ScorePositions
 from lit_transformer.config import AttentionConfig, Scale
 
 
 @dataclass(frozen=True, eq=False)
 class KeyValues:
-    """Projected keys (B, H, K, E_k) and values (B, H, K, E_v); mask (B, 1, 1, K) True at real keys, None if all are."""
+    """Projected keys (B, G, K, E_k) and values (B, G, K, E_v) of the tokens so far."""
 
     keys: Tensor
     values: Tensor
-    mask: Tensor | None = None
 
-    def select(self, rows: Tensor) -> Self:
-        """Keep, reorder or repeat sentences: rows (R,) -> R sentences."""
-        mask = None if self.mask is None else self.mask.index_select(0, rows)
-        return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows), mask)
+    def select(self, rows: Tensor, same_sentences: bool) -> Self:
+        return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
     def extended(self, newer: Self) -> Self:
         """Append the newer tokens of the same sentences, all of them real."""
-        keys = torch.cat([self.keys, newer.keys], dim=2)  # (B, H, K + Q, E_k)
-        values = torch.cat([self.values, newer.values], dim=2)  # (B, H, K + Q, E_v)
-        return type(self)(keys, values)
+        keys = torch.cat([self.keys, newer.keys], dim=2)  # (B, G, K + Q, E_k)
+        return type(self)(keys, torch.cat([self.values, newer.values], dim=2))  # (B, G, K + Q, E_v)
 
 
-class MultiHeadAttention(nn.Module):
-    """softmax(scale * Q K^T) V for every head, between the projections W_Q, W_K, W_V and W_O (eq. 1)."""
+@dataclass(frozen=True, eq=False)
+class MemoryKeyValues:
+    """Keys and values of the encoder's output, and which of them a query may look at."""
+
+    keys: Tensor
+    values: Tensor
+    view: View
+
+    def select(self, rows: Tensor, same_sentences: bool) -> Self:
+        """Where each row keeps its sentence, the memory stays in place."""
+        if same_sentences:
+            return self
+        visible = None if self.view.visible is None else self.view.visible.index_select(0, rows)
+        return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows), View(visible))
+
+
+class MultiHeadAttention(Part):
+    """The projections W_Q, W_K, W_V and W_O around a kernel (section 3.2.2)."""
 
     def __init__(self, config: AttentionConfig, d_model: int) -> None:
         super().__init__()
         self.heads, self.d_k, self.d_v = config.heads, config.d_k, config.d_v
-        self.scale = score_scale(config)
-        self.dropout = config.dropout
         self.query = nn.Linear(d_model, config.heads * config.d_k, bias=config.bias)
         self.key = nn.Linear(d_model, config.heads * config.d_k, bias=config.bias)
         self.value = nn.Linear(d_model, config.heads * config.d_v, bias=config.bias)
         self.output = nn.Linear(config.heads * config.d_v, d_model, bias=config.bias)
+        self.kernel = Kernel(score_scale(config), config.dropout)
 
     def queries(self, x: Tensor, layout: Layout) -> Tensor:
         """Project the queries: (N, D) -> (B, H, Q, E_k)."""
-        return self._heads(self.query(x), layout)
+        return _in_heads(self.query(x), layout, self.d_k)
 
-    def key_values(self, x: Tensor, layout: Layout) -> KeyValues:
-        """Project the keys and values of (N, D)."""
-        mask = None if layout.rectangular else layout.mask[:, None, None, :]
-        return KeyValues(self._heads(self.key(x), layout), self._heads(self.value(x), layout), mask)
+    def key_values(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Project keys (B, G, K, E_k) and values (B, G, K, E_v) of (N, D)."""
+        return _in_heads(self.key(x), layout, self.d_k), _in_heads(self.value(x), layout, self.d_v)
 
-    def attend(self, queries: Tensor, memory: KeyValues, layout: Layout, causal: bool) -> Tensor:
-        """Mix the values by the softmax of the scores: queries (B, H, Q, E_k) in `layout` -> (N, D).
+    def joined(self, mixed: Tensor, layout: Layout) -> Tensor:
+        """Join the heads: (B, H, Q, E_v) -> (N, D)."""
+        y: Tensor = self.output(layout.pack(mixed.transpose(1, 2).flatten(2)))
+        return y
 
-        `causal` hides later keys; padding stands last, so no real query sees a padded key and no mask is needed.
-        """
-        mixed = F.scaled_dot_product_attention(
-            queries,
-            memory.keys,
-            memory.values,
-            attn_mask=None if causal else memory.mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-            scale=self.scale,
-        )  # (B, H, Q, E_v)
-        return self.output(layout.pack(mixed.transpose(1, 2).flatten(2)))
+    def _cost_of_keys(self) -> int:
+        return 2 * (self.key.weight.numel() + self.value.weight.numel())
 
-    def _heads(self, x: Tensor, layout: Layout) -> Tensor:
-        return layout.pad(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, H*E) -> (B, H, L, E)
+    def _cost_of_pairs(self) -> int:
+        return 2 * self.heads * (self.d_k + self.d_v)
 
 
 class SelfAttention(MultiHeadAttention):
-    """Every token attends to every token of its sentence: the encoder's mixer."""
+    """Every token attends to the tokens of its sentence; a causal one to itself and those before it."""
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, None]:
-        """(N, D) -> (N, D); an encoder carries no state."""
-        return self.attend(self.queries(x, layout), self.key_values(x, layout), layout, causal=False), None
+    def __init__(self, config: AttentionConfig, d_model: int, positions: ScorePositions, causal: bool) -> None:
+        super().__init__(config, d_model)
+        self.positions = positions
+        self.causal = causal
 
+    def forward(self, x: Tensor, layout: Layout, past: KeyValues | None = None) -> tuple[Tensor, KeyValues]:
+        """(N, D) -> (N, D): whole sentences, or one new token a sentence after those of the past."""
+        assert past is None or layout.longest == 1, "after a past comes one new token a sentence"
+        said = 0 if past is None else past.keys.shape[2]
+        queries = self.positions.turn(self.queries(x, layout), said)
+        keys, values = self.key_values(x, layout)
+        seen = new = KeyValues(self.positions.turn(keys, said), values)
+        if past is not None:
+            seen = past.extended(new)
+        bias = self.positions.bias(queries, seen.keys.shape[2])
+        mixed = self.kernel(queries, seen.keys, seen.values, self.view(layout, past is None), bias)
+        return self.joined(mixed, layout), seen
 
-class CausalSelfAttention(MultiHeadAttention):
-    """Every token attends to itself and those before it: the decoder's mixer."""
+    def view(self, layout: Layout, whole: bool) -> View:
+        """Say what is looked at. Causal: padding stands last, so no real query sees a padded key."""
+        return View(causal=whole) if self.causal else key_padding(layout)
 
-    def forward(self, x: Tensor, layout: Layout, cache: KeyValues | None) -> tuple[Tensor, KeyValues | None]:
-        """(N, D) -> (N, D): whole sentences without a cache, or one new token a sentence after the cached ones."""
-        queries, new = self.queries(x, layout), self.key_values(x, layout)
-        if cache is None:
-            return self.attend(queries, new, layout, causal=True), None
-        assert layout.longest == 1, "a cached step takes one new token a sentence"
-        seen = cache.extended(new)
-        return self.attend(queries, seen, layout, causal=False), seen
-
-    def empty_cache(self, like: Tensor, sentences: int) -> KeyValues:
-        """Return the cache before the first token."""
-        return KeyValues(
-            like.new_empty(sentences, self.heads, 0, self.d_k), like.new_empty(sentences, self.heads, 0, self.d_v)
-        )
+    def cost(self) -> Cost:
+        pairs = self._cost_of_pairs() + self.positions.pair_cost()
+        return super().cost() + Cost(query=self.positions.query_cost(), pair=pairs)
 
 
 class CrossAttention(MultiHeadAttention):
     """Every target token attends to every source token; keys and values come from the encoder's output."""
 
-    def forward(self, x: Tensor, layout: Layout, memory: KeyValues) -> tuple[Tensor, KeyValues]:
+    def forward(self, x: Tensor, layout: Layout, past: Any = None) -> tuple[Tensor, MemoryKeyValues]:
         """(N, D) and the projected memory -> (N, D) and that memory, which does not change."""
-        return self.attend(self.queries(x, layout), memory, layout, causal=False), memory
+        assert isinstance(past, MemoryKeyValues), "a decoder's past begins with `Stack.project`"
+        mixed = self.kernel(self.queries(x, layout), past.keys, past.values, past.view, None)
+        return self.joined(mixed, layout), past
+
+    def project(self, memory: Tensor, layout: Layout) -> MemoryKeyValues:
+        """Return the keys and values of the encoder's output (N_s, D), computed once for all steps."""
+        return MemoryKeyValues(*self.key_values(memory, layout), key_padding(layout))
+
+    def cost(self) -> Cost:
+        keys = self._cost_of_keys()
+        return Cost(query=super().cost().query - keys, key=keys, pair=self._cost_of_pairs())
+
+
+def key_padding(layout: Layout) -> View:
+    """Hide the padding of the keys' rectangle."""
+    return View(None if layout.rectangular else layout.mask[:, None, None, :])
 
 
 def score_scale(config: AttentionConfig) -> float:
@@ -121,3 +143,7 @@ def score_scale(config: AttentionConfig) -> float:
             return 1.0
         case _:
             assert_never(config.scale)
+
+
+def _in_heads(x: Tensor, layout: Layout, width: int) -> Tensor:
+    return layout.pad(x).unflatten(-1, (-1, width)).transpose(1, 2)  # (N, H*E) -> (B, H, L, E)

@@ -5,6 +5,7 @@ from typing import assert_never
 from torch import Tensor, nn
 
 from lit_transformer.components.dropout import Dropout
+from lit_transformer.components.part import Part, PerToken
 from lit_transformer.config import FeedForward, FeedForwardConfig
 
 
@@ -18,14 +19,15 @@ class PositionWise(nn.Module):
         self.dropout = Dropout(dropout)
         self.narrow = nn.Linear(d_ff, d_model)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """(..., D) -> (..., D); there is no state to carry."""
-        return self.narrow(self.dropout(self.activation(self.widen(x)))), None
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, D)."""
+        y: Tensor = self.narrow(self.dropout(self.activation(self.widen(x))))
+        return y
 
 
-def build_feed_forward(config: FeedForwardConfig, d_model: int) -> nn.Module:
+def build_feed_forward(config: FeedForwardConfig, d_model: int) -> Part:
     """Build the feed-forward network of one layer."""
-    return PositionWise(d_model, config.d_ff, _activation(config.kind), config.dropout)
+    return PerToken(PositionWise(d_model, config.d_ff, _activation(config.kind), config.dropout))
 
 
 def _activation(kind: FeedForward) -> nn.Module:

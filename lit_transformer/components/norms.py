@@ -1,20 +1,21 @@
-"""Normalisations: each works on the last dimension of (..., D)."""
+"""Normalisations: parts that stand before, after or behind a sub-layer's own."""
 
 from typing import assert_never
 
 from torch import nn
 
+from lit_transformer.components.part import Part, PerToken
 from lit_transformer.config import Norm, NormConfig
 
 
-def build_norm(config: NormConfig, d_model: int) -> nn.Module:
-    """Build one normalisation: LayerNorm (Ba et al. 2016), RMSNorm (Zhang and Sennrich 2019) or nothing."""
+def build_norm(config: NormConfig, d_model: int, causal: bool) -> Part:
+    """Build one normalisation of (N, D). `causal`: it stands in the decoder and may not look at later tokens."""
     match config.kind:
         case Norm.layer:
-            return nn.LayerNorm(d_model, eps=config.eps)
+            return PerToken(nn.LayerNorm(d_model, eps=config.eps))
         case Norm.rms:
-            return nn.RMSNorm(d_model, eps=config.eps)
+            return PerToken(nn.RMSNorm(d_model, eps=config.eps))
         case Norm.none:
-            return nn.Identity()
+            return PerToken(nn.Identity())
         case _:
             assert_never(config.kind)

@@ -1,4 +1,4 @@
-"""What stands around every mixer and feed-forward network: norm, dropout and residual, as one thing.
+"""What stands around every mixer and feed-forward network: norms, dropout and residual, as one thing.
 
 post-norm (the paper)                 pre-norm
 
@@ -6,83 +6,102 @@ x ──┬────────────┐                    x ──�
     └─ f ─ drop ─┴ + ─ norm ─>            └─ norm ─ f ─ drop ┴ + ─>
 """
 
-from typing import Any, assert_never
+from typing import Any, NamedTuple, Self, assert_never
 
 from torch import Tensor, nn
 
+from lit_transformer.batch import Layout
 from lit_transformer.components.dropout import Dropout
 from lit_transformer.components.norms import build_norm
-from lit_transformer.config import ModelConfig, Placement, Residual
+from lit_transformer.components.part import Cost, Part, PerToken, linear_cost
+from lit_transformer.components.residual import build_residual
+from lit_transformer.config import ModelConfig, Placement
 
 
-class Add(nn.Module):
-    """The identity residual: x + y (He et al. 2016)."""
+class SublayerPast(NamedTuple):
+    """What the parts of a sub-layer remember, each a `Past` or None."""
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
+    before: Any = None
+    inner: Any = None
+    behind: Any = None
+    after: Any = None
+
+    def select(self, rows: Tensor, same_sentences: bool) -> Self:
+        return type(self)(*(None if past is None else past.select(rows, same_sentences) for past in self))
 
 
-class Replace(nn.Module):
-    """No residual: y alone."""
+class Norms(NamedTuple):
+    """The norms of a sub-layer: before f, right behind it, and after the residual; any may be the identity."""
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return y
+    before: Part
+    behind: Part
+    after: Part
 
 
 class Sublayer(nn.Module):
-    """post_norm(residual(x, dropout(inner(pre_norm(x))))); either norm may be the identity (section 3.1).
+    """norm_after(residual(bypass(x), dropout(norm_behind(inner(norm_before(x))))))  (section 3.1)."""
 
-    `inner` takes x and its context and returns (y, state to carry); the state is handed through.
-    """
-
-    def __init__(
-        self, inner: nn.Module, pre_norm: nn.Module, dropout: nn.Module, residual: nn.Module, post_norm: nn.Module
-    ) -> None:
+    def __init__(self, inner: Part, norms: Norms, dropout: nn.Module, bypass: nn.Module, residual: nn.Module) -> None:
         super().__init__()
+        self.norm_before = norms.before
         self.inner = inner
-        self.pre_norm = pre_norm
+        self.norm_behind = norms.behind
         self.dropout = dropout
+        self.bypass = bypass
         self.residual = residual
-        self.post_norm = post_norm
+        self.norm_after = norms.after
 
-    def forward(self, x: Tensor, *context: Any) -> tuple[Tensor, Any]:
-        """(N, D) -> (N, D) and the new state of `inner`."""
-        y, state = self.inner(self.pre_norm(x), *context)
-        return self.post_norm(self.residual(x, self.dropout(y))), state
+    def forward(self, x: Tensor, layout: Layout, past: SublayerPast, bottom: Tensor) -> tuple[Tensor, SublayerPast]:
+        """(N, D) -> (N, D) and the new past; bottom (N, D) is what entered the layer."""
+        y, before = self.norm_before(x, layout, past.before)
+        y, inner = self.inner(y, layout, past.inner)
+        y, behind = self.norm_behind(y, layout, past.behind)
+        joined = self.residual(self.bypass(x, bottom), self.dropout(y))
+        z, after = self.norm_after(joined, layout, past.after)
+        return z, SublayerPast(before, inner, behind, after)
+
+    def cost(self) -> Cost:
+        """Return the operations of the inner part and of what stands around it."""
+        around = sum(map(linear_cost, (self.norm_before, self.norm_behind, self.norm_after, self.residual)))
+        return self.inner.cost() + Cost(query=around)
 
 
-def build_sublayer(config: ModelConfig, inner: nn.Module) -> Sublayer:
-    """Put the configured norm, dropout and residual around `inner`."""
-    pre, post = _norms(config)
-    return Sublayer(inner, pre, Dropout(config.dropout), _residual(config.residual), post)
+class Straight(nn.Module):
+    """The input of the sub-layer goes by it as it is."""
+
+    def forward(self, x: Tensor, bottom: Tensor) -> Tensor:
+        return x
 
 
-def build_final_norm(config: ModelConfig) -> nn.Module:
-    """Build the norm at a stack's end: only under pre-norm, where nothing else bounds the residual stream."""
+def build_sublayer(config: ModelConfig, inner: Part, dropout: float, causal: bool) -> Sublayer:
+    """Put the configured norms, dropout and residual around `inner`. `causal`: in the decoder."""
+    residual = build_residual(config.residual, config.d_model)
+    return Sublayer(inner, _norms(config, causal), Dropout(dropout), Straight(), residual)
+
+
+def build_final_norm(config: ModelConfig, causal: bool) -> Part:
+    """Build the norm at a stack's end: only where nothing else bounds the residual stream."""
     match config.norm.placement:
         case Placement.post:
-            return nn.Identity()
+            return _nothing()
         case Placement.pre:
-            return build_norm(config.norm, config.d_model)
+            return build_norm(config.norm, config.d_model, causal)
         case _:
             assert_never(config.norm.placement)
 
 
-def _norms(config: ModelConfig) -> tuple[nn.Module, nn.Module]:
+def _norms(config: ModelConfig, causal: bool) -> Norms:
+    def norm() -> Part:
+        return build_norm(config.norm, config.d_model, causal)
+
     match config.norm.placement:
         case Placement.post:
-            return nn.Identity(), build_norm(config.norm, config.d_model)
+            return Norms(_nothing(), _nothing(), norm())
         case Placement.pre:
-            return build_norm(config.norm, config.d_model), nn.Identity()
+            return Norms(norm(), _nothing(), _nothing())
         case _:
             assert_never(config.norm.placement)
 
 
-def _residual(kind: Residual) -> nn.Module:
-    match kind:
-        case Residual.identity:
-            return Add()
-        case Residual.none:
-            return Replace()
-        case _:
-            assert_never(kind)
+def _nothing() -> Part:
+    return PerToken(nn.Identity())

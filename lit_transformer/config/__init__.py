@@ -1,0 +1,44 @@
+"""Every choice of the model and its training, with its default: the base model and recipe of Vaswani et al. 2017.
+
+One file a part. A choice among kinds is a `Kind`, a `StrEnum` whose members are named as users write them and carry
+their source. Fields that belong together check each other in `__post_init__` and raise a `UserError` of one line.
+Nothing here builds a module.
+"""
+
+from lit_transformer.config.attention import AttentionConfig, AttentionDelta, Scale
+from lit_transformer.config.base import Kind, option, require, require_probability
+from lit_transformer.config.feed_forward import FeedForward, FeedForwardConfig
+from lit_transformer.config.mixers import Mixer, MixerConfig
+from lit_transformer.config.model import DropoutPlaces, EmbeddingConfig, Initialisation, ModelConfig, Tying
+from lit_transformer.config.norms import Norm, NormConfig, Placement, Residual, ResidualConfig
+from lit_transformer.config.positions import PositionConfig, Positions
+from lit_transformer.config.training import DecodeConfig, OptimConfig, Schedule
+
+__all__ = [
+    "AttentionConfig",
+    "AttentionDelta",
+    "DecodeConfig",
+    "DropoutPlaces",
+    "EmbeddingConfig",
+    "FeedForward",
+    "FeedForwardConfig",
+    "Initialisation",
+    "Kind",
+    "Mixer",
+    "MixerConfig",
+    "ModelConfig",
+    "Norm",
+    "NormConfig",
+    "OptimConfig",
+    "Placement",
+    "PositionConfig",
+    "Positions",
+    "Residual",
+    "ResidualConfig",
+    "Scale",
+    "Schedule",
+    "Tying",
+    "option",
+    "require",
+    "require_probability",
+]

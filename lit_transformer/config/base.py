@@ -1,0 +1,44 @@
+"""What every choice is made of: named kinds that know their source, options that do, and checks in one line."""
+
+from dataclasses import field
+from enum import StrEnum
+from typing import Any, Self
+
+from lit_transformer.errors import UserError
+
+
+class Kind(StrEnum):
+    """A choice: a member is its name as users write it, one line about it, and the work it comes from."""
+
+    about: str
+    source: str
+
+    def __new__(cls, name: str, about: str, source: str) -> Self:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.about = about
+        member.source = source
+        return member
+
+
+def option(default: Any, about: str, source: str) -> Any:
+    """Return a dataclass field for a part of a component that is switched by a number or a yes, with its source."""
+    return field(default=default, metadata={"about": about, "source": source})
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UserError(message)` unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def require_at_least_one(config: Any, place: str, *names: str) -> None:
+    """Raise unless each named field of a config is at least 1."""
+    for name in names:
+        value = getattr(config, name)
+        require(value >= 1, f"{place}.{name} is {value}; it must be at least 1")
+
+
+def require_probability(name: str, value: float) -> None:
+    """Raise unless 0 <= value < 1: the range of a dropout rate or a label smoothing."""
+    require(0.0 <= value < 1.0, f"{name} is {value}; it must be at least 0 and below 1")

@@ -1,0 +1,108 @@
+"""ModelConfig: the whole network, and what must hold between its parts."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lit_transformer.config.attention import AttentionConfig, AttentionDelta, set_apart
+from lit_transformer.config.base import Kind, option, require, require_at_least_one, require_probability
+from lit_transformer.config.feed_forward import FeedForwardConfig
+from lit_transformer.config.mixers import MixerConfig
+from lit_transformer.config.norms import NormConfig, ResidualConfig
+from lit_transformer.config.positions import PositionConfig, Positions
+
+
+class Tying(Kind):
+    """Which of the source embedding, the target embedding and the softmax matrix are one (section 3.4)."""
+
+    three_way = "three_way", "all three are one matrix", "Vaswani et al. 2017, 3.4; Press and Wolf 2017"
+    none = "none", "three matrices", "Press and Wolf 2017, the baseline"
+
+
+class Initialisation(Kind):
+    """The law of the initial weight matrices; embeddings are normal with deviation d_model^-0.5 throughout."""
+
+    xavier_uniform = "xavier_uniform", "uniform, variance 2 / (inputs + outputs)", "Glorot and Bengio 2010"
+    normal = "normal", "normal with deviation 0.02", "Radford et al. 2018"
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """Token embeddings and the softmax matrix."""
+
+    tying: Tying = Tying.three_way
+    scale: bool = option(True, "embeddings times sqrt(d_model)", "Vaswani et al. 2017, 3.4")
+
+
+@dataclass(frozen=True)
+class DropoutPlaces:
+    """Where `model.dropout` falls, each place apart; None: as `model.dropout`.
+
+    The attention weights and the activations of the feed-forward network have their own, in their sections.
+    """
+
+    embedding: float | None = None
+    mixer: float | None = None
+    cross: float | None = None
+    feed_forward: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, rate in vars(self).items():
+            if rate is not None:
+                require_probability(f"model.dropout_at.{name}", rate)
+
+
+class AttentionPlaces(NamedTuple):
+    """The attention of each of the three places, resolved."""
+
+    encoder: AttentionConfig
+    decoder: AttentionConfig
+    cross: AttentionConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The encoder-decoder Transformer; the defaults are the paper's base model (Table 3, first row)."""
+
+    d_model: int = 512
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    encoder_mixer: MixerConfig = field(default_factory=MixerConfig)
+    decoder_mixer: MixerConfig = field(default_factory=MixerConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    """Attention wherever it stands, unless one of the next three sets something apart."""
+    encoder_attention: AttentionDelta = field(default_factory=AttentionDelta)
+    decoder_attention: AttentionDelta = field(default_factory=AttentionDelta)
+    cross_attention: AttentionDelta = field(default_factory=AttentionDelta)
+    feed_forward: FeedForwardConfig = field(default_factory=FeedForwardConfig)
+    positions: PositionConfig = field(default_factory=PositionConfig)
+    norm: NormConfig = field(default_factory=NormConfig)
+    residual: ResidualConfig = field(default_factory=ResidualConfig)
+    embeddings: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    dropout: float = 0.1
+    """Dropout of every sub-layer's output and of embedding + position, in both stacks (section 5.4)."""
+    dropout_at: DropoutPlaces = field(default_factory=DropoutPlaces)
+    initialisation: Initialisation = Initialisation.xavier_uniform
+
+    def __post_init__(self) -> None:
+        require_at_least_one(self, "model", "d_model", "encoder_layers", "decoder_layers")
+        require_probability("model.dropout", self.dropout)
+        _ = self.attention_at  # checks what each place sets apart
+        require(
+            self.positions.kind is not Positions.sinusoidal or self.d_model % 2 == 0,
+            f"model.d_model is {self.d_model}, which is odd; sinusoidal positions pair sine and cosine: "
+            "choose an even d_model or another model.positions.kind",
+        )
+
+    @property
+    def attention_at(self) -> AttentionPlaces:
+        """The attention of the encoder, of the decoder, and between them."""
+        return AttentionPlaces(
+            set_apart(self.attention, self.encoder_attention, "model.encoder_attention"),
+            set_apart(self.attention, self.decoder_attention, "model.decoder_attention"),
+            set_apart(self.attention, self.cross_attention, "model.cross_attention"),
+        )
+
+    def dropout_of(self, place: str) -> float:
+        """Return the dropout rate of a place, a field of `DropoutPlaces`."""
+        rate = getattr(self.dropout_at, place)
+        return self.dropout if rate is None else float(rate)

@@ -1,0 +1,72 @@
+"""The loss, the optimiser and its learning rate; and decoding."""
+
+from dataclasses import dataclass
+
+from lit_transformer.config.base import Kind, require, require_probability
+
+
+class Schedule(Kind):
+    """The learning rate over optimiser steps."""
+
+    paper = "paper", "d_model^-0.5 * min(step^-0.5, step * warmup^-1.5)", "Vaswani et al. 2017, 5.3"
+    linear = "linear", "linear warm-up to `peak`, then linearly towards 0", "Devlin et al. 2019"
+    cosine = "cosine", "linear warm-up to `peak`, then half a cosine towards 0", "Loshchilov and Hutter 2017"
+    constant = "constant", "linear warm-up to `peak`, then `peak`", "Goyal et al. 2017, the warm-up"
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The loss, Adam and its learning rate; the defaults are the paper's (sections 5.3 and 5.4)."""
+
+    steps: int = 100_000
+    """Optimiser steps of the whole training."""
+    schedule: Schedule = Schedule.paper
+    warmup: int = 4000
+    """Optimiser steps of linear warm-up."""
+    multiplier: float = 1.0
+    """Factor on the paper's rate d_model^-0.5 * min(step^-0.5, step * warmup^-1.5); `paper` only."""
+    peak: float = 1e-3
+    """Highest learning rate of `linear`, `cosine` and `constant`."""
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-9
+    clip_norm: float = 0.0
+    """Largest gradient norm, over all parameters; 0 does not clip, as in the paper."""
+    label_smoothing: float = 0.1
+    """Probability spread evenly over the whole vocabulary; of the training loss only."""
+    accumulate: int = 1
+    """Batches summed into one optimiser step."""
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"optim.steps is {self.steps}; it must be at least 1")
+        require(self.warmup >= 0, f"optim.warmup is {self.warmup}; it must be at least 0")
+        require(
+            self.schedule is not Schedule.paper or self.warmup >= 1,
+            "optim.warmup is 0; the schedule `paper` divides by it: choose at least 1 or another optim.schedule",
+        )
+        require(self.peak > 0, f"optim.peak is {self.peak}; it must be above 0")
+        require(self.multiplier > 0, f"optim.multiplier is {self.multiplier}; it must be above 0")
+        require(self.clip_norm >= 0, f"optim.clip_norm is {self.clip_norm}; it must be at least 0")
+        require(self.accumulate >= 1, f"optim.accumulate is {self.accumulate}; it must be at least 1")
+        for name in ("beta1", "beta2", "label_smoothing"):
+            require_probability(f"optim.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Decoding (section 6.1): beam search with the length penalty of Wu et al. 2016, eq. 14."""
+
+    beam: int = 4
+    """Hypotheses kept a sentence; 1 is greedy."""
+    alpha: float = 0.6
+    """Strength of the length penalty; 0 compares plain log-probabilities."""
+    extra_length: int = 50
+    """Most tokens of a translation beyond the source's."""
+    batch_tokens: int = 8192
+    """Padded source tokens decoded at once, times the beam."""
+
+    def __post_init__(self) -> None:
+        require(self.beam >= 1, f"decode.beam is {self.beam}; it must be at least 1")
+        require(self.alpha >= 0, f"decode.alpha is {self.alpha}; it must be at least 0")
+        require(self.extra_length >= 0, f"decode.extra_length is {self.extra_length}; it must be at least 0")
+        require(self.batch_tokens >= 1, f"decode.batch_tokens is {self.batch_tokens}; it must be at least 1")

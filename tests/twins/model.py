@@ -1,0 +1,76 @@
+"""The twin of the whole network."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lit_transformer.batch import TranslationBatch
+from lit_transformer.components.sublayer import Sublayer
+from lit_transformer.config import ModelConfig, Placement
+from lit_transformer.transformer import TokenEmbedding, Transformer
+from tests.twins.attention import naive_cross_attention
+from tests.twins.feed_forward import naive_feed_forward
+from tests.twins.mixers import naive_mixer
+from tests.twins.norms import naive_norm, naive_residual
+from tests.twins.positions import naive_positions
+
+
+def naive_logits(model: Transformer, batch: TranslationBatch) -> Tensor:
+    """Run every pair of a batch by itself: (N_t, V)."""
+    sources = batch.src.split(batch.src_layout.lengths.tolist())
+    targets = batch.tgt_in.split(batch.tgt_layout.lengths.tolist())
+    return torch.cat([naive_pair(model, src, tgt) for src, tgt in zip(sources, targets, strict=True)])
+
+
+def naive_pair(model: Transformer, src: Tensor, tgt_in: Tensor) -> Tensor:
+    """(S,) and (T,) ids -> (T, V)."""
+    memory = naive_stack(model.config, model.encoder, naive_embed(model.config, model.src_embedding, src, False), None)
+    x = naive_embed(model.config, model.tgt_embedding, tgt_in, True)
+    return naive_stack(model.config, model.decoder, x, memory) @ model.softmax.weight.T
+
+
+def naive_embed(config: ModelConfig, embedding: TokenEmbedding, ids: Tensor, causal: bool) -> Tensor:
+    x = embedding.vectors.weight[ids] * (math.sqrt(config.d_model) if config.embeddings.scale else 1.0)
+    return x + naive_positions(config, embedding.positions, len(ids), causal).to(x)
+
+
+def naive_stack(config: ModelConfig, stack: nn.Module, x: Tensor, memory: Tensor | None) -> Tensor:
+    """(L, D) -> (L, D); with a memory (S, D) it is the decoder."""
+    causal = memory is not None
+    for index, layer in enumerate(stack.layers):
+        bottom = x
+        names = list(layer.sublayers)
+        for name, sublayer in layer.sublayers.items():
+            entered = naive_entry(config, sublayer, x, causal)
+            if name == "mixer":
+                y = naive_mixer(config, sublayer.inner, entered, causal, index)
+            elif name == "cross":
+                y = naive_cross_attention(config, sublayer.inner, entered, memory)
+            else:
+                y = naive_feed_forward(config, sublayer.inner, entered)
+            x = naive_exit(config, sublayer, x, y, bottom if name == names[-1] else None, causal)
+    return naive_final(config, stack, x, causal)
+
+
+def naive_entry(config: ModelConfig, sublayer: Sublayer, x: Tensor, causal: bool) -> Tensor:
+    if config.norm.placement is Placement.pre:
+        return naive_norm(config, sublayer.norm_before, x, causal)
+    assert config.norm.placement is Placement.post
+    return x
+
+
+def naive_exit(
+    config: ModelConfig, sublayer: Sublayer, x: Tensor, y: Tensor, bottom: Tensor | None, causal: bool
+) -> Tensor:
+    """Join a sub-layer's output to its input; bottom is what entered the layer, at its last sub-layer only."""
+    joined = naive_residual(config, sublayer.residual, x, y)
+    if config.norm.placement is Placement.post:
+        return naive_norm(config, sublayer.norm_after, joined, causal)
+    return joined
+
+
+def naive_final(config: ModelConfig, stack: nn.Module, x: Tensor, causal: bool) -> Tensor:
+    if config.norm.placement is Placement.pre:
+        return naive_norm(config, stack.norm, x, causal)
+    return x

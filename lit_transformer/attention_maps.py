@@ -13,8 +13,10 @@ from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import CrossAttention
-from lit_transformer.components.kernels import Kernel
+from lit_transformer.components.kernels import FusedKernel, PlainKernel
 from lit_transformer.transformer import Transformer
+
+Caught = tuple[FusedKernel | PlainKernel, tuple[Any, ...]]  # a kernel, and what it was given
 
 
 @torch.inference_mode()
@@ -33,8 +35,8 @@ def cross_attention(network: Transformer, src: list[int], tgt: list[int]) -> Ten
 
 
 @contextmanager
-def _caught_inputs(network: Transformer) -> Iterator[list[tuple[Kernel, tuple[Any, ...]]]]:
-    caught: list[tuple[Kernel, tuple[Any, ...]]] = []
+def _caught_inputs(network: Transformer) -> Iterator[list[Caught]]:
+    caught: list[Caught] = []
     hooks = [
         cast(CrossAttention, sublayer.inner).kernel.register_forward_pre_hook(
             lambda kernel, inputs: caught.append((kernel, inputs))

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_transformer.batch import PAD, TranslationBatch
 from lit_transformer.config import (
     AttentionConfig,
+    AttentionDelta,
     EmbeddingConfig,
     FeedForwardConfig,
     ModelConfig,
@@ -21,6 +22,8 @@ from lit_transformer.config import (
     PositionConfig,
     Residual,
     ResidualConfig,
+    Scale,
+    Score,
     Tying,
 )
 from lit_transformer.errors import UserError
@@ -75,6 +78,12 @@ VARIANTS = ADMITTED | {
     ),
     "rms, pre-norm": replace(BASE, norm=NormConfig(kind=Norm.rms, placement=Placement.pre)),
     "no norm, no residual": replace(BASE, residual=ResidualConfig(Residual.none), norm=NormConfig(kind=Norm.none)),
+    "cross-attention apart": replace(BASE, cross_attention=AttentionDelta(heads=2, d_k=6, d_v=3, score=Score.additive)),
+    "shared keys": replace(BASE, attention=replace(BASE.attention, kv_heads=1)),
+    "shared keys, talking": replace(BASE, attention=replace(BASE.attention, kv_heads=1, talking_heads=True)),
+    "additive, learned scale": replace(
+        BASE, attention=replace(BASE.attention, score=Score.additive, scale=Scale.learned)
+    ),
     "one head, one layer": replace(
         BASE, encoder_layers=1, decoder_layers=1, attention=AttentionConfig(heads=1, d_k=16, d_v=16)
     ),
@@ -94,9 +103,10 @@ def build(config: ModelConfig, vocab_size: int = VOCAB) -> Transformer:
     """Build a model whose every parameter is random, biases and norms included, so that no mistake multiplies by 0."""
     model = build_transformer(config, vocab_size)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(0.3 * torch.randn_like(parameter))
+        for module in model.modules():
+            for parameter in module.parameters(recurse=False):
+                if parameter.dim() == 1 or not isinstance(module, nn.Linear | nn.Embedding):
+                    parameter.add_(0.3 * torch.randn_like(parameter))
     return model
 
 

@@ -5,16 +5,16 @@ result is packed before the output projection.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self, assert_never
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.kernels import Kernel, View
-from lit_transformer.components.part import Cost, Part
+from lit_transformer.components.kernels import View, build_kernel
+from lit_transformer.components.part import Cost, Part, linear_cost
 from lit_transformer.components.relative import ScorePositions
-from lit_transformer.config import AttentionConfig, Scale
+from lit_transformer.config import AttentionConfig, Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,9 @@ class MemoryKeyValues:
         """Where each row keeps its sentence, the memory stays in place."""
         if same_sentences:
             return self
-        visible = None if self.view.visible is None else self.view.visible.index_select(0, rows)
-        return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows), View(visible))
+        real = None if self.view.real is None else self.view.real.index_select(0, rows)
+        view = View(visible=real, real=real)
+        return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows), view)
 
 
 class MultiHeadAttention(Part):
@@ -55,30 +56,75 @@ class MultiHeadAttention(Part):
     def __init__(self, config: AttentionConfig, d_model: int) -> None:
         super().__init__()
         self.heads, self.d_k, self.d_v = config.heads, config.d_k, config.d_v
+        shared = config.kv_heads or config.heads
         self.query = nn.Linear(d_model, config.heads * config.d_k, bias=config.bias)
-        self.key = nn.Linear(d_model, config.heads * config.d_k, bias=config.bias)
-        self.value = nn.Linear(d_model, config.heads * config.d_v, bias=config.bias)
+        self.key = nn.Linear(d_model, shared * config.d_k, bias=config.bias)
+        self.value = nn.Linear(d_model, shared * config.d_v, bias=config.bias)
         self.output = nn.Linear(config.heads * config.d_v, d_model, bias=config.bias)
-        self.kernel = Kernel(score_scale(config), config.dropout)
+        self.query_heads = nn.Sequential(*_head_norm(config), *_bilinear(config))
+        self.key_heads = nn.Sequential(*_head_norm(config))
+        self.gate = Gate(d_model, config.heads * config.d_v) if config.gate else Open()
+        self.kernel = build_kernel(config)
 
     def queries(self, x: Tensor, layout: Layout) -> Tensor:
         """Project the queries: (N, D) -> (B, H, Q, E_k)."""
-        return _in_heads(self.query(x), layout, self.d_k)
+        return _rectangle(self.query_heads(self.query(x).unflatten(-1, (-1, self.d_k))), layout)
 
     def key_values(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Project keys (B, G, K, E_k) and values (B, G, K, E_v) of (N, D)."""
-        return _in_heads(self.key(x), layout, self.d_k), _in_heads(self.value(x), layout, self.d_v)
+        keys = self.key_heads(self.key(x).unflatten(-1, (-1, self.d_k)))  # (N, G, E_k)
+        values = self.value(x).unflatten(-1, (-1, self.d_v))  # (N, G, E_v)
+        return _rectangle(keys, layout), _rectangle(values, layout)
 
-    def joined(self, mixed: Tensor, layout: Layout) -> Tensor:
-        """Join the heads: (B, H, Q, E_v) -> (N, D)."""
-        y: Tensor = self.output(layout.pack(mixed.transpose(1, 2).flatten(2)))
+    def joined(self, mixed: Tensor, x: Tensor, layout: Layout) -> Tensor:
+        """Join what the heads say, (B, H, Q, E_v), to the tokens x (N, D) that asked: (N, D)."""
+        y: Tensor = self.output(self.gate(layout.pack(mixed.transpose(1, 2).flatten(2)), x))
         return y
 
-    def _cost_of_keys(self) -> int:
-        return 2 * (self.key.weight.numel() + self.value.weight.numel())
+    def cost(self) -> Cost:
+        """Return what a token that asks costs, one that is read, and a pair of the two."""
+        keys = 2 * (self.key.weight.numel() + self.value.weight.numel())
+        bilinear = sum(2 * part.weight.numel() for part in self.query_heads if isinstance(part, Bilinear))
+        pairs = self.kernel.pair_cost(self.heads, self.d_k, self.d_v)
+        return Cost(query=linear_cost(self) - keys + bilinear, key=keys, pair=pairs)
 
-    def _cost_of_pairs(self) -> int:
-        return 2 * self.heads * (self.d_k + self.d_v)
+
+class Bilinear(nn.Module):
+    """q -> q W for every head, so that (q W).k is bilinear (Luong et al. 2015); W (E, E) is the identity at first."""
+
+    def __init__(self, heads: int, d_k: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(d_k).repeat(heads, 1, 1))  # (H, E, E)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """(N, H, E) -> (N, H, E)."""
+        return torch.einsum("nhe,hef->nhf", queries, self.weight)
+
+
+class HeadNorm(nn.RMSNorm):
+    """RMSNorm of every head's vector (..., E), in the precision of its gain whatever autocast makes of the vector."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
+class Gate(nn.Module):
+    """Multiplies what the heads say by sigmoid(W x), x the token that asked (Qiu et al. 2025)."""
+
+    def __init__(self, d_model: int, width: int) -> None:
+        super().__init__()
+        self.opening = nn.Linear(d_model, width)
+
+    def forward(self, mixed: Tensor, x: Tensor) -> Tensor:
+        """(N, H*E_v) and (N, D) -> (N, H*E_v)."""
+        return mixed * self.opening(x).sigmoid()
+
+
+class Open(nn.Module):
+    """No gate."""
+
+    def forward(self, mixed: Tensor, x: Tensor) -> Tensor:
+        return mixed
 
 
 class SelfAttention(MultiHeadAttention):
@@ -100,15 +146,14 @@ class SelfAttention(MultiHeadAttention):
             seen = past.extended(new)
         bias = self.positions.bias(queries, seen.keys.shape[2])
         mixed = self.kernel(queries, seen.keys, seen.values, self.view(layout, past is None), bias)
-        return self.joined(mixed, layout), seen
+        return self.joined(mixed, x, layout), seen
 
     def view(self, layout: Layout, whole: bool) -> View:
         """Say what is looked at. Causal: padding stands last, so no real query sees a padded key."""
-        return View(causal=whole) if self.causal else key_padding(layout)
+        return View(causal=whole, real=_real(layout)) if self.causal else key_padding(layout)
 
     def cost(self) -> Cost:
-        pairs = self._cost_of_pairs() + self.positions.pair_cost()
-        return super().cost() + Cost(query=self.positions.query_cost(), pair=pairs)
+        return super().cost() + Cost(query=self.positions.query_cost(), pair=self.positions.pair_cost())
 
 
 class CrossAttention(MultiHeadAttention):
@@ -118,32 +163,29 @@ class CrossAttention(MultiHeadAttention):
         """(N, D) and the projected memory -> (N, D) and that memory, which does not change."""
         assert isinstance(past, MemoryKeyValues), "a decoder's past begins with `Stack.project`"
         mixed = self.kernel(self.queries(x, layout), past.keys, past.values, past.view, None)
-        return self.joined(mixed, layout), past
+        return self.joined(mixed, x, layout), past
 
     def project(self, memory: Tensor, layout: Layout) -> MemoryKeyValues:
         """Return the keys and values of the encoder's output (N_s, D), computed once for all steps."""
         return MemoryKeyValues(*self.key_values(memory, layout), key_padding(layout))
 
-    def cost(self) -> Cost:
-        keys = self._cost_of_keys()
-        return Cost(query=super().cost().query - keys, key=keys, pair=self._cost_of_pairs())
-
 
 def key_padding(layout: Layout) -> View:
     """Hide the padding of the keys' rectangle."""
-    return View(None if layout.rectangular else layout.mask[:, None, None, :])
+    return View(visible=_real(layout), real=_real(layout))
 
 
-def score_scale(config: AttentionConfig) -> float:
-    """Return the factor on q.k: 1/sqrt(d_k) keeps the variance of unit vectors' products at 1 (section 3.2.1)."""
-    match config.scale:
-        case Scale.inverse_sqrt:
-            return config.d_k**-0.5
-        case Scale.none:
-            return 1.0
-        case _:
-            assert_never(config.scale)
+def _real(layout: Layout) -> Tensor | None:
+    return None if layout.rectangular else layout.mask[:, None, None, :]  # (B, 1, 1, K)
 
 
-def _in_heads(x: Tensor, layout: Layout, width: int) -> Tensor:
-    return layout.pad(x).unflatten(-1, (-1, width)).transpose(1, 2)  # (N, H*E) -> (B, H, L, E)
+def _rectangle(heads: Tensor, layout: Layout) -> Tensor:
+    return layout.pad(heads).transpose(1, 2)  # (N, H, E) -> (B, H, L, E)
+
+
+def _head_norm(config: AttentionConfig) -> list[nn.Module]:
+    return [HeadNorm(config.d_k, eps=1e-6)] if config.qk_norm else []
+
+
+def _bilinear(config: AttentionConfig) -> list[nn.Module]:
+    return [Bilinear(config.heads, config.d_k)] if config.score is Score.bilinear else []

@@ -4,21 +4,29 @@ A kernel takes queries (B, H, Q, E_k), keys (B, G, K, E_k) and values (B, G, K, 
 queries, a `View` and the bias of the positions, and returns (B, H, Q, E_v). `weights` says plainly what it mixes by.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_transformer.components.dropout import Dropout
+from lit_transformer.config import AttentionConfig, Mask, Scale, Score
+
 
 class View(NamedTuple):
-    """Which keys a query may look at. visible: bool, broadcast to (B, H, Q, K), None for all; causal: none later."""
+    """Which keys a query may look at.
+
+    visible: bool, broadcast to (B, H, Q, K), None for all; causal: none later. real (B, 1, 1, K): the keys that are no
+    padding, None for all; only a mask that lets hidden keys through needs it beside the other two.
+    """
 
     visible: Tensor | None = None
     causal: bool = False
+    real: Tensor | None = None
 
     def over(self, queries: Tensor, keys: Tensor) -> Tensor | None:
-        """Return both in one mask, None where everything is visible; the last query stands at the last key."""
+        """Return the first two in one mask, None where everything is visible; the last query stands at the last key."""
         if not self.causal:
             return self.visible
         q, k = queries.shape[2], keys.shape[2]
@@ -26,21 +34,33 @@ class View(NamedTuple):
         return earlier if self.visible is None else earlier & self.visible
 
 
-class Kernel(nn.Module):
+class PerHeadFactor(nn.Module):
+    """Multiplies (B, H, ...) by a trained factor a head (H, 1, 1) (Henry et al. 2020, who train one for all)."""
+
+    def __init__(self, heads: int, start: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.full((heads, 1, 1), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class FusedKernel(nn.Module):
     """softmax(scale * Q K^T + bias) V for every head (section 3.2.1, eq. 1), by torch's fused kernel."""
 
-    def __init__(self, scale: float, dropout: float) -> None:
+    def __init__(self, scale: float, temper: nn.Module, dropout: float) -> None:
         super().__init__()
         self.scale = scale
+        self.temper = temper
         self.dropout = dropout
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        mask, causal = view
+        mask, causal = view.visible, view.causal
         if bias is not None:
             visible, causal = view.over(queries, keys), False
             mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
         return F.scaled_dot_product_attention(
-            queries,
+            self.temper(queries),
             keys,
             values,
             attn_mask=mask,
@@ -52,12 +72,146 @@ class Kernel(nn.Module):
 
     def weights(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
         """Return the weights of the values, slowly and plainly: (B, H, Q, K), every row sums to 1."""
-        scores = queries @ shared_out(keys, queries).transpose(-1, -2) * self.scale  # (B, H, Q, K)
-        scores = scores if bias is None else scores + bias
-        visible = view.over(queries, keys)
-        return (scores if visible is None else scores.masked_fill(~visible, -torch.inf)).float().softmax(-1)
+        scores = Dot()(self.temper(queries), shared_out(keys, queries)) * self.scale  # (B, H, Q, K)
+        return hide_by(-torch.inf, scores if bias is None else scores + bias, view.over(queries, keys)).softmax(-1)
+
+    def pair_cost(self, heads: int, d_k: int, d_v: int) -> int:
+        """Return the operations for each pair of a query and a key."""
+        return 2 * heads * (d_k + d_v)
+
+
+class PlainKernel(nn.Module):
+    """The same step by step, for what no fused kernel has: other scores, other masks, and heads that talk."""
+
+    def __init__(
+        self, score: nn.Module, scale: float, temper: nn.Module, talk: tuple[nn.Module, nn.Module], hide: nn.Module,
+        dropout: float,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.score = score
+        self.scale = scale
+        self.temper = temper
+        self.talk_before, self.talk_after = talk
+        self.hide = hide
+        self.drop = Dropout(dropout)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
+        weights = self.weights(queries, keys, view, bias)
+        return self.drop(weights).to(values.dtype) @ shared_out(values, queries)  # (B, H, Q, E_v)
+
+    def weights(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
+        """Return the weights of the values: (B, H, Q, K). Where heads talk, a row need not sum to 1."""
+        scores = self.temper(self.score(queries, shared_out(keys, queries))) * self.scale  # (B, H, Q, K)
+        scores = self.talk_before(scores if bias is None else scores + bias)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # the softmax of bfloat16 is too coarse
+        weights: Tensor = self.talk_after(self.hide(scores, view, view.over(queries, keys)).softmax(-1))
+        return weights
+
+    def pair_cost(self, heads: int, d_k: int, d_v: int) -> int:
+        """Return the operations for each pair of a query and a key."""
+        talking = sum(2 * talk.mix.numel() for talk in (self.talk_before, self.talk_after) if isinstance(talk, Talk))
+        return 2 * heads * (d_k + d_v) + talking
+
+
+class Dot(nn.Module):
+    """q.k: (B, H, Q, E) and (B, H, K, E) -> (B, H, Q, K)."""
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return queries @ keys.transpose(-1, -2)
+
+
+class Additive(nn.Module):
+    """v.tanh(q + k) with a trained v a head (Bahdanau et al. 2015, appendix A.1.2): shapes as above.
+
+    Holds (B, H, Q, K, E) at once: d_k times the memory of the other scores.
+    """
+
+    def __init__(self, heads: int, d_k: int) -> None:
+        super().__init__()
+        self.v = nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, d_k)))
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        met = (queries[:, :, :, None] + keys[:, :, None]).tanh()  # (B, H, Q, K, E)
+        return (met @ self.v[:, None, :, None].to(met.dtype)).squeeze(-1)
+
+
+class Talk(nn.Module):
+    """Mixes (B, H, Q, K) over the heads by a trained (H, H), the identity at first (Shazeer et al. 2020)."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.eye(heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bhqk,hg->bgqk", x, self.mix.to(x.dtype))
+
+
+class HideBy(nn.Module):
+    """Gives hidden keys one score, so low that its softmax is 0."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, scores: Tensor, view: View, visible: Tensor | None) -> Tensor:
+        return hide_by(self.value, scores, visible)
+
+
+class HideByZero(nn.Module):
+    """Gives hidden keys the score 0 BEFORE the softmax, whose exponential is 1: they are not hidden. For teaching.
+
+    What a query then mixes in depends on later tokens, so training sees what decoding cannot. Padding stays hidden.
+    """
+
+    def forward(self, scores: Tensor, view: View, visible: Tensor | None) -> Tensor:
+        return hide_by(-torch.inf, hide_by(0.0, scores, visible), view.real)
+
+
+def hide_by(value: float, scores: Tensor, visible: Tensor | None) -> Tensor:
+    """Set the scores of hidden keys, if any."""
+    return scores if visible is None else scores.masked_fill(~visible, value)
 
 
 def shared_out(keys: Tensor, queries: Tensor) -> Tensor:
     """Repeat each of G heads for the queries' heads that share it: (B, G, K, E) -> (B, H, K, E)."""
     return keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
+
+
+def build_kernel(config: AttentionConfig) -> FusedKernel | PlainKernel:
+    """Build the fused kernel where it can do what is asked, else the plain one."""
+    temper = _temper(config)
+    fused = config.score is not Score.additive and config.mask is Mask.minus_inf and not config.talking_heads
+    if fused:
+        return FusedKernel(score_scale(config), temper, config.dropout)
+    score = Additive(config.heads, config.d_k) if config.score is Score.additive else Dot()
+    talk = (Talk(config.heads), Talk(config.heads)) if config.talking_heads else (nn.Identity(), nn.Identity())
+    return PlainKernel(score, score_scale(config), temper, talk, _hide(config.mask), config.dropout)
+
+
+def score_scale(config: AttentionConfig) -> float:
+    """Return the fixed factor on the scores: 1/sqrt(d_k) keeps the variance of unit vectors' products at 1."""
+    match config.scale:
+        case Scale.inverse_sqrt:
+            return config.d_k**-0.5
+        case Scale.inverse:
+            return 1 / config.d_k
+        case Scale.learned | Scale.none:
+            return 1.0
+        case _:
+            assert_never(config.scale)
+
+
+def _temper(config: AttentionConfig) -> nn.Module:
+    return PerHeadFactor(config.heads, config.d_k**-0.5) if config.scale is Scale.learned else nn.Identity()
+
+
+def _hide(mask: Mask) -> nn.Module:
+    match mask:
+        case Mask.minus_inf:
+            return HideBy(-torch.inf)
+        case Mask.minus_1e9:
+            return HideBy(-1e9)
+        case Mask.zero_score:
+            return HideByZero()
+        case _:
+            assert_never(mask)

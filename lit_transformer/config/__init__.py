@@ -5,7 +5,7 @@ their source. Fields that belong together check each other in `__post_init__` an
 Nothing here builds a module.
 """
 
-from lit_transformer.config.attention import AttentionConfig, AttentionDelta, Scale
+from lit_transformer.config.attention import AttentionConfig, AttentionDelta, Mask, Scale, Score
 from lit_transformer.config.base import Kind, option, require, require_probability
 from lit_transformer.config.feed_forward import FeedForward, FeedForwardConfig
 from lit_transformer.config.mixers import Mixer, MixerConfig
@@ -24,6 +24,7 @@ __all__ = [
     "FeedForwardConfig",
     "Initialisation",
     "Kind",
+    "Mask",
     "Mixer",
     "MixerConfig",
     "ModelConfig",
@@ -37,6 +38,7 @@ __all__ = [
     "ResidualConfig",
     "Scale",
     "Schedule",
+    "Score",
     "Tying",
     "option",
     "require",

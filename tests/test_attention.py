@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lit_transformer.attention_maps import cross_attention
 from lit_transformer.batch import EOS, Layout
-from lit_transformer.components.attention import CrossAttention, SelfAttention, score_scale
+from lit_transformer.components.attention import CrossAttention, SelfAttention
+from lit_transformer.components.kernels import score_scale
 from lit_transformer.components.relative import ScorePositions
 from lit_transformer.config import AttentionConfig, PositionConfig, Positions, Scale
 from tests.small_models import BASE, assert_close, batch_of, build, padded
@@ -80,8 +81,7 @@ def test_causal_weights_by_hand() -> None:
 @pytest.mark.parametrize("scale", Scale)
 def test_scale_is_what_multiplies_the_scores(scale: Scale) -> None:
     x = torch.randn(4, D)
-    factor = {Scale.inverse_sqrt: D**-0.5, Scale.none: 1.0}[scale]
-    assert score_scale(AttentionConfig(d_k=D, scale=scale)) == pytest.approx(factor)
+    factor = {Scale.inverse_sqrt: D**-0.5, Scale.inverse: 1 / D, Scale.learned: D**-0.5, Scale.none: 1.0}[scale]
     y, _ = identity_attention(scale)(x, Layout.rectangle(1, 4))
     scores = (factor * x @ x.T).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
     assert_close(y, scores.softmax(-1) @ x)

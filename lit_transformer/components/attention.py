@@ -145,12 +145,12 @@ class SelfAttention(MultiHeadAttention):
         if past is not None:
             seen = past.extended(new)
         bias = self.positions.bias(queries, seen.keys.shape[2])
-        mixed = self.kernel(queries, seen.keys, seen.values, self.view(layout, past is None), bias)
+        mixed = self.kernel(queries, seen.keys, seen.values, self.view(layout, seen.keys.shape[2]), bias)
         return self.joined(mixed, x, layout), seen
 
-    def view(self, layout: Layout, whole: bool) -> View:
-        """Say what is looked at. Causal: padding stands last, so no real query sees a padded key."""
-        return View(causal=whole, real=_real(layout)) if self.causal else key_padding(layout)
+    def view(self, layout: Layout, keys: int) -> View:
+        """Say what the last of `keys` places look at. Causal: padding stands last, so no real query sees a padded key."""
+        return View(causal=keys == layout.longest, real=_real(layout)) if self.causal else key_padding(layout)
 
     def cost(self) -> Cost:
         return super().cost() + Cost(query=self.positions.query_cost(), pair=self.positions.pair_cost())

@@ -22,6 +22,9 @@ def initialise(model: nn.Module, kind: Initialisation, d_model: int) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=d_model**-0.5)
+        elif isinstance(module, nn.RNNBase):  # the matrices of its gates stand in one
+            for parameter in module.parameters():
+                (draw if parameter.dim() > 1 else nn.init.zeros_)(parameter)
 
 
 def _law(kind: Initialisation) -> Callable[[Tensor], Tensor]:

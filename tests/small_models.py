@@ -15,6 +15,8 @@ from lit_transformer.config import (
     AttentionDelta,
     EmbeddingConfig,
     FeedForwardConfig,
+    Mixer,
+    MixerConfig,
     ModelConfig,
     Norm,
     NormConfig,
@@ -83,6 +85,21 @@ VARIANTS = ADMITTED | {
     "shared keys, talking": replace(BASE, attention=replace(BASE.attention, kv_heads=1, talking_heads=True)),
     "additive, learned scale": replace(
         BASE, attention=replace(BASE.attention, score=Score.additive, scale=Scale.learned)
+    ),
+    "near by": replace(
+        BASE,
+        encoder_mixer=MixerConfig(Mixer.local_attention, window=1),
+        decoder_mixer=MixerConfig(Mixer.local_attention, window=2),
+    ),
+    "read and convolved": replace(
+        BASE,
+        encoder_mixer=MixerConfig(Mixer.lstm, width=5),
+        decoder_mixer=MixerConfig(Mixer.dynamic_convolution, kernel=4, heads=2),
+    ),
+    "kernels of another width": replace(
+        BASE,
+        encoder_mixer=MixerConfig(Mixer.dilated_convolution, kernel=5, dilations=1),
+        decoder_mixer=MixerConfig(Mixer.dilated_convolution, kernel=2),
     ),
     "one head, one layer": replace(
         BASE, encoder_layers=1, decoder_layers=1, attention=AttentionConfig(heads=1, d_k=16, d_v=16)

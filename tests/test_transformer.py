@@ -158,7 +158,9 @@ def test_the_seed_decides_the_initial_weights(config: ModelConfig) -> None:
 
 
 def test_the_base_of_the_tests_refuses_only_what_cannot_be() -> None:
-    assert set(REFUSED) == set()
+    assert set(REFUSED) == {
+        "decoder_mixer.kind=fourier",  # every output needs the whole sentence
+    }
 
 
 def test_variants_hold_every_member_of_every_enum() -> None:

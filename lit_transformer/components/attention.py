@@ -149,7 +149,7 @@ class SelfAttention(MultiHeadAttention):
         return self.joined(mixed, x, layout), seen
 
     def view(self, layout: Layout, keys: int) -> View:
-        """Say what the last of `keys` places look at. Causal: padding stands last, so no real query sees a padded key."""
+        """Say what the last of `keys` places see. Causal: padding stands last, so no real query sees a padded key."""
         return View(causal=keys == layout.longest, real=_real(layout)) if self.causal else key_padding(layout)
 
     def cost(self) -> Cost:

@@ -2,17 +2,68 @@
 
 from dataclasses import dataclass
 
-from lit_transformer.config.base import Kind
+from lit_transformer.config.base import Kind, require, require_at_least_one
 
 
 class Mixer(Kind):
     """What moves information between the tokens of one sentence."""
 
     attention = "attention", "every token attends to every other, in the decoder to those before", "Vaswani et al. 2017"
+    local_attention = "local_attention", "attention to the tokens at most `window` away", "Vaswani et al. 2017, 4"
+    lstm = "lstm", "long short-term memory, in the encoder in both directions", "Hochreiter and Schmidhuber 1997"
+    gru = "gru", "gated recurrent units, in the encoder in both directions", "Cho et al. 2014"
+    gated_convolution = "gated_convolution", "a convolution, half of it gating the other", "Gehring et al. 2017"
+    dilated_convolution = "dilated_convolution", "convolutions, wider from layer to layer", "Kalchbrenner et al. 2016"
+    lightweight_convolution = "lightweight_convolution", "one softmax kernel a group of features", "Wu et al. 2019"
+    dynamic_convolution = "dynamic_convolution", "the same, but each token makes its kernels", "Wu et al. 2019"
+    average = "average", "a gated mean of the tokens so far, in the encoder of the sentence", "Zhang et al. 2018"
+    fourier = "fourier", "the real part of the Fourier transform, encoder only", "Lee-Thorp et al. 2022"
+
+    @property
+    def attends(self) -> bool:
+        """True where queries meet keys, so that positions inside attention have something to act on."""
+        return self in (Mixer.attention, Mixer.local_attention)
+
+
+CONVOLUTIONS = (
+    Mixer.gated_convolution,
+    Mixer.dilated_convolution,
+    Mixer.lightweight_convolution,
+    Mixer.dynamic_convolution,
+)
 
 
 @dataclass(frozen=True)
 class MixerConfig:
-    """The mixer of one stack; `attention` has its own section."""
+    """The mixer of one stack; `attention` has its own section, which `local_attention` shares."""
 
     kind: Mixer = Mixer.attention
+    window: int = 8
+    """Places on either side that a token of `local_attention` sees; in the decoder those before it, beside itself."""
+    kernel: int = 3
+    """Places that a convolution joins: around the token in the encoder, ending with it in the decoder."""
+    dilations: int = 5
+    """The steps of `dilated_convolution` double from layer to layer and begin again at 1 after so many layers."""
+    heads: int = 4
+    """Groups of features that share a kernel in `lightweight_convolution` and `dynamic_convolution`."""
+    width: int = 0
+    """Units of `lstm` and `gru`, a direction, and of the network inside `average`; 0: d_model."""
+
+
+def require_possible(mixer: MixerConfig, place: str, d_model: int, causal: bool) -> None:
+    """Raise unless the mixer at `place`, a key of `model`, can be built. `causal`: it is the decoder's."""
+    require_at_least_one(mixer, place, "window", "kernel", "dilations", "heads")
+    require(mixer.width >= 0, f"{place}.width is {mixer.width}; it must be at least 1, or 0 for model.d_model")
+    require(
+        causal or mixer.kernel % 2 == 1 or mixer.kind not in CONVOLUTIONS,
+        f"{place}.kernel is {mixer.kernel}, which is even; the encoder sees as far ahead as back: choose an odd one",
+    )
+    require(
+        d_model % mixer.heads == 0 or mixer.kind not in (Mixer.lightweight_convolution, Mixer.dynamic_convolution),
+        f"{place}.heads is {mixer.heads}; it must divide model.d_model, {d_model}",
+    )
+    require(
+        not causal or mixer.kind is not Mixer.fourier,
+        f"{place}.kind is fourier, of which every output needs the whole sentence, later tokens too: "
+        "choose it in model.encoder_mixer only",
+    )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lit_transformer.config.attention import AttentionConfig, AttentionDelta, set_apart
 from lit_transformer.config.base import Kind, option, require, require_at_least_one, require_probability
 from lit_transformer.config.feed_forward import FeedForwardConfig
-from lit_transformer.config.mixers import MixerConfig
+from lit_transformer.config.mixers import MixerConfig, require_possible
 from lit_transformer.config.norms import NormConfig, ResidualConfig
 from lit_transformer.config.positions import PositionConfig, Positions
 
@@ -40,10 +40,10 @@ class DropoutPlaces:
     The attention weights and the activations of the feed-forward network have their own, in their sections.
     """
 
-    embedding: float | None = None
-    mixer: float | None = None
-    cross: float | None = None
-    feed_forward: float | None = None
+    embedding: float | None = option(None, "dropout of embedding + position", "Vaswani et al. 2017, 5.4")
+    mixer: float | None = option(None, "dropout of what the mixers say", "Vaswani et al. 2017, 5.4")
+    cross: float | None = option(None, "dropout of what cross-attention says", "Vaswani et al. 2017, 5.4")
+    feed_forward: float | None = option(None, "dropout of what the feed-forward networks say", "Vaswani et al. 2017, 5.4")
 
     def __post_init__(self) -> None:
         for name, rate in vars(self).items():
@@ -87,6 +87,8 @@ class ModelConfig:
         require_at_least_one(self, "model", "d_model", "encoder_layers", "decoder_layers")
         require_probability("model.dropout", self.dropout)
         _ = self.attention_at  # checks what each place sets apart
+        require_possible(self.encoder_mixer, "model.encoder_mixer", self.d_model, causal=False)
+        require_possible(self.decoder_mixer, "model.decoder_mixer", self.d_model, causal=True)
         require(
             self.positions.kind is not Positions.sinusoidal or self.d_model % 2 == 0,
             f"model.d_model is {self.d_model}, which is odd; sinusoidal positions pair sine and cosine: "

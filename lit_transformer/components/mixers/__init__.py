@@ -2,20 +2,53 @@
 
 from typing import assert_never
 
+from torch import nn
+
 from lit_transformer.components.attention import SelfAttention
+from lit_transformer.components.mixers.average import AverageAttention, RunningMean, SentenceMean
+from lit_transformer.components.mixers.convolution import DilatedConvolution, GatedConvolution
+from lit_transformer.components.mixers.fourier import Fourier
+from lit_transformer.components.mixers.lightweight import DynamicKernels, LightweightConvolution, SharedKernels
+from lit_transformer.components.mixers.local import LocalAttention
+from lit_transformer.components.mixers.recurrent import Recurrent
+from lit_transformer.components.mixers.windows import build_windows
 from lit_transformer.components.part import Part
-from lit_transformer.components.relative import build_score_positions
+from lit_transformer.components.relative import ScorePositions, build_score_positions
 from lit_transformer.config import Mixer, ModelConfig
 
 
 def build_mixers(config: ModelConfig, causal: bool) -> list[Part]:
     """Build the mixers of one stack, bottom first. `causal`: the decoder's, where no token may see a later one."""
-    stack = config.decoder_mixer if causal else config.encoder_mixer
-    layers = range(config.decoder_layers if causal else config.encoder_layers)
-    match stack.kind:
+    positions = build_score_positions(config, causal)
+    return [_mixer(config, causal, layer, inside) for layer, inside in enumerate(positions)]
+
+
+def _mixer(config: ModelConfig, causal: bool, layer: int, positions: ScorePositions) -> Part:
+    mixer = config.decoder_mixer if causal else config.encoder_mixer
+    attention = config.attention_at.decoder if causal else config.attention_at.encoder
+    d_model, kernel, width = config.d_model, mixer.kernel, mixer.width or config.d_model
+    match mixer.kind:
         case Mixer.attention:
-            attention = config.attention_at.decoder if causal else config.attention_at.encoder
-            positions = build_score_positions(config, causal)
-            return [SelfAttention(attention, config.d_model, positions[layer], causal) for layer in layers]
+            return SelfAttention(attention, d_model, positions, causal)
+        case Mixer.local_attention:
+            return LocalAttention(attention, d_model, positions, causal, mixer.window)
+        case Mixer.lstm:
+            return Recurrent(nn.LSTM(d_model, width, bidirectional=not causal), d_model)
+        case Mixer.gru:
+            return Recurrent(nn.GRU(d_model, width, bidirectional=not causal), d_model)
+        case Mixer.gated_convolution:
+            return GatedConvolution(d_model, build_windows(kernel, 1, causal))
+        case Mixer.dilated_convolution:
+            return DilatedConvolution(d_model, build_windows(kernel, 2 ** (layer % mixer.dilations), causal))
+        case Mixer.lightweight_convolution:
+            kernels = SharedKernels(mixer.heads, kernel)
+            return LightweightConvolution(d_model, build_windows(kernel, 1, causal), kernels)
+        case Mixer.dynamic_convolution:
+            made = DynamicKernels(d_model, mixer.heads, kernel)
+            return LightweightConvolution(d_model, build_windows(kernel, 1, causal), made)
+        case Mixer.average:
+            return AverageAttention(d_model, width, RunningMean() if causal else SentenceMean())
+        case Mixer.fourier:
+            return Fourier(d_model)
         case _:
-            assert_never(stack.kind)
+            assert_never(mixer.kind)

@@ -146,8 +146,8 @@ def build_transformer(config: ModelConfig, vocab_size: int) -> Transformer:
     dropout = config.dropout_of("embedding")
     model = Transformer(
         config,
-        TokenEmbedding(src, factor, build_positions(config.positions, config.d_model), dropout),
-        TokenEmbedding(tgt, factor, build_positions(config.positions, config.d_model), dropout),
+        TokenEmbedding(src, factor, build_positions(config.positions, config.d_model, causal=False), dropout),
+        TokenEmbedding(tgt, factor, build_positions(config.positions, config.d_model, causal=True), dropout),
         softmax,
     )
     initialise(model, config.initialisation, config.d_model)

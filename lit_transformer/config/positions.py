@@ -2,24 +2,97 @@
 
 from dataclasses import dataclass
 
-from lit_transformer.config.base import Kind, require_at_least_one
+from lit_transformer.config.attention import AttentionConfig, Score
+from lit_transformer.config.base import Kind, require, require_at_least_one
+from lit_transformer.config.mixers import MixerConfig
 
 
 class Positions(Kind):
     """How a token learns its place in the sentence (section 3.5)."""
 
     sinusoidal = "sinusoidal", "sines and cosines, interleaved, added to the embeddings", "Vaswani et al. 2017, 3.5"
+    sinusoidal_concatenated = (
+        "sinusoidal_concatenated",
+        "all sines, then all cosines, added to the embeddings",
+        "Vaswani et al. 2018, T2T",
+    )
     learned = "learned", "one trained vector a place, added to the embeddings", "Gehring et al. 2017"
+    count = (  # type: ignore[assignment]  # hides str.count, which nobody asks of a kind
+        "count",
+        "the place itself, added to the first coordinate",
+        "a first idea, for teaching",
+    )
+    normalised_count = "normalised_count", "the place as a part of the length, 0 to 1, added so", "a second idea"
+    binary = "binary", "the bits of the place, one a coordinate, added to the embeddings", "a third idea"
+    shaw = "shaw", "inside self-attention: a trained vector a distance joins the key", "Shaw et al. 2018"
+    t5 = "t5", "inside self-attention: a trained score for each bucket of distances", "Raffel et al. 2020"
+    alibi = "alibi", "inside self-attention: each head's scores fall with the distance", "Press et al. 2022"
+    rotary = "rotary", "inside self-attention: queries and keys turn with their places", "Su et al. 2021"
+    fire = "fire", "inside self-attention: a small network scores the distance", "Li et al. 2024"
     none = "none", "no positions: the encoder sees a bag of tokens", "Vaswani et al. 2017, 3.5"
+
+    @property
+    def inside_attention(self) -> bool:
+        """True where the places act inside self-attention and nothing is added to the embeddings."""
+        return self in (Positions.shaw, Positions.t5, Positions.alibi, Positions.rotary, Positions.fire)
 
 
 @dataclass(frozen=True)
 class PositionConfig:
-    """The position encoding of both stacks."""
+    """The positions of both stacks."""
 
     kind: Positions = Positions.sinusoidal
     max_length: int = 256
-    """Rows of a learned encoding, in each stack; a longer sentence is an error there."""
+    """Rows of `learned`, in each stack, where a longer sentence is an error; in the decoder the 1 of
+    `normalised_count`."""
+    distance: int = 16
+    """The furthest distance that `shaw` tells from those beyond."""
+    buckets: int = 32
+    """Buckets of `t5`; in the encoder half of them for either direction. Even, at least 4."""
+    max_distance: int = 128
+    """The distance from which on `t5` tells no two apart."""
+    base: float = 10000.0
+    """The wavelengths of `rotary` run from 2 pi towards `base` times 2 pi."""
 
     def __post_init__(self) -> None:
-        require_at_least_one(self, "model.positions", "max_length")
+        require_at_least_one(self, "model.positions", "max_length", "distance")
+        require(
+            self.buckets >= 4 and self.buckets % 2 == 0,
+            f"model.positions.buckets is {self.buckets}; it must be even and at least 4",
+        )
+        require(
+            self.max_distance > self.buckets // 2,
+            f"model.positions.max_distance is {self.max_distance}; it must be above half of "
+            f"model.positions.buckets, {self.buckets // 2}, the distances that have a bucket each",
+        )
+        require(self.base > 1, f"model.positions.base is {self.base}; it must be above 1")
+
+
+def require_fitting(positions: PositionConfig, d_model: int) -> None:
+    """Raise unless what is added to the embeddings fits their width."""
+    sinusoids = (Positions.sinusoidal, Positions.sinusoidal_concatenated)
+    require(
+        positions.kind not in sinusoids or d_model % 2 == 0,
+        f"model.d_model is {d_model}, which is odd; sinusoidal positions pair sine and cosine: "
+        "choose an even d_model or another model.positions.kind",
+    )
+
+
+def require_a_place(positions: PositionConfig, stack: str, mixer: MixerConfig, attention: AttentionConfig) -> None:
+    """Raise unless positions inside attention can act in a stack, "encoder" or "decoder"."""
+    kind = positions.kind
+    require(
+        mixer.kind.attends or not kind.inside_attention,
+        f"model.positions.kind is {kind}, which acts inside self-attention; model.{stack}_mixer.kind is {mixer.kind}, "
+        "which has none: choose an attention there, or positions that are added to the embeddings",
+    )
+    require(
+        kind is not Positions.rotary or attention.d_k % 2 == 0,
+        f"model.positions.kind is rotary, which turns coordinates in pairs; d_k of the {stack}'s self-attention is "
+        f"{attention.d_k}, which is odd: choose an even one",
+    )
+    require(
+        kind is not Positions.rotary or attention.score is Score.dot,
+        "model.positions.kind is rotary, which is made for the product of a turned query and a turned key; the score "
+        f"of the {stack}'s self-attention is {attention.score}: choose dot there, or another model.positions.kind",
+    )

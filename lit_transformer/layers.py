@@ -30,7 +30,7 @@ class StackPast:
 
 
 class Layer(nn.Module):
-    """Sub-layers by name: mixer and feed_forward; in the decoder cross stands between them."""
+    """Sub-layers by name: mixer and feed_forward, if any; in the decoder cross stands between them."""
 
     def __init__(self, sublayers: Mapping[str, Sublayer]) -> None:
         super().__init__()
@@ -106,7 +106,8 @@ def _stack(config: ModelConfig, causal: bool) -> Stack:
         inner = {"mixer": mixer}
         if causal:
             inner["cross"] = CrossAttention(config.attention_at.cross, config.d_model)
-        inner["feed_forward"] = build_feed_forward(config.feed_forward, config.d_model)
+        if feed_forward := build_feed_forward(config.feed_forward, config.d_model):
+            inner["feed_forward"] = feed_forward
         layers.append(
             Layer({name: build_sublayer(config, part, config.dropout_of(name), causal) for name, part in inner.items()})
         )

@@ -111,6 +111,19 @@ class Transformer(nn.Module):
         """Score every token of the vocabulary: (N, D) -> (N, V)."""
         return nn.functional.linear(hidden, self.softmax.weight)
 
+    def auxiliary_losses(self) -> dict[str, Tensor]:
+        """Sum up, by name, what the parts add to the loss of the last pass of training; empty where none does."""
+        sums: dict[str, Tensor] = {}
+        for stack in (self.encoder, self.decoder):
+            for _, sublayer in stack.sublayers():
+                for name, loss in sublayer.inner.auxiliary_losses().items():
+                    sums[name] = sums[name] + loss if name in sums else loss
+        return sums
+
+    def auxiliary_loss(self) -> Tensor | float:
+        """Return the sum of `auxiliary_losses`, 0 where there are none."""
+        return sum(self.auxiliary_losses().values(), 0.0)
+
     def start(self, memory: Memory) -> DecoderState:
         """Begin decoding: project the memory once for every layer; one row a source sentence."""
         past = self.decoder.project(memory.x, memory.layout)

@@ -37,7 +37,7 @@ BASE = ModelConfig(
     encoder_layers=2,
     decoder_layers=2,
     attention=AttentionConfig(heads=3, d_k=4, d_v=6),  # neither product is d_model
-    feed_forward=FeedForwardConfig(d_ff=24),
+    feed_forward=FeedForwardConfig(d_ff=24, experts=3),  # few enough that 16 tokens meet them all
     positions=PositionConfig(max_length=32),
     dropout=0.0,
 )

@@ -79,7 +79,7 @@ def leaf(layout: Layout) -> tuple[Tensor, Tensor]:
     return packed.requires_grad_(), rectangle.requires_grad_()
 
 
-@pytest.mark.parametrize("kind", FeedForward)
+@pytest.mark.parametrize("kind", [FeedForward.relu, FeedForward.gelu])  # those that torch has
 @pytest.mark.parametrize("placement", Placement)
 def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> None:
     config = replace(

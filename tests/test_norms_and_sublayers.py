@@ -7,14 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.feed_forward import build_feed_forward
 from lit_transformer.components.kernels import Kernel
 from lit_transformer.components.norms import build_norm
 from lit_transformer.components.part import Part
 from lit_transformer.components.sublayer import SublayerPast, build_final_norm, build_sublayer
 from lit_transformer.config import (
-    FeedForward,
-    FeedForwardConfig,
     ModelConfig,
     Norm,
     NormConfig,
@@ -104,27 +101,6 @@ def test_both_stacks_end_normalised(placement: Placement, kind: Norm) -> None:
                     module.bias.zero_()
     memory = model.encode(torch.tensor([[5, 6, 7]])).x
     assert_close(memory.pow(2).mean(-1), torch.ones(3), 1e-3)
-
-
-@pytest.mark.parametrize("kind", FeedForward)
-def test_feed_forward_is_equation_2(kind: FeedForward) -> None:
-    network = build_feed_forward(FeedForwardConfig(kind=kind, d_ff=20), D).inner
-    x = torch.randn(7, D)
-    activation = {FeedForward.relu: torch.relu, FeedForward.gelu: nn.functional.gelu}[kind]
-    hidden = activation(x @ network.widen.weight.T + network.widen.bias)
-    assert_close(network(x), hidden @ network.narrow.weight.T + network.narrow.bias)
-
-
-def test_feed_forward_dropout_falls_after_the_activation() -> None:
-    network = build_feed_forward(FeedForwardConfig(kind=FeedForward.gelu, d_ff=4000, dropout=0.25), D).inner
-    caught = {}
-    network.narrow.register_forward_pre_hook(lambda _, inputs: caught.update(hidden=inputs[0]))
-    x = torch.randn(1, D)
-    network(x)
-    hidden = nn.functional.gelu(network.widen(x))
-    kept = caught["hidden"] != 0
-    assert_close(caught["hidden"][kept], (hidden / 0.75)[kept], 1e-4)
-    assert kept.sum() / hidden.numel() == pytest.approx(0.75, abs=0.05)
 
 
 def test_dropout_stands_where_section_5_4_puts_it() -> None:

@@ -1,40 +1,107 @@
-"""Position-wise feed-forward networks (Vaswani et al. 2017, section 3.3)."""
+"""Position-wise feed-forward networks (Vaswani et al. 2017, section 3.3), plain and gated."""
 
+from collections.abc import Callable
 from typing import assert_never
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_transformer.components.dropout import Dropout
+from lit_transformer.components.experts import Experts
 from lit_transformer.components.part import Part, PerToken
 from lit_transformer.config import FeedForward, FeedForwardConfig
 
 
-class PositionWise(nn.Module):
-    """Two matrices with an activation between, the same for every token: W2 act(W1 x + b1) + b2 (eq. 2)."""
+class SquaredReLU(nn.Module):
+    """relu(x)^2 (So et al. 2021)."""
 
-    def __init__(self, d_model: int, d_ff: int, activation: nn.Module, dropout: float) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
+class PositionWise(nn.Module):
+    """Two matrices with an activation between, the same for every token: W2 act(W1 x + b1) + b2 (eq. 2).
+
+    `norm` stands right before the second matrix; as a rule it is the identity.
+    """
+
+    def __init__(self, d_model: int, d_ff: int, activation: nn.Module, dropout: float, norm: nn.Module) -> None:
         super().__init__()
         self.widen = nn.Linear(d_model, d_ff)
         self.activation = activation
         self.dropout = Dropout(dropout)
+        self.norm = norm
         self.narrow = nn.Linear(d_ff, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, D)."""
-        y: Tensor = self.narrow(self.dropout(self.activation(self.widen(x))))
+        y: Tensor = self.narrow(self.norm(self.dropout(self.activation(self.widen(x)))))  # (N, F) inside
         return y
 
 
-def build_feed_forward(config: FeedForwardConfig, d_model: int) -> Part:
-    """Build the feed-forward network of one layer."""
-    return PerToken(PositionWise(d_model, config.d_ff, _activation(config.kind), config.dropout))
+class Gated(nn.Module):
+    """Gated linear units: W2 (act(W1 x + b1) * (V x + b)) + b2 (Dauphin et al. 2017; Shazeer 2020, eq. 5 and 6).
+
+    With biases, as in every network here; Shazeer 2020 has none.
+    """
+
+    def __init__(self, d_model: int, d_ff: int, activation: nn.Module, dropout: float, norm: nn.Module) -> None:
+        super().__init__()
+        self.gate = nn.Linear(d_model, d_ff)
+        self.widen = nn.Linear(d_model, d_ff)
+        self.activation = activation
+        self.dropout = Dropout(dropout)
+        self.norm = norm
+        self.narrow = nn.Linear(d_ff, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, D)."""
+        gated = self.activation(self.gate(x)) * self.widen(x)  # (N, F)
+        y: Tensor = self.narrow(self.norm(self.dropout(gated)))  # (N, D)
+        return y
 
 
-def _activation(kind: FeedForward) -> nn.Module:
-    match kind:
+def no_norm(width: int) -> nn.Module:
+    """Return what stands before the second matrix as a rule: nothing."""
+    return nn.Identity()
+
+
+def build_feed_forward(
+    config: FeedForwardConfig, d_model: int, norm: Callable[[int], nn.Module] = no_norm
+) -> Part | None:
+    """Build the feed-forward network of one layer, or None where a layer has none.
+
+    `norm` makes what stands before the second matrix, given its width; each expert of a mixture has its own.
+    """
+    width = config.width(d_model)
+
+    def plain(activation: nn.Module) -> nn.Module:
+        return PositionWise(d_model, width, activation, config.dropout, norm(width))
+
+    def gated(activation: nn.Module) -> nn.Module:
+        return Gated(d_model, width, activation, config.dropout, norm(width))
+
+    match config.kind:
         case FeedForward.relu:
-            return nn.ReLU(inplace=True)
+            return PerToken(plain(nn.ReLU(inplace=True)))
         case FeedForward.gelu:
-            return nn.GELU()
+            return PerToken(plain(nn.GELU()))
+        case FeedForward.swish:
+            return PerToken(plain(nn.SiLU()))
+        case FeedForward.squared_relu:
+            return PerToken(plain(SquaredReLU()))
+        case FeedForward.glu:
+            return PerToken(gated(nn.Sigmoid()))
+        case FeedForward.reglu:
+            return PerToken(gated(nn.ReLU(inplace=True)))
+        case FeedForward.geglu:
+            return PerToken(gated(nn.GELU()))
+        case FeedForward.swiglu:
+            return PerToken(gated(nn.SiLU()))
+        case FeedForward.experts:
+            experts = [plain(nn.ReLU(inplace=True)) for _ in range(config.experts)]
+            return Experts(experts, d_model, config.top_k, config.balance)
+        case FeedForward.none:
+            return None
         case _:
-            assert_never(kind)
+            assert_never(config.kind)

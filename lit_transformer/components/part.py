@@ -63,6 +63,10 @@ class Part(nn.Module):
         """Return how many of its parameters one token does not use: none, but in a mixture of experts."""
         return 0
 
+    def auxiliary_losses(self) -> dict[str, Tensor]:
+        """Hand out, once, what the last pass of training adds to the loss, by name and weighted: as a rule nothing."""
+        return {}
+
 
 class PerToken(Part):
     """A part that knows nothing of sentences: `inner` works on the last dimension of (N, D)."""

@@ -1,22 +1,14 @@
 """TranslationDataModule: a prepared corpus as Lightning's loaders of packed batches."""
 
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from torch.utils.data import DataLoader, IterableDataset
 
-from data_modules.arrow_split import Split
 from data_modules.config import DataConfig
 from data_modules.corpora.text import TRAIN, VALID
+from data_modules.loaders import Batches, evaluation_loader, training_loader
 from data_modules.prepared import PreparedCorpus
-from data_modules.token_batches import PlannedBatch, TokenBatchSampler, plan_evaluation, share
-from lit_transformer.batch import TranslationBatch
-from lit_transformer.errors import UserError
-
-Batches = DataLoader[TranslationBatch]
+from data_modules.token_batches import TokenBatchSampler
 
 # Lightning warns that several workers could repeat the data of a stream with a length; these loaders have no workers.
 warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__` defined")
@@ -50,7 +42,7 @@ class TranslationDataModule(pl.LightningDataModule):
         return self.sampler().batches_per_epoch()
 
     def train_dataloader(self) -> Batches:
-        return _loader(self.corpus.split(TRAIN), self.sampler())
+        return training_loader(self.corpus.split(TRAIN), self.sampler())
 
     def val_dataloader(self) -> Batches:
         return self.test_loader(VALID)
@@ -60,48 +52,8 @@ class TranslationDataModule(pl.LightningDataModule):
 
         `batch_tokens` bounds a batch on either side over all ranks, padding included; config.batch_tokens when None.
         """
-        pairs = self.corpus.split(split)
         rank, ranks = self._rank()
-        lengths = pairs.source_lengths, pairs.target_lengths
-        try:
-            plan = plan_evaluation(*lengths, batch_tokens or self.config.batch_tokens, ranks)
-        except UserError as error:
-            raise UserError(f"split '{split}': {error}") from error
-        return _loader(pairs, [share(batch, pairs.target_lengths, rank, ranks) for batch in plan])
+        return evaluation_loader(self.corpus, split, batch_tokens or self.config.batch_tokens, rank, ranks)
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-
-
-class _Stream(IterableDataset[TranslationBatch]):
-    """Planned batches, built as they are asked for.
-
-    An IterableDataset rather than a batch sampler: its batches are already this rank's, and Lightning would put a
-    DistributedSampler of its own around anything else.
-    """
-
-    def __init__(self, split: Split, plan: Iterable[PlannedBatch]) -> None:
-        self.split, self.plan = split, plan
-
-    def __iter__(self) -> Iterator[TranslationBatch]:
-        for pairs, target_tokens in self.plan:
-            yield TranslationBatch.from_pairs([self.split[pair] for pair in pairs], pairs.tolist(), target_tokens)
-
-
-class _CountedStream(_Stream):
-    """A stream that ends, and so has a length in batches."""
-
-    plan: list[PlannedBatch]
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-
-def _loader(split: Split, plan: Iterable[PlannedBatch]) -> Batches:
-    stream = _CountedStream(split, plan) if isinstance(plan, list) else _Stream(split, plan)
-    # A loader draws a seed from its generator when it starts; its own keeps the global one, and so dropout, untouched.
-    return DataLoader(stream, batch_size=None, num_workers=0, collate_fn=_same, generator=torch.Generator())
-
-
-def _same(batch: Any) -> Any:
-    return batch

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import torch
 
     from data_modules.prepared import PreparedCorpus
-    from data_modules.translation import TranslationDataModule
     from lit_transformer import Transformer
 
 SAMPLES = 20
@@ -114,17 +113,14 @@ def _load(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> "Transform
 def _score_splits(
     network: "Transformer", config: RunConfig, corpus: "PreparedCorpus"
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    from data_modules.translation import TranslationDataModule
-
-    data = TranslationDataModule(corpus, config.data, config.seed)
     found: dict[str, Any] = {}
     translations: dict[str, list[str]] = {}
     for split in [name for name in corpus.splits if name not in ("train", "valid")]:
         started = time.perf_counter()
-        lines = _translate(network, config, corpus, data, split)
+        lines = _translate(network, config, corpus, split)
         texts = corpus.split(split)
         found[split] = score(texts.source_text, texts.target_text, lines)
-        found[split]["ppl"] = _perplexity(network, data, split)
+        found[split]["ppl"] = _perplexity(network, corpus, split, config.data.batch_tokens)
         found[split]["seconds"] = round(time.perf_counter() - started, 2)
         translations[split] = lines
         own = found[split]
@@ -136,17 +132,16 @@ def _score_splits(
     return found, translations
 
 
-def _translate(
-    network: "Transformer", config: RunConfig, corpus: "PreparedCorpus", data: "TranslationDataModule", split: str
-) -> list[str]:
+def _translate(network: "Transformer", config: RunConfig, corpus: "PreparedCorpus", split: str) -> list[str]:
     import torch
     from rich.progress import track
 
+    from data_modules.loaders import evaluation_loader
     from lit_transformer.decoding import beam_search
 
     lines = [""] * len(corpus.split(split))
     device = network.softmax.weight.device
-    loader = data.test_loader(split, max(1, config.decode.batch_tokens // config.decode.beam))
+    loader = evaluation_loader(corpus, split, max(1, config.decode.batch_tokens // config.decode.beam))
     batches = track(loader, description=split, disable=not sys.stderr.isatty(), transient=True)
     with torch.inference_mode():
         for cpu_batch in batches:
@@ -170,15 +165,16 @@ def _max_lengths(src_lengths: "torch.Tensor", network: "Transformer", config: Ru
     return longest if network.longest_target is None else longest.clamp(max=network.longest_target - 1)
 
 
-def _perplexity(network: "Transformer", data: "TranslationDataModule", split: str) -> float:
+def _perplexity(network: "Transformer", corpus: "PreparedCorpus", split: str, batch_tokens: int) -> float:
     """Return the perplexity per token of the references, EOS included: nats summed, divided once."""
     import torch
 
+    from data_modules.loaders import evaluation_loader
     from lit_transformer.training.losses import plain_nats
 
     nats, tokens = 0.0, 0
     with torch.inference_mode():
-        for cpu_batch in data.test_loader(split):
+        for cpu_batch in evaluation_loader(corpus, split, batch_tokens):
             batch = cpu_batch.to(network.softmax.weight.device)
             nats += float(plain_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out))
             tokens += len(batch.tgt_out)

@@ -32,6 +32,7 @@ TRAINING_CODE = (
     "lit_transformer/module.py",
     "lit_transformer/training",
     "lit_transformer/transformer.py",
+    "data_modules/loaders.py",
     "data_modules/token_batches.py",
     "data_modules/translation.py",
 )

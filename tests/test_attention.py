@@ -11,8 +11,8 @@ from lit_transformer.batch import EOS, Layout
 from lit_transformer.components.attention import CrossAttention, SelfAttention
 from lit_transformer.components.kernels import score_scale
 from lit_transformer.components.relative import ScorePositions
-from lit_transformer.config import AttentionConfig, PositionConfig, Positions, Scale
-from tests.small_models import BASE, assert_close, batch_of, build, padded
+from lit_transformer.config import AttentionConfig, ModelConfig, PositionConfig, Positions, Scale
+from tests.small_models import BASE, VARIANTS, assert_close, batch_of, build, padded
 
 D = 12
 WIDTHS = [(1, 12, 12), (3, 4, 4), (3, 5, 7), (2, 1, 9)]  # heads, d_k, d_v
@@ -134,21 +134,29 @@ def test_attention_dropout_acts_in_training_only_and_keeps_the_mean() -> None:
     assert (drawn.mean(0) - exact).abs().max() < 5 * drawn.std(0).max() / 2000**0.5
 
 
+EVERY_ATTENTION = {
+    name: config for name, config in VARIANTS.items() if name.startswith(("attention", "cross", "shared"))
+}
+
+
+@pytest.mark.parametrize("config", EVERY_ATTENTION.values(), ids=EVERY_ATTENTION.keys())
 @torch.no_grad()
-def test_attention_maps_are_the_weights_that_mixed_the_values() -> None:
-    model = build(BASE).eval()
+def test_attention_maps_are_the_weights_that_mixed_the_values(config: ModelConfig) -> None:
+    model, cross = build(config).eval(), config.attention_at.cross
     src, tgt = [5, 6, 7], [8, 9, 10, 11]
     maps = cross_attention(model, src, tgt)
-    assert maps.shape == (2, 3, 5, 4)  # (layers, H, T with EOS, S with EOS)
-    assert_close(maps.sum(-1), torch.ones(2, 3, 5))
+    assert maps.shape == (2, cross.heads, 5, 4)  # (layers, H, T with EOS, S with EOS)
+    if not cross.talking_heads:
+        assert_close(maps.sum(-1), torch.ones(2, cross.heads, 5))
     assert not any(getattr(module, "_forward_pre_hooks", {}) for module in model.modules())
 
     inner = model.decoder.layers[-1].sublayers["cross"].inner
     caught = {}
-    inner.output.register_forward_pre_hook(lambda _, inputs: caught.update(mixed=inputs[0]))
+    inner.gate.register_forward_pre_hook(lambda _, inputs: caught.update(mixed=inputs[0]))
     rectangles = padded(batch_of([(src, tgt)]))
     assert rectangles[0].tolist() == [[*src, EOS]]
     model(*rectangles[:2])
     memory = model.encode(rectangles[0])
-    values = inner.project(memory.x, memory.layout).values[0]  # (H, S, E)
+    values = inner.project(memory.x, memory.layout).values[0]  # (G, S, E)
+    values = values.repeat_interleave(cross.heads // len(values), 0)  # (H, S, E)
     assert_close((maps[-1] @ values).transpose(0, 1).flatten(1), caught["mixed"])

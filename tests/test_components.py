@@ -101,7 +101,7 @@ def test_a_description_names_what_changed_and_what_it_costs(capsys: pytest.Captu
     out = capsys.readouterr().out
     assert "attention.d_k 32 -> 4, model.norm.placement=pre" in out
     assert "LayerNorm, SelfAttention, Add" in out
-    assert re.search(r"decoder cross x2 .*−28,672", out)  # 2 layers x 2 matrices x 128 x 4 heads x (32 - 4)
+    assert re.search(r"decoder cross x2 .*−57,344", out)  # 2 layers x 2 matrices x 128 x 4 heads x (32 - 4)
     assert re.search(r"encoder end +LayerNorm +256 +\+256", out)
     with pytest.raises(UserError, match="did you mean 'small_dk'"):
         describe.main(["--study", "components", "--variant", "smal_dk"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, cast
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from lit_transformer.batch import Layout
 from lit_transformer.components.attention import CrossAttention
 from lit_transformer.components.feed_forward import build_feed_forward
 from lit_transformer.components.mixers import build_mixers
+from lit_transformer.components.norms import build_inner_norm
 from lit_transformer.components.part import Cost, Part, Past
 from lit_transformer.components.sublayer import Sublayer, SublayerPast, build_final_norm, build_sublayer
 from lit_transformer.config import ModelConfig
@@ -101,14 +103,14 @@ def build_decoder(config: ModelConfig) -> Stack:
 
 
 def _stack(config: ModelConfig, causal: bool) -> Stack:
-    layers = []
+    layers, norm_inside = [], partial(build_inner_norm, config.norm)
     for mixer in build_mixers(config, causal):
         inner = {"mixer": mixer}
         if causal:
             inner["cross"] = CrossAttention(config.attention_at.cross, config.d_model)
-        if feed_forward := build_feed_forward(config.feed_forward, config.d_model):
+        if feed_forward := build_feed_forward(config.feed_forward, config.d_model, norm_inside):
             inner["feed_forward"] = feed_forward
-        layers.append(
-            Layer({name: build_sublayer(config, part, config.dropout_of(name), causal) for name, part in inner.items()})
-        )
+        last = list(inner)[-1]
+        sublayers = {name: build_sublayer(config, part, name, causal, name == last) for name, part in inner.items()}
+        layers.append(Layer(sublayers))
     return Stack(layers, build_final_norm(config, causal))

@@ -6,7 +6,7 @@ and decoding share `read`, `say` and `logits`.
 
 import math
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self, assert_never, cast
 
 import torch
 from torch import Tensor, nn
@@ -163,12 +163,24 @@ def build_transformer(config: ModelConfig, vocab_size: int) -> Transformer:
         TokenEmbedding(tgt, factor, build_positions(config.positions, config.d_model, causal=True), dropout),
         softmax,
     )
-    initialise(model, config.initialisation, config.d_model)
+    initialise(model, config)
     return model
 
 
 def _vectors(config: ModelConfig, vocab_size: int) -> tuple[nn.Embedding, nn.Embedding, nn.Embedding]:
-    shared = nn.Embedding(vocab_size, config.d_model)
-    if config.embeddings.tying is Tying.three_way:
-        return shared, shared, shared
-    return shared, nn.Embedding(vocab_size, config.d_model), nn.Embedding(vocab_size, config.d_model)
+    """Return the source embedding, the target embedding and the softmax matrix; tied ones are one module."""
+
+    def matrix() -> nn.Embedding:
+        return nn.Embedding(vocab_size, config.d_model)
+
+    src = matrix()
+    match config.embeddings.tying:
+        case Tying.three_way:
+            return src, src, src
+        case Tying.two_way:
+            tgt = matrix()
+            return src, tgt, tgt
+        case Tying.none:
+            return src, matrix(), matrix()
+        case _:
+            assert_never(config.embeddings.tying)

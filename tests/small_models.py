@@ -39,6 +39,8 @@ BASE = ModelConfig(
     attention=AttentionConfig(heads=3, d_k=4, d_v=6),  # neither product is d_model
     feed_forward=FeedForwardConfig(d_ff=24, experts=3),  # few enough that 16 tokens meet them all
     positions=PositionConfig(max_length=32),
+    norm=NormConfig(groups=4),  # two features a group would be 1 and -1
+    residual=ResidualConfig(rate=0.0),  # training passes of these tests repeat, as with no dropout
     dropout=0.0,
 )
 
@@ -79,6 +81,12 @@ VARIANTS = ADMITTED | {
         BASE, residual=ResidualConfig(Residual.none), norm=NormConfig(placement=Placement.pre)
     ),
     "rms, pre-norm": replace(BASE, norm=NormConfig(kind=Norm.rms, placement=Placement.pre)),
+    "instance, sandwich": replace(BASE, norm=NormConfig(kind=Norm.instance, placement=Placement.sandwich)),
+    "batch, norm_former": replace(BASE, norm=NormConfig(kind=Norm.batch, placement=Placement.norm_former)),
+    "group, norm_former": replace(BASE, norm=NormConfig(kind=Norm.group, placement=Placement.norm_former, groups=2)),
+    "deep_norm, highway": replace(
+        BASE, residual=ResidualConfig(Residual.highway), norm=NormConfig(placement=Placement.deep_norm)
+    ),
     "no norm, no residual": replace(BASE, residual=ResidualConfig(Residual.none), norm=NormConfig(kind=Norm.none)),
     "cross-attention apart": replace(BASE, cross_attention=AttentionDelta(heads=2, d_k=6, d_v=3, score=Score.additive)),
     "shared keys": replace(BASE, attention=replace(BASE.attention, kv_heads=1)),
@@ -124,6 +132,9 @@ def build(config: ModelConfig, vocab_size: int = VOCAB) -> Transformer:
             for parameter in module.parameters(recurse=False):
                 if parameter.dim() == 1 or not isinstance(module, nn.Linear | nn.Embedding):
                     parameter.add_(0.3 * torch.randn_like(parameter))
+            if isinstance(module, nn.BatchNorm1d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2.0)
     return model
 
 

@@ -80,7 +80,7 @@ def leaf(layout: Layout) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("kind", [FeedForward.relu, FeedForward.gelu])  # those that torch has
-@pytest.mark.parametrize("placement", Placement)
+@pytest.mark.parametrize("placement", [Placement.post, Placement.pre])
 def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> None:
     config = replace(
         CONFIG,
@@ -105,7 +105,7 @@ def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> 
     same_gradients(matches)
 
 
-@pytest.mark.parametrize("placement", Placement)
+@pytest.mark.parametrize("placement", [Placement.post, Placement.pre])
 def test_decoder_layer_equals_torch(placement: Placement) -> None:
     (ours,) = build_decoder(replace(CONFIG, norm=replace(CONFIG.norm, placement=placement))).layers
     theirs = nn.TransformerDecoderLayer(16, 2, 24, dropout=0.0, batch_first=True, norm_first=placement is Placement.pre)

@@ -1,9 +1,20 @@
 """What stands around every mixer and feed-forward network: norms, dropout and residual, as one thing.
 
-post-norm (the paper)                 pre-norm
+post (the paper)                      pre
 
-x ──┬────────────┐                    x ──┬─────────────────┐
+x ──┬────────────┐                    x ──┬──────────────────┐
     └─ f ─ drop ─┴ + ─ norm ─>            └─ norm ─ f ─ drop ┴ + ─>
+
+deep_norm                             sandwich; norm_former, where f is no feed-forward network
+
+x ──┬─ * alpha ──┐                    x ──┬─────────────────────────┐
+    └─ f ─ drop ─┴ + ─ norm ─>            └─ norm ─ f ─ norm ─ drop ┴ + ─>
+
+b2t, the last sub-layer of a layer    norm_former, the feed-forward network
+
+bottom ──────────┐                    x ──┬────────────────────────────────────────────────┐
+x ──┬────────────┤                        └─ norm ─ widen ─ activation ─ norm ─ narrow ─ drop ┴ + ─>
+    └─ f ─ drop ─┴ + ─ norm ─>
 """
 
 from typing import Any, NamedTuple, Self, assert_never
@@ -73,32 +84,96 @@ class Straight(nn.Module):
         return x
 
 
-def build_sublayer(config: ModelConfig, inner: Part, dropout: float, causal: bool) -> Sublayer:
-    """Put the configured norms, dropout and residual around `inner`. `causal`: in the decoder."""
+class Amplified(nn.Module):
+    """The input of the sub-layer goes by it times alpha."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor, bottom: Tensor) -> Tensor:
+        return self.alpha * x
+
+
+class WithBottom(nn.Module):
+    """The input of the sub-layer goes by it together with the input of the layer (Takase et al. 2023)."""
+
+    def forward(self, x: Tensor, bottom: Tensor) -> Tensor:
+        return x + bottom
+
+
+class DeepNorm(NamedTuple):
+    """The two numbers of Wang et al. 2022: on what goes by a sub-layer, and on its initial matrices."""
+
+    alpha: float
+    beta: float
+
+
+def deep_norm(config: ModelConfig, causal: bool) -> DeepNorm:
+    """Return the numbers of one stack of an encoder-decoder of N and M layers (Wang et al. 2022, Figure 2).
+
+    Encoder: alpha = 0.81 (N^4 M)^(1/16), beta = 0.87 (N^4 M)^(-1/16). Decoder: (3M)^(1/4) and (12M)^(-1/4).
+    """
+    n, m = config.encoder_layers, config.decoder_layers
+    if causal:
+        return DeepNorm(alpha=(3 * m) ** 0.25, beta=(12 * m) ** -0.25)
+    depth = (n**4 * m) ** (1 / 16)
+    return DeepNorm(alpha=0.81 * depth, beta=0.87 / depth)
+
+
+def build_sublayer(config: ModelConfig, inner: Part, name: str, causal: bool, last: bool) -> Sublayer:
+    """Put the configured norms, dropout and residual around `inner`.
+
+    `name` is the sub-layer's in its layer, a field of `DropoutPlaces`; `causal`: in the decoder; `last`: its layer
+    ends with it.
+    """
     residual = build_residual(config.residual, config.d_model)
-    return Sublayer(inner, _norms(config, causal), Dropout(dropout), Straight(), residual)
+    dropout = Dropout(config.dropout_of(name))
+    return Sublayer(inner, _norms(config, name, causal), dropout, _bypass(config, causal, last), residual)
 
 
 def build_final_norm(config: ModelConfig, causal: bool) -> Part:
     """Build the norm at a stack's end: only where nothing else bounds the residual stream."""
     match config.norm.placement:
-        case Placement.post:
+        case Placement.post | Placement.deep_norm | Placement.b2t:
             return _nothing()
-        case Placement.pre:
+        case Placement.pre | Placement.sandwich | Placement.norm_former:
             return build_norm(config.norm, config.d_model, causal)
         case _:
             assert_never(config.norm.placement)
 
 
-def _norms(config: ModelConfig, causal: bool) -> Norms:
+def _norms(config: ModelConfig, name: str, causal: bool) -> Norms:
+    """Build the norms of one sub-layer.
+
+    NormFormer (Shleifer et al. 2021) was an encoder or a decoder alone: here cross-attention has its norm behind, as
+    self-attention. Its trained scales of the heads are left out.
+    """
+
     def norm() -> Part:
         return build_norm(config.norm, config.d_model, causal)
 
     match config.norm.placement:
-        case Placement.post:
+        case Placement.post | Placement.deep_norm | Placement.b2t:
             return Norms(_nothing(), _nothing(), norm())
         case Placement.pre:
             return Norms(norm(), _nothing(), _nothing())
+        case Placement.sandwich:
+            return Norms(norm(), norm(), _nothing())
+        case Placement.norm_former:
+            return Norms(norm(), _nothing() if name == "feed_forward" else norm(), _nothing())
+        case _:
+            assert_never(config.norm.placement)
+
+
+def _bypass(config: ModelConfig, causal: bool, last: bool) -> nn.Module:
+    match config.norm.placement:
+        case Placement.deep_norm:
+            return Amplified(deep_norm(config, causal).alpha)
+        case Placement.b2t:
+            return WithBottom() if last else Straight()
+        case Placement.post | Placement.pre | Placement.sandwich | Placement.norm_former:
+            return Straight()
         case _:
             assert_never(config.norm.placement)
 

@@ -7,11 +7,13 @@ Nothing here builds a module.
 
 from lit_transformer.config.attention import AttentionConfig, AttentionDelta, Mask, Scale, Score
 from lit_transformer.config.base import Kind, option, require, require_probability
+from lit_transformer.config.embeddings import EmbeddingConfig, Initialisation, Tying
 from lit_transformer.config.feed_forward import FeedForward, FeedForwardConfig
 from lit_transformer.config.mixers import Mixer, MixerConfig
-from lit_transformer.config.model import DropoutPlaces, EmbeddingConfig, Initialisation, ModelConfig, Tying
-from lit_transformer.config.norms import Norm, NormConfig, Placement, Residual, ResidualConfig
+from lit_transformer.config.model import DropoutPlaces, ModelConfig
+from lit_transformer.config.norms import Norm, NormConfig, Placement
 from lit_transformer.config.positions import PositionConfig, Positions
+from lit_transformer.config.residual import Residual, ResidualConfig
 from lit_transformer.config.training import DecodeConfig, OptimConfig, Schedule
 
 __all__ = [

@@ -4,33 +4,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lit_transformer.config.attention import AttentionConfig, AttentionDelta, set_apart
-from lit_transformer.config.base import Kind, option, require, require_at_least_one, require_probability
+from lit_transformer.config.base import option, require_at_least_one, require_probability
+from lit_transformer.config.embeddings import EmbeddingConfig, Initialisation
 from lit_transformer.config.feed_forward import FeedForwardConfig
 from lit_transformer.config.mixers import MixerConfig, require_possible
-from lit_transformer.config.norms import NormConfig, ResidualConfig
+from lit_transformer.config.norms import NormConfig, require_joint
 from lit_transformer.config.positions import PositionConfig, require_a_place, require_fitting
-
-
-class Tying(Kind):
-    """Which of the source embedding, the target embedding and the softmax matrix are one (section 3.4)."""
-
-    three_way = "three_way", "all three are one matrix", "Vaswani et al. 2017, 3.4; Press and Wolf 2017"
-    none = "none", "three matrices", "Press and Wolf 2017, the baseline"
-
-
-class Initialisation(Kind):
-    """The law of the initial weight matrices; embeddings are normal with deviation d_model^-0.5 throughout."""
-
-    xavier_uniform = "xavier_uniform", "uniform, variance 2 / (inputs + outputs)", "Glorot and Bengio 2010"
-    normal = "normal", "normal with deviation 0.02", "Radford et al. 2018"
-
-
-@dataclass(frozen=True)
-class EmbeddingConfig:
-    """Token embeddings and the softmax matrix."""
-
-    tying: Tying = Tying.three_way
-    scale: bool = option(True, "embeddings times sqrt(d_model)", "Vaswani et al. 2017, 3.4")
+from lit_transformer.config.residual import ResidualConfig
 
 
 @dataclass(frozen=True)
@@ -43,7 +23,9 @@ class DropoutPlaces:
     embedding: float | None = option(None, "dropout of embedding + position", "Vaswani et al. 2017, 5.4")
     mixer: float | None = option(None, "dropout of what the mixers say", "Vaswani et al. 2017, 5.4")
     cross: float | None = option(None, "dropout of what cross-attention says", "Vaswani et al. 2017, 5.4")
-    feed_forward: float | None = option(None, "dropout of what the feed-forward networks say", "Vaswani et al. 2017, 5.4")
+    feed_forward: float | None = option(
+        None, "dropout of what the feed-forward networks say", "Vaswani et al. 2017, 5.4"
+    )
 
     def __post_init__(self) -> None:
         for name, rate in vars(self).items():
@@ -90,6 +72,7 @@ class ModelConfig:
         require_possible(self.encoder_mixer, "model.encoder_mixer", self.d_model, causal=False)
         require_possible(self.decoder_mixer, "model.decoder_mixer", self.d_model, causal=True)
         require_fitting(self.positions, self.d_model)
+        require_joint(self.norm, self.residual, self.feed_forward, self.d_model)
         require_a_place(self.positions, "encoder", self.encoder_mixer, self.attention_at.encoder)
         require_a_place(self.positions, "decoder", self.decoder_mixer, self.attention_at.decoder)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_transformer.config import FeedForward, ModelConfig
+from tests.twins.norms import naive_inner_norm
 
 
 def naive_feed_forward(config: ModelConfig, part: nn.Module, x: Tensor) -> Tensor:
@@ -18,7 +19,7 @@ def naive_feed_forward(config: ModelConfig, part: nn.Module, x: Tensor) -> Tenso
         inner = naive_activation(kind, naive_linear(network.gate, x)) * naive_linear(network.widen, x)
     else:
         inner = naive_activation(kind, naive_linear(network.widen, x))
-    return naive_linear(network.narrow, inner)
+    return naive_linear(network.narrow, naive_inner_norm(config, network.norm, inner))
 
 
 def naive_activation(kind: FeedForward, z: Tensor) -> Tensor:
@@ -44,7 +45,8 @@ def naive_experts(config: ModelConfig, part: nn.Module, token: Tensor) -> Tensor
     least = sorted(probabilities.tolist())[-config.feed_forward.top_k]
     total = torch.zeros_like(token)
     for probability, expert in zip(probabilities, part.experts, strict=True):
-        output = naive_linear(expert.narrow, naive_linear(expert.widen, token).clamp(min=0))
+        wide = naive_linear(expert.widen, token[None]).clamp(min=0)
+        output = naive_linear(expert.narrow, naive_inner_norm(config, expert.norm, wide))[0]
         total = total + (probability if probability.item() >= least else 0 * probability) * output
     return total
 

@@ -12,7 +12,7 @@ from lit_transformer.transformer import TokenEmbedding, Transformer
 from tests.twins.attention import naive_cross_attention
 from tests.twins.feed_forward import naive_feed_forward
 from tests.twins.mixers import naive_mixer
-from tests.twins.norms import naive_norm, naive_residual
+from tests.twins.norms import naive_bypass, naive_norm, naive_residual
 from tests.twins.positions import naive_positions
 
 
@@ -49,28 +49,35 @@ def naive_stack(config: ModelConfig, stack: nn.Module, x: Tensor, memory: Tensor
                 y = naive_cross_attention(config, sublayer.inner, entered, memory)
             else:
                 y = naive_feed_forward(config, sublayer.inner, entered)
-            x = naive_exit(config, sublayer, x, y, bottom if name == names[-1] else None, causal)
+            x = naive_exit(config, name, sublayer, x, y, bottom if name == names[-1] else None, causal)
     return naive_final(config, stack, x, causal)
 
 
+NORM_BEFORE = (Placement.pre, Placement.sandwich, Placement.norm_former)
+NORM_AFTER = (Placement.post, Placement.deep_norm, Placement.b2t)
+
+
 def naive_entry(config: ModelConfig, sublayer: Sublayer, x: Tensor, causal: bool) -> Tensor:
-    if config.norm.placement is Placement.pre:
+    if config.norm.placement in NORM_BEFORE:
         return naive_norm(config, sublayer.norm_before, x, causal)
-    assert config.norm.placement is Placement.post
+    assert config.norm.placement in NORM_AFTER
     return x
 
 
 def naive_exit(
-    config: ModelConfig, sublayer: Sublayer, x: Tensor, y: Tensor, bottom: Tensor | None, causal: bool
+    config: ModelConfig, name: str, sublayer: Sublayer, x: Tensor, y: Tensor, bottom: Tensor | None, causal: bool
 ) -> Tensor:
     """Join a sub-layer's output to its input; bottom is what entered the layer, at its last sub-layer only."""
-    joined = naive_residual(config, sublayer.residual, x, y)
-    if config.norm.placement is Placement.post:
+    placement = config.norm.placement
+    if placement is Placement.sandwich or (placement is Placement.norm_former and name in ("mixer", "cross")):
+        y = naive_norm(config, sublayer.norm_behind, y, causal)
+    joined = naive_residual(config, sublayer.residual, naive_bypass(config, x, bottom, causal), y)
+    if placement in NORM_AFTER:
         return naive_norm(config, sublayer.norm_after, joined, causal)
     return joined
 
 
 def naive_final(config: ModelConfig, stack: nn.Module, x: Tensor, causal: bool) -> Tensor:
-    if config.norm.placement is Placement.pre:
+    if config.norm.placement in NORM_BEFORE:
         return naive_norm(config, stack.norm, x, causal)
     return x

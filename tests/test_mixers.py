@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
+from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.mixers.average import RunningMean, SentenceMean
 from lit_transformer.components.part import Part
-from lit_transformer.config import Initialisation, Mixer, MixerConfig
+from lit_transformer.config import Initialisation, Mixer, MixerConfig, PositionConfig, Positions, Score
 from lit_transformer.errors import UserError
 from lit_transformer.transformer import build_transformer
 from tests.small_mixers import RAGGED, D, both_stacks, mixers, sentences, with_mixer
 from tests.small_models import BASE, VOCAB, assert_close, build
+from tests.twins.attention import naive_self_attention
 
 
 def assert_same_a_sentence(part: Part, alone: Callable[[Tensor], Tensor]) -> None:
@@ -126,7 +128,25 @@ def test_fourier_computes_in_float32_under_autocast() -> None:
     (part,), x = mixers(False, kind=Mixer.fourier), sentences().float()
     with torch.autocast("cpu", torch.bfloat16):
         mixed, _ = part(x, RAGGED)
-    assert torch.equal(mixed, part(x, RAGGED)[0])
+    exact, _ = part(x.double(), RAGGED)
+    assert_close(mixed.double(), exact, 1e-4)  # sums of 100 numbers
+
+
+@both_stacks
+@pytest.mark.parametrize("score", Score)
+@pytest.mark.parametrize("positions", [Positions.none, *(kind for kind in Positions if kind.inside_attention)])
+def test_local_attention_equals_its_twin_with_all_that_acts_on_scores(
+    positions: Positions, score: Score, causal: bool
+) -> None:
+    """Rows of padding see no real token through a window of 1, and must not poison gradients."""
+    config = with_mixer(causal, kind=Mixer.local_attention, window=1)
+    attention = replace(config.attention, score=score)
+    try:
+        config = replace(config, attention=attention, positions=PositionConfig(positions))
+    except UserError:
+        pytest.skip("no such pair")
+    part = build_mixers(config, causal)[0].double()
+    assert_same_a_sentence(part, lambda x: naive_self_attention(config, part, x, causal, window=1))
 
 
 def test_means_by_hand() -> None:

@@ -22,9 +22,9 @@ class Experts(Part):
     The router computes in its weights' precision, under autocast too (Fedus et al. 2022, 2.4).
 
     The tokens of each expert stand together, so that a mixture costs what its k experts cost; how many they are is
-    read from the device once a pass. A product of a few rows rounds otherwise than one of many, which would let a
-    later token change an earlier one in its last bit; so evaluation, where that could be seen, fills the rows of each
-    expert up to a multiple of 16.
+    read from the device once a pass. A product of a few rows rounds otherwise than one of many, so that a token could
+    be changed in its last bit by the tokens that share its expert. Evaluation fills the rows of each expert up to a
+    multiple of 16, which rules that out in float32 on a CPU.
     """
 
     def __init__(self, experts: list[nn.Module], d_model: int, top_k: int, balance: float) -> None:

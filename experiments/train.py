@@ -222,6 +222,7 @@ def _record(
     import torch
 
     from lit_transformer.flops import training_flops
+    from lit_transformer.training.objective import forward_passes
 
     work, last = curve.total_work(), curve.rows[-1] if curve.rows else {}
     network = cast("LitTransformer", trainer.lightning_module).network
@@ -237,7 +238,7 @@ def _record(
         "steps": trainer.global_step,
         "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "vocab_size": corpus.vocab_size,
-        "training_flops": training_flops(config.model, corpus.vocab_size, work),
+        "training_flops": forward_passes(config.optim) * training_flops(config.model, corpus.vocab_size, work),
         "source_tokens": work.src,
         "target_tokens": work.tgt,
         "seconds": round(curve.seconds, 2),

@@ -9,17 +9,19 @@ from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import OptimConfig
-from lit_transformer.training.losses import plain_nats, smoothed_nats
+from lit_transformer.training.losses import plain_nats
+from lit_transformer.training.objective import build_objective
 from lit_transformer.training.schedules import build_schedule
 from lit_transformer.transformer import Transformer
 
 
 class LitTransformer(pl.LightningModule):
-    """Trains and validates a `Transformer` with Adam, the configured schedule and label smoothing.
+    """Trains and validates a `Transformer` with Adam, by the configured schedule and objective.
 
     Randomness of a step is a function of (seed, step, rank) alone: the generators are seeded before each one, so a
     run continues from a checkpoint as if it had never stopped, and variants of one seed meet the same streams.
-    Logs `train/loss` (smoothed nats a token), `valid/loss` (plain nats a token), `valid/ppl` and `lr`.
+    Logs `train/loss` (nats a token of the objective), `train/balance` (what a mixture of experts adds to it),
+    `valid/loss` (plain nats a token), `valid/ppl` and `lr`.
     """
 
     def __init__(self, network: Transformer, optim: OptimConfig, seed: int = 0) -> None:
@@ -28,6 +30,7 @@ class LitTransformer(pl.LightningModule):
         self.optim = optim
         self.seed = seed
         self.schedule = build_schedule(optim, network.config.d_model)
+        self.objective = build_objective(optim, network.softmax.num_embeddings)
         self.valid_nats = 0.0
         self.valid_tokens = 0
 
@@ -48,15 +51,15 @@ class LitTransformer(pl.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + batch_idx * 1009 + self.global_rank)
 
     def training_step(self, batch: TranslationBatch, batch_idx: int) -> Tensor:
-        """Return the smoothed nats a target token of the global batch, so that every token weighs the same.
+        """Return the nats a target token of the global batch, so that every token weighs the same, and the rest.
 
         Under DDP gradients are averaged over ranks; the factor makes their sum the gradient of the global mean.
         """
-        hidden = self.network.hidden(batch)
-        nats = smoothed_nats(hidden, self.network.softmax.weight, batch.tgt_out, self.optim.label_smoothing)
+        nats, auxiliary = self.objective(self.network, batch)
         loss = nats * (self.trainer.world_size / batch.target_tokens)
-        self.log("train/loss", loss.detach(), sync_dist=self.trainer.world_size > 1)
-        return loss
+        for name, term in {"loss": loss, **auxiliary}.items():
+            self.log(f"train/{name}", term.detach(), sync_dist=self.trainer.world_size > 1)
+        return sum(auxiliary.values(), loss)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip here: Lightning's own clipping refuses a fused optimiser under bfloat16, though nothing is scaled."""

@@ -53,6 +53,7 @@ WRONG = [
     ("optim", "beta1", 1.0),
     ("optim", "beta2", -0.5),
     ("optim", "label_smoothing", 1.0),
+    ("optim", "r_drop", -1.0),
     ("decode", "beam", 0),
     ("decode", "alpha", -0.1),
     ("decode", "extra_length", -1),

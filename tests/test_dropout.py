@@ -81,3 +81,11 @@ def test_a_rate_near_one_drops_nearly_everything() -> None:
     y = Dropout(0.9999)(torch.ones(1000))
     assert torch.isfinite(y).all()
     assert (y == 0).sum() >= 990
+
+
+def test_a_rate_that_rounds_to_one_still_keeps_a_level() -> None:
+    dropout = Dropout(0.999999)
+    y = dropout(torch.ones(1 << 18))
+    assert dropout.dropped == LEVELS - 1
+    assert set(y.unique().tolist()) <= {0.0, float(LEVELS)}
+    assert torch.isfinite(y).all()

@@ -21,7 +21,8 @@ ORDER = [
     {"batch"},
     {"components"},
     {"layers", "initialisation"},
-    {"transformer", "training"},
+    {"transformer"},
+    {"training"},
     {"attention_maps", "flops", "module"},
 ]
 MODEL_LIBRARIES = {"torch", "numpy", "pytorch_lightning"}

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
-from lit_transformer.config import AttentionConfig, OptimConfig, Schedule
-from tests.small_models import BASE, VOCAB, batch_of
+from lit_transformer.config import AttentionConfig, FeedForward, OptimConfig, Schedule
+from tests.small_models import BASE, VOCAB, assert_close, batch_of
 from tests.small_training import BATCHES, OPTIM, Losses, endless, module, trainer, weights
 
 
@@ -31,6 +31,56 @@ def test_training_loss_is_nats_over_the_tokens_of_the_global_batch() -> None:
     expected = plain_loss(lit, batch, OPTIM.label_smoothing) / 100
     trainer(1, callbacks=[losses]).fit(lit, endless([batch]))
     assert losses.values == pytest.approx([expected], rel=1e-6)
+
+
+class Logged(pl.Callback):
+    """Keeps what the last training step logged, and its loss."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+        self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.loss = float(outputs["loss"])
+
+
+def test_the_balance_of_experts_joins_the_loss_and_is_logged_apart() -> None:
+    config = replace(BASE, feed_forward=replace(BASE.feed_forward, kind=FeedForward.experts))
+    logged, batch = Logged(), replace(batch_of(), target_tokens=100)
+    lit = module(config)
+    expected = plain_loss(lit, batch, OPTIM.label_smoothing) / 100
+    balance = float(lit.network.auxiliary_loss())
+    trainer(1, callbacks=[logged]).fit(lit, endless([batch]))
+    assert logged.metrics == pytest.approx({"train/loss": expected, "train/balance": balance}, rel=1e-5)
+    assert logged.loss == pytest.approx(expected + balance, rel=1e-5)
+    assert 0.01 < balance < 0.2  # four layers, each 0.01 where all experts are equally busy
+
+
+def test_only_experts_log_a_balance() -> None:
+    logged = Logged()
+    trainer(1, callbacks=[logged]).fit(module(BASE), endless(BATCHES))
+    assert logged.metrics.keys() == {"train/loss"}
+
+
+def test_r_drop_trains_on_two_passes() -> None:
+    losses = []
+    for r_drop in (0.0, 5.0):
+        kept = Losses()
+        trainer(4, callbacks=[kept]).fit(module(optim=replace(OPTIM, r_drop=r_drop)), endless(BATCHES))
+        losses.append(kept.values)
+    assert all(math.isfinite(value) for value in losses[1])
+    assert losses[1][0] > losses[0][0] + 0.05  # the divergence between the passes is added
+
+
+def test_an_accumulated_step_is_the_mean_of_its_batches() -> None:
+    """Each batch's gradient is of the mean over its own tokens; they are averaged, not summed."""
+    lit = module(BASE)
+    expected = [torch.zeros_like(parameter) for parameter in lit.parameters()]
+    for batch in BATCHES[:2]:
+        logits = lit.network.logits(lit.network.hidden(batch))
+        loss = F.cross_entropy(logits, batch.tgt_out, label_smoothing=OPTIM.label_smoothing)
+        for total, gradient in zip(expected, torch.autograd.grad(loss, list(lit.parameters())), strict=True):
+            total += gradient / 2
+    trainer(1, accumulate_grad_batches=2).fit(lit, endless(BATCHES))
+    for parameter, total in zip(lit.parameters(), expected, strict=True):
+        assert_close(parameter.grad, total)
 
 
 def test_validation_perplexity_is_over_all_tokens_not_over_batches() -> None:

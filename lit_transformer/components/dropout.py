@@ -1,8 +1,8 @@
 """Dropout (Srivastava et al. 2014) from 16 random bits an element.
 
 The law is torch's: an element is zeroed with probability p and the rest are divided by 1 - p; p is rounded to a
-65,536th, and the divisor is that of the rounded p. Drawing four elements from one 64-bit number makes the mask several
-times cheaper on a CPU, where the random numbers were a tenth of a training step.
+65,536th, at most to 65,535 of them, and the divisor is that of the rounded p. Drawing four elements from one 64-bit
+number makes the mask several times cheaper on a CPU, where the random numbers were a tenth of a training step.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.dropped = round(p * LEVELS)
+        self.dropped = min(round(p * LEVELS), LEVELS - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.dropped == 0:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lit_transformer.config.base import Kind, require, require_probability
+from lit_transformer.config.base import Kind, option, require, require_probability
 
 
 class Schedule(Kind):
@@ -12,6 +12,13 @@ class Schedule(Kind):
     linear = "linear", "linear warm-up to `peak`, then linearly towards 0", "Devlin et al. 2019"
     cosine = "cosine", "linear warm-up to `peak`, then half a cosine towards 0", "Loshchilov and Hutter 2017"
     constant = "constant", "linear warm-up to `peak`, then `peak`", "Goyal et al. 2017, the warm-up"
+
+
+class Smoothing(Kind):
+    """Where label smoothing puts the probability that it takes from the right token."""
+
+    all = "all", "spread over the whole vocabulary, the right token included", "Szegedy et al. 2016"
+    others = "others", "spread over the other V - 1 tokens", "Vaswani et al. 2018, T2T"
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,14 @@ class OptimConfig:
     clip_norm: float = 0.0
     """Largest gradient norm, over all parameters; 0 does not clip, as in the paper."""
     label_smoothing: float = 0.1
-    """Probability spread evenly over the whole vocabulary; of the training loss only."""
+    """Probability taken from the right token and spread evenly; of the training loss only."""
+    smoothing: Smoothing = Smoothing.all
+    """What it is spread over."""
+    r_drop: float = option(
+        0.0, "weight of the divergence between two passes with different dropout; 0: one pass", "Liang et al. 2021"
+    )
     accumulate: int = 1
-    """Batches summed into one optimiser step."""
+    """Batches of one optimiser step: the mean of their gradients, each of the mean loss of its own target tokens."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"optim.steps is {self.steps}; it must be at least 1")
@@ -47,6 +59,7 @@ class OptimConfig:
         require(self.peak > 0, f"optim.peak is {self.peak}; it must be above 0")
         require(self.multiplier > 0, f"optim.multiplier is {self.multiplier}; it must be above 0")
         require(self.clip_norm >= 0, f"optim.clip_norm is {self.clip_norm}; it must be at least 0")
+        require(self.r_drop >= 0, f"optim.r_drop is {self.r_drop}; it must be at least 0")
         require(self.accumulate >= 1, f"optim.accumulate is {self.accumulate}; it must be at least 1")
         for name in ("beta1", "beta2", "label_smoothing"):
             require_probability(f"optim.{name}", getattr(self, name))

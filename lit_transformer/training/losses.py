@@ -1,7 +1,7 @@
-"""The cross-entropy of packed predictions: smoothed for training, plain for perplexity.
+"""The cross-entropy of packed predictions: smoothed for training, by itself or of two passes; plain for perplexity.
 
-Both take the decoder's last vectors and the softmax matrix and never hold the whole (N, V) logits: rows go through
-in chunks that fit a cache, and the training loss computes its gradient on the way.
+All take the decoder's last vectors and the softmax matrix and never hold the whole (N, V) logits: rows go through
+in chunks that fit a cache, and the losses of training compute their gradient on the way.
 """
 
 from typing import Any
@@ -21,6 +21,19 @@ def smoothed_nats(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: fl
     token and spreads smoothing over all V, the right one included (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
     """
     nats: Tensor = _SmoothedNats.apply(hidden, weight, targets, smoothing)
+    return nats
+
+
+def paired_nats(
+    one: Tensor, other: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
+) -> Tensor:
+    """Return the nats of R-Drop, summed over the tokens, float32 (Liang et al. 2021, eq. 4, halved).
+
+    one and other (N, D) are of two passes with different dropout, P and Q their distributions: the mean of both
+    label-smoothed cross-entropies, and divergence / 2 times the mean of KL(P || Q) and KL(Q || P). Halved, so that
+    without a divergence it is the loss of one pass.
+    """
+    nats: Tensor = _PairedNats.apply(one, other, weight, targets, smoothing, divergence)
     return nats
 
 
@@ -77,6 +90,44 @@ class _SmoothedNats(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         to_hidden, to_weight = ctx.saved_tensors
         return to_hidden * upstream, to_weight * upstream, None, None
+
+
+class _PairedNats(torch.autograd.Function):
+    """Autograd differentiates one chunk at a time, so that its products are taken once and its logits forgotten."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, one: Tensor, other: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
+    ) -> Tensor:
+        h1, w = _products_dtype(one, weight)
+        h2, _ = _products_dtype(other, weight)
+        to_one, to_other, to_weight = torch.empty_like(h1), torch.empty_like(h2), torch.zeros_like(weight).float()
+        total = one.new_zeros((), dtype=torch.float32)
+        size = _chunk_rows(w)
+        for start in range(0, len(targets), size):
+            span = slice(start, start + size)
+            p, q, matrix = (tensor.detach().requires_grad_() for tensor in (h1[span], h2[span], w))
+            with torch.enable_grad():
+                nats = _pair(p, q, matrix, targets[span, None], smoothing, divergence)
+            to_one[span], to_other[span], to_w = torch.autograd.grad(nats, [p, q, matrix])
+            to_weight += to_w
+            total += nats.detach()
+        ctx.save_for_backward(to_one.to(one.dtype), to_other.to(other.dtype), to_weight.to(weight.dtype))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return *(gradient * upstream for gradient in ctx.saved_tensors), None, None, None
+
+
+def _pair(one: Tensor, other: Tensor, weight: Tensor, right: Tensor, smoothing: float, divergence: float) -> Tensor:
+    """Return the nats of one chunk: (C, D) twice, (V, D) and (C, 1) -> scalar."""
+    p, q = ((h @ weight.T).float().log_softmax(1) for h in (one, other))  # (C, V) log-probabilities
+    both = p + q
+    nats = -(1 - smoothing) * both.gather(1, right).sum() - smoothing * both.mean(1).sum()
+    apart = ((p.exp() - q.exp()) * (p - q)).sum()  # KL(P || Q) + KL(Q || P)
+    return nats / 2 + divergence / 4 * apart
 
 
 def _products_dtype(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

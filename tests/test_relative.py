@@ -1,11 +1,10 @@
 """Positions inside self-attention: against reference implementations, and what their sources say of them."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import T5Config, Wav2Vec2BertConfig
 from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb as turn_by_gptj
 from transformers.models.gptj.modeling_gptj import create_sinusoidal_positions
@@ -16,53 +15,11 @@ from x_transformers.x_transformers import apply_rotary_pos_emb as turn_by_x_tran
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.attention import SelfAttention
-from lit_transformer.components.relative import (
-    FirePositions,
-    RotaryPositions,
-    ScorePositions,
-    alibi_slopes,
-    build_score_positions,
-)
-from lit_transformer.config import (
-    AttentionConfig,
-    AttentionDelta,
-    Mixer,
-    MixerConfig,
-    ModelConfig,
-    PositionConfig,
-    Positions,
-    Scale,
-    Score,
-)
-from lit_transformer.errors import UserError
-from lit_transformer.flops import parameter_count
-from lit_transformer.transformer import Memory
-from tests.small_models import BASE, VOCAB, assert_close, batch_of, build
+from lit_transformer.components.relative import FirePositions, RotaryPositions, alibi_slopes, build_score_positions
+from lit_transformer.config import AttentionConfig, Positions, Scale
+from tests.small_models import BASE, assert_close
+from tests.small_positions import either_stack, first_layers, model_of, queries_at
 from tests.twins.relative import naive_bias, naive_slope
-
-INSIDE = [kind for kind in Positions if kind.inside_attention]
-BIASES = [kind for kind in INSIDE if kind is not Positions.rotary]
-SHARED = [kind for kind in INSIDE if kind is not Positions.shaw]
-every_inside = pytest.mark.parametrize("kind", INSIDE)
-either_stack = pytest.mark.parametrize("causal", [False, True], ids=["encoder", "decoder"])
-
-
-def model_of(kind: Positions, attention: AttentionConfig = BASE.attention, **numbers: Any) -> ModelConfig:
-    return replace(BASE, attention=attention, positions=PositionConfig(kind=kind, **numbers))
-
-
-def first_layers(config: ModelConfig, causal: bool) -> Any:
-    """Return the positions inside the first layer's self-attention, with parameters of about 1."""
-    positions = build_score_positions(config, causal)[0]
-    with torch.no_grad():
-        for parameter in positions.parameters():
-            parameter.copy_(torch.randn_like(parameter))
-    return positions
-
-
-def queries_at(last: int, heads: int = 3, d_k: int = 4) -> Tensor:
-    """Return random queries at the last places, of two sentences: (2, H, last, E)."""
-    return torch.randn(2, heads, last, d_k)
 
 
 @pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (8, 20), (64, 300), (4, 3)])
@@ -201,15 +158,15 @@ def test_a_trained_scale_of_shaw_starts_where_the_scores_start() -> None:
     assert_close(trained.bias(queries, 6), fixed.bias(queries, 6))
 
 
-def fire(c: float = 0.1, threshold: float = 512.0, heads: int = 3) -> FirePositions:
-    positions = FirePositions(heads)
+def fire(c: float = 0.1, threshold: float = 64.0) -> FirePositions:
+    positions = FirePositions(heads=3, threshold=50.0)
     with torch.no_grad():
         positions.log_c.fill_(c / 0.1).log_()
-        positions.log_threshold.fill_(threshold / 512).log_()
+        positions.log_threshold.fill_(threshold / 50).log_()
     return positions
 
 
-@pytest.mark.parametrize("threshold", [512.0, 6.5])
+@pytest.mark.parametrize("threshold", [64.0, 6.5])
 def test_fire_is_the_papers_network_of_the_papers_parts(threshold: float) -> None:
     positions = fire(c=0.7, threshold=threshold)
     network = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 3, bias=False))
@@ -243,103 +200,3 @@ def test_fire_stays_in_the_range_it_was_trained_in() -> None:
     curve = ((parts[:, None] * positions.slope + positions.offset).relu() @ positions.output.T).T  # (H, 10001)
     assert (far.amax(-1) <= curve.amax(-1, keepdim=True) + 1e-3).all()
     assert (far.amin(-1) >= curve.amin(-1, keepdim=True) - 1e-3).all()
-
-
-@pytest.mark.parametrize("kind", BIASES)
-@either_stack
-def test_a_cached_step_has_the_last_row_of_the_whole_pass(kind: Positions, causal: bool) -> None:
-    positions, queries = first_layers(model_of(kind), causal), queries_at(40)
-    whole = positions.bias(queries, 40)
-    for last in (1, 3):
-        assert_close(positions.bias(queries[:, :, -last:], 40), whole[:, :, -last:], 1e-6)
-
-
-@pytest.mark.parametrize("kind", BIASES)
-def test_which_kinds_know_earlier_from_later(kind: Positions) -> None:
-    queries = torch.ones(1, 3, 9, 4)
-    bias = first_layers(model_of(kind), causal=False).bias(queries, 9)
-    symmetric = torch.allclose(bias, bias.transpose(-1, -2))
-    assert symmetric == (kind in (Positions.alibi, Positions.fire))
-
-
-@every_inside
-def test_sentences_far_longer_than_any_before_are_placed(kind: Positions) -> None:
-    model = build(model_of(kind)).eval()
-    length = 700  # rotary's table starts with 512 places, max_length is 256
-    ids = torch.randint(4, VOCAB, (1, length))
-    with torch.inference_mode():
-        logits = model(ids, ids)
-    assert torch.isfinite(logits).all()
-    assert model.longest_target is None
-
-
-@every_inside
-def test_the_order_of_a_memory_is_not_looked_at(kind: Positions) -> None:
-    """Relative positions act between the tokens of one sentence, never across."""
-    model, batch, order = build(model_of(kind)).eval(), batch_of([([5, 6, 7, 8], [9, 10])]), [3, 0, 4, 2, 1]
-    memory = model.read(batch.src, batch.src_layout)
-    shuffled = Memory(memory.x[order], memory.layout)
-    said, again = (model.say(batch.tgt_in, batch.tgt_layout, it) for it in (memory, shuffled))
-    assert_close(said, again)
-
-
-@every_inside
-def test_layers_share_what_the_source_shares(kind: Positions) -> None:
-    model = build(model_of(kind))
-    stacks = [
-        [layer.sublayers["mixer"].inner.positions for layer in stack.layers] for stack in (model.encoder, model.decoder)
-    ]
-    for first, second in stacks:
-        assert (first is second) == (kind in SHARED)
-    assert stacks[0][0] is not stacks[1][0]
-    own = {
-        Positions.shaw: 2 * 33 * 4 + 2 * 17 * 4,  # layers, steps (none ahead in the decoder), d_k
-        Positions.t5: 2 * 32 * 3,  # stacks, buckets, heads
-        Positions.alibi: 0,
-        Positions.rotary: 0,
-        Positions.fire: 2 * (1 + 1 + 32 + 32 + 3 * 32),
-    }[kind]
-    assert parameter_count(model_of(kind), VOCAB) - parameter_count(model_of(Positions.none), VOCAB) == own
-
-
-@every_inside
-@either_stack
-def test_neutral_hooks_are_neutral(kind: Positions, causal: bool) -> None:
-    positions, x = first_layers(model_of(kind), causal), queries_at(5)
-    if kind is Positions.rotary:
-        assert positions.bias(x, 5) is None
-    else:
-        assert positions.turn(x, 3) is x
-    assert ScorePositions().turn(x, 3) is x
-    assert ScorePositions().bias(x, 5) is None
-
-
-@every_inside
-@pytest.mark.parametrize("stack", ["encoder", "decoder"])
-def test_a_stack_without_attention_has_no_place_for_them(kind: Positions, stack: str) -> None:
-    mixer = MixerConfig(kind=Mixer.lstm)
-    with pytest.raises(UserError, match=rf"kind is {kind}, which acts inside.*model\.{stack}_mixer\.kind is lstm"):
-        replace(model_of(kind), **{f"{stack}_mixer": mixer})
-    local = {f"{stack}_mixer": MixerConfig(kind=Mixer.local_attention)}
-    assert replace(model_of(kind), **local).positions.kind is kind
-
-
-@pytest.mark.parametrize("stack", ["encoder", "decoder"])
-def test_rotary_needs_pairs_and_a_product(stack: str) -> None:
-    config = model_of(Positions.rotary)
-    with pytest.raises(UserError, match=rf"in pairs.*the {stack}'s self-attention is 5, which is odd"):
-        replace(config, **{f"{stack}_attention": AttentionDelta(d_k=5)})
-    for score in (Score.additive, Score.bilinear):
-        with pytest.raises(UserError, match=rf"score of the {stack}'s self-attention is {score}: choose dot"):
-            replace(config, **{f"{stack}_attention": AttentionDelta(score=score)})
-    across = AttentionDelta(d_k=5, score=Score.additive)  # where nothing is turned
-    assert replace(config, cross_attention=across).attention_at.cross.d_k == 5
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("distance", 0), ("buckets", 2), ("buckets", 7), ("max_distance", 16), ("base", 1.0), ("base", float("nan"))],
-)
-def test_a_wrong_number_is_refused_by_its_key(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"model\.positions\.{name} is {value}; it must be"):
-        PositionConfig(**{name: value})

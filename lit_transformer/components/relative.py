@@ -148,15 +148,16 @@ class FirePositions(ScorePositions):
 
     Li et al. 2024, section 3, eq. 4: c > 0 and the threshold L > 0 are trained, f has 32 hidden units, and the layers
     of a stack share all. The paper has a decoder only, where j is never above i; the encoder takes the later of the two
-    places. Deviations: c and L are trained as factors exp(.) of their initial values, 0.1 and 512, so that they stay
-    positive and move by parts of themselves; f has no output bias, which a softmax over the keys does not see. The
-    network works once for a batch, not for each sentence: elementwise, so no cost of a pair.
+    places. Deviations: c and L are trained as factors exp(.) of their initial values, so that they stay positive and
+    move by parts of themselves; f has no output bias, which a softmax over the keys does not see. The network works
+    once for a batch, not for each sentence: elementwise, so no cost of a pair.
     """
 
-    WIDTH, C, THRESHOLD = 32, 0.1, 512.0
+    WIDTH, C = 32, 0.1
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self, heads: int, threshold: float) -> None:
         super().__init__()
+        self.threshold = threshold
         self.log_c = nn.Parameter(torch.zeros(1))
         self.log_threshold = nn.Parameter(torch.zeros(1))
         self.slope = nn.Parameter(torch.empty(self.WIDTH).uniform_(-1, 1))
@@ -167,7 +168,7 @@ class FirePositions(ScorePositions):
     def bias(self, queries: Tensor, keys: int) -> Tensor:
         places = torch.arange(keys, device=queries.device).to(self.slope)
         later = torch.maximum(places, places[keys - queries.shape[2] :, None])  # (Q, K)
-        threshold = self.THRESHOLD * self.log_threshold.exp()
+        threshold = self.threshold * self.log_threshold.exp()
         distances = steps_to_keys(queries, keys).abs().to(self.slope)
         parts = self.psi(distances) / self.psi(torch.maximum(later, threshold))  # (Q, K), from 0 to 1
         hidden = (parts[..., None] * self.slope + self.offset).relu()  # (Q, K, 32)
@@ -197,7 +198,7 @@ def build_score_positions(config: ModelConfig, causal: bool) -> list[ScorePositi
         case Positions.rotary:
             return [RotaryPositions(attention.d_k, config.positions.base)] * layers
         case Positions.fire:
-            return [FirePositions(attention.heads)] * layers
+            return [FirePositions(attention.heads, config.positions.threshold)] * layers
         case Positions.none | Positions.sinusoidal | Positions.sinusoidal_concatenated | Positions.learned:
             return [ScorePositions()] * layers
         case Positions.count | Positions.normalised_count | Positions.binary:

@@ -53,6 +53,8 @@ class PositionConfig:
     """The distance from which on `t5` tells no two apart."""
     base: float = 10000.0
     """The wavelengths of `rotary` run from 2 pi towards `base` times 2 pi."""
+    threshold: float = 64.0
+    """Where the trained threshold of `fire` starts: a quarter of the longest sentences, as its authors' 512 of 2048."""
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "model.positions", "max_length", "distance")
@@ -66,6 +68,7 @@ class PositionConfig:
             f"model.positions.buckets, {self.buckets // 2}, the distances that have a bucket each",
         )
         require(self.base > 1, f"model.positions.base is {self.base}; it must be above 1")
+        require(self.threshold > 0, f"model.positions.threshold is {self.threshold}; it must be above 0")
 
 
 def require_fitting(positions: PositionConfig, d_model: int) -> None:

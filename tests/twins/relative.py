@@ -45,7 +45,8 @@ def naive_bias(
         case Positions.alibi:
             return -naive_slope(head, own.heads) * abs(i - j)
         case Positions.fire:
-            c, threshold = 0.1 * positions.log_c.exp()[0], 512 * positions.log_threshold.exp()[0]
+            c = 0.1 * positions.log_c.exp()[0]
+            threshold = config.positions.threshold * positions.log_threshold.exp()[0]
             part = (c * abs(i - j) + 1).log() / (c * max(threshold, i, j) + 1).log()
             hidden = [(part * w + b).clamp(min=0) for w, b in zip(positions.slope, positions.offset, strict=True)]
             return sum(w * x for w, x in zip(positions.output[head], hidden, strict=True))

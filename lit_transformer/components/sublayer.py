@@ -12,8 +12,8 @@ x ──┬─ * alpha ──┐                    x ──┬─────�
 
 b2t, the last sub-layer of a layer    norm_former, the feed-forward network
 
-bottom ──────────┐                    x ──┬────────────────────────────────────────────────┐
-x ──┬────────────┤                        └─ norm ─ widen ─ activation ─ norm ─ narrow ─ drop ┴ + ─>
+bottom ──────────┐                    x ──┬────────────────────────────────────────────┐
+x ──┬────────────┤                        └─ norm ─ widen ─ act ─ norm ─ narrow ─ drop ┴ + ─>
     └─ f ─ drop ─┴ + ─ norm ─>
 """
 
@@ -50,7 +50,7 @@ class Norms(NamedTuple):
 
 
 class Sublayer(nn.Module):
-    """norm_after(residual(bypass(x), dropout(norm_behind(inner(norm_before(x))))))  (section 3.1)."""
+    """norm_after(residual(bypass(x, bottom), dropout(norm_behind(inner(norm_before(x))))))  (section 3.1)."""
 
     def __init__(self, inner: Part, norms: Norms, dropout: nn.Module, bypass: nn.Module, residual: nn.Module) -> None:
         super().__init__()

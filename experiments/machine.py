@@ -30,6 +30,7 @@ TRAINING_CODE = (
     "lit_transformer/initialisation.py",
     "lit_transformer/layers.py",
     "lit_transformer/module.py",
+    "lit_transformer/recipes.py",
     "lit_transformer/training",
     "lit_transformer/transformer.py",
     "data_modules/loaders.py",

@@ -1,13 +1,14 @@
 """RunConfig: everything one run depends on, as typed dataclasses; and the only place that reads YAML.
 
 A run's config is the dataclass defaults, then a study's base, then a variant's delta, then overrides from the command
-line. Every key and type is checked on the way; a mistake is one line that names the key and the nearest known one.
+line. Where one of these names a recipe, the recipe's settings stand right before its own. Every key and type is checked
+on the way; a mistake is one line that names the key and the nearest known one.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from operator import attrgetter
@@ -21,6 +22,7 @@ from yaml import YAMLError
 from data_modules.config import DataConfig
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig, require
 from lit_transformer.errors import UserError, nearest
+from lit_transformer.recipes import Recipe, switched
 
 
 class Precision(StrEnum):
@@ -81,6 +83,8 @@ class RunConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     seed: int = 0
+    recipe: Recipe = Recipe.paper
+    """The last recipe that a layer of the config named, for the record; `resolve` has set its settings."""
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, f"seed is {self.seed}; it must be at least 0 and below 2^31")
@@ -96,18 +100,38 @@ def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), whe
     config = OmegaConf.structured(RunConfig)
     _unlock(config)
     try:
-        config = OmegaConf.merge(config, *layers)
-        for override in overrides:
-            if "=" not in override:
-                raise UserError(f"'{override}' is not of the form key=value, as in model.d_model=256")
-            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
-        resolved = OmegaConf.to_object(config)
+        written = [*layers, *(_override(text) for text in overrides)]
+        resolved = OmegaConf.to_object(OmegaConf.merge(config, *_with_recipes(written)))
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(f"{where}: {_explain(error)}") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     assert isinstance(resolved, RunConfig)
     return resolved
+
+
+def _override(text: str) -> DictConfig:
+    if "=" not in text:
+        raise UserError(f"'{text}' is not of the form key=value, as in model.d_model=256")
+    return OmegaConf.from_dotlist([text])
+
+
+def _with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[Mapping[Any, Any]]:
+    """Yield the layers, before each that names a recipe what leads to it from the recipe before, at first the paper."""
+    before = Recipe.paper
+    for layer in layers:
+        if "recipe" in layer:
+            recipe = _recipe(layer["recipe"])
+            yield switched(before, recipe)
+            before = recipe
+        yield layer
+
+
+def _recipe(name: Any) -> Recipe:
+    for recipe in Recipe:
+        if recipe == name:
+            return recipe
+    raise UserError(f"recipe is '{name}'{nearest(str(name), Recipe)} (recipes: {', '.join(Recipe)})")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -137,9 +161,13 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def training_hash(config: RunConfig, data_hash: str, code_hash: str) -> str:
-    """Return 12 hex digits of everything the trained weights depend on: not decoding, not checkpoints."""
+    """Return 12 hex digits of everything the trained weights depend on: not decoding, not checkpoints.
+
+    Nor the recipe's name: its settings are there, and the same settings without the name train the same weights.
+    """
     plain = to_dict(config)
-    plain.pop("decode")
+    for key in ("decode", "recipe"):
+        plain.pop(key)
     for key in ("accelerator", "checkpoint_every"):
         plain["trainer"].pop(key)
     text = json.dumps([plain, data_hash, code_hash], sort_keys=True)
@@ -192,4 +220,5 @@ def _section_of(class_name: str) -> str:
 
 def _same_leaf(key: str, known: list[str]) -> str:
     leaf = key.rpartition(".")[2]
-    return next((f"; did you mean '{name}'?" for name in known if name.rpartition(".")[2] == leaf), "")
+    same = [name for name in known if name.rpartition(".")[2] == leaf]
+    return f"; did you mean '{min(same, key=len)}'?" if same else ""

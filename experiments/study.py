@@ -156,6 +156,8 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
     for section in SECTIONS:
         if section not in base:
             raise UserError(f"{path}: base has no section '{section}'; write `{section}: {{}}` to keep its defaults")
+    if "recipe" not in base:
+        raise UserError(f"{path}: base names no recipe; write `recipe: paper` to start from the paper's settings")
     variants = _mapping(content["variants"], f"{path}: variants")
     for variant in [content["name"], *variants]:
         if not isinstance(variant, str):
@@ -212,8 +214,10 @@ def _check_same_corpus(base: DataConfig, own: DataConfig, where: str) -> None:
 
 
 def _hashed(overrides: list[str]) -> str:
-    """Return "+" and 6 hex digits of overrides, whatever their order; nothing for none."""
-    return "+" + hashlib.sha256(json.dumps(sorted(overrides)).encode()).hexdigest()[:6] if overrides else ""
+    """Return "+" and 6 hex digits of overrides, whatever their order unless one is a recipe; nothing for none."""
+    ordered = any(override.startswith("recipe=") for override in overrides)
+    text = json.dumps(overrides if ordered else sorted(overrides))
+    return "+" + hashlib.sha256(text.encode()).hexdigest()[:6] if overrides else ""
 
 
 def _short(key: str) -> str:

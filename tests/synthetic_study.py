@@ -43,8 +43,8 @@ def write_study(root: Path, seeds: int = 3, names: list[str] | None = None) -> S
     (folder / "study.yaml").write_text(
         "name: made_up\nquestion: What is each part of the Transformer worth?\ncorpus: grammar\nbaseline: base\n"
         f"seeds: {list(range(seeds))}\n"
-        "base:\n  model: {d_model: 128, attention: {heads: 4, d_k: 32, d_v: 32}}\n  data: {}\n  optim: {}\n"
-        f"  trainer: {{}}\n  decode: {{}}\nvariants:\n{deltas}\n"
+        "base:\n  recipe: paper\n  model: {d_model: 128, attention: {heads: 4, d_k: 32, d_v: 32}}\n  data: {}\n"
+        f"  optim: {{}}\n  trainer: {{}}\n  decode: {{}}\nvariants:\n{deltas}\n"
     )
     study = load_study("made_up")
     for index, (name, (_, bleu, spread, loss, cost)) in enumerate(variants.items()):

@@ -18,7 +18,7 @@ MODEL = "lit_transformer"
 ORDER = [
     {"errors"},
     {"config"},
-    {"batch"},
+    {"batch", "recipes"},
     {"components"},
     {"layers", "initialisation"},
     {"transformer"},

@@ -20,7 +20,7 @@ STUDY = {
     "corpus": "grammar",
     "baseline": "a",
     "seeds": [0, 1],
-    "base": {"model": {}, "data": {}, "optim": {}, "trainer": {}, "decode": {}},
+    "base": {"recipe": "paper", "model": {}, "data": {}, "optim": {}, "trainer": {}, "decode": {}},
     "variants": {"a": {}, "b": {}, "c": {}},
 }
 

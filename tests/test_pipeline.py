@@ -20,6 +20,7 @@ corpus: grammar
 baseline: base
 seeds: [0, 1]
 base:
+  recipe: paper
   model:
     d_model: 16
     encoder_layers: 1

@@ -15,7 +15,7 @@ GOOD = {
     "corpus": "grammar",
     "baseline": "base",
     "seeds": [0, 1],
-    "base": {"model": {"d_model": 64}, "data": {}, "optim": {}, "trainer": {}, "decode": {}},
+    "base": {"recipe": "paper", "model": {"d_model": 64}, "data": {}, "optim": {}, "trainer": {}, "decode": {}},
     "variants": {"base": {}, "h1": {"model": {"attention": {"heads": 1}}}},
 }
 PATH = Path("tiny/study.yaml")
@@ -98,6 +98,30 @@ def test_the_order_of_overrides_does_not_matter():
     study = parse_study(GOOD, PATH)
     one, two = ("optim.steps=5", "model.dropout=0.2"), ("model.dropout=0.2", "optim.steps=5")
     assert Cell(study, "h1", 0, one).run_folder == Cell(study, "h1", 0, two).run_folder
+
+
+def test_the_order_of_a_recipe_and_what_changes_it_does() -> None:
+    study = parse_study(GOOD, PATH)
+    first, last = ("recipe=t2t_v3", "optim.warmup=5"), ("optim.warmup=5", "recipe=t2t_v3")
+    assert Cell(study, "h1", 0, first).run_folder != Cell(study, "h1", 0, last).run_folder
+
+
+def test_a_variant_may_be_a_recipe() -> None:
+    study = parse_study({**GOOD, "variants": {"base": {}, "t2t": {"recipe": "t2t_2017"}}}, PATH)
+    assert study.config("t2t", 0).model.d_model == 64
+    assert "norm" not in study.describe("t2t")
+    for change in ("recipe paper -> t2t_2017", "attention.bias False -> True", "optim.smoothing all -> others"):
+        assert change in study.describe("t2t")
+
+
+def test_a_base_names_its_recipe() -> None:
+    """DVC must find the key to see it change."""
+    base = {key: value for key, value in GOOD["base"].items() if key != "recipe"}
+    with pytest.raises(UserError, match="base names no recipe; write `recipe: paper`"):
+        parse_study({**GOOD, "base": base}, PATH)
+    released = parse_study({**GOOD, "base": {**GOOD["base"], "recipe": "t2t_v3"}}, PATH)
+    assert released.config("base", 0).optim.warmup == 8000
+    assert released.describe("base") == "the baseline"
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -120,10 +120,6 @@ class Transformer(nn.Module):
                     sums[name] = sums[name] + loss if name in sums else loss
         return sums
 
-    def auxiliary_loss(self) -> Tensor | float:
-        """Return the sum of `auxiliary_losses`, 0 where there are none."""
-        return sum(self.auxiliary_losses().values(), 0.0)
-
     def start(self, memory: Memory) -> DecoderState:
         """Begin decoding: project the memory once for every layer; one row a source sentence."""
         past = self.decoder.project(memory.x, memory.layout)

@@ -171,13 +171,13 @@ def test_the_balance_is_collected_in_training_and_handed_out_once() -> None:
 
 def test_a_model_sums_the_balance_of_its_layers() -> None:
     model, batch = build(MODEL), batch_of()
-    assert model.auxiliary_loss() == 0
+    assert model.auxiliary_losses() == {}
     model.hidden(batch)
     parts = [part for part in model.modules() if isinstance(part, Experts)]
     assert len(parts) == 4
     each = [part.imbalance.item() for part in parts]
-    assert model.auxiliary_loss().item() == pytest.approx(0.01 * sum(each))
-    assert model.auxiliary_loss() == 0
+    assert model.auxiliary_losses()["balance"].item() == pytest.approx(0.01 * sum(each))
+    assert model.auxiliary_losses() == {}
     plain = build(BASE)
     plain.hidden(batch)
     assert plain.auxiliary_losses() == {}

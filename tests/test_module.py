@@ -46,7 +46,7 @@ def test_the_balance_of_experts_joins_the_loss_and_is_logged_apart() -> None:
     logged, batch = Logged(), replace(batch_of(), target_tokens=100)
     lit = module(config)
     expected = plain_loss(lit, batch, OPTIM.label_smoothing) / 100
-    balance = float(lit.network.auxiliary_loss())
+    balance = float(lit.network.auxiliary_losses()["balance"])
     trainer(1, callbacks=[logged]).fit(lit, endless([batch]))
     assert logged.metrics == pytest.approx({"train/loss": expected, "train/balance": balance}, rel=1e-5)
     assert logged.loss == pytest.approx(expected + balance, rel=1e-5)

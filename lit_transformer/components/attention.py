@@ -153,7 +153,7 @@ class SelfAttention(MultiHeadAttention):
         return View(causal=keys == layout.longest, real=_real(layout)) if self.causal else key_padding(layout)
 
     def cost(self) -> Cost:
-        return super().cost() + Cost(query=self.positions.query_cost(), pair=self.positions.pair_cost())
+        return super().cost() + Cost(pair=self.positions.pair_cost())
 
 
 class CrossAttention(MultiHeadAttention):

@@ -36,10 +36,6 @@ class ScorePositions(nn.Module):
         """Return the operations of matrix products for each pair of a query and a key."""
         return 0
 
-    def query_cost(self) -> int:
-        """Return the operations of matrix products for each query."""
-        return 0
-
 
 class ShawPositions(ScorePositions):
     """Scores gain q.a, scaled as they are, a trained vector a for each step j - i from the query to the key.

@@ -14,6 +14,7 @@ from lit_transformer.config import (
     AttentionConfig,
     AttentionDelta,
     EmbeddingConfig,
+    FeedForward,
     FeedForwardConfig,
     Mixer,
     MixerConfig,
@@ -108,6 +109,12 @@ VARIANTS = ADMITTED | {
         BASE,
         encoder_mixer=MixerConfig(Mixer.dilated_convolution, kernel=5, dilations=1),
         decoder_mixer=MixerConfig(Mixer.dilated_convolution, kernel=2),
+    ),
+    "narrowed": replace(BASE, feed_forward=FeedForwardConfig(FeedForward.swiglu, d_ff=24, equal_parameters=True)),
+    "experts, norm_former": replace(
+        BASE,
+        feed_forward=FeedForwardConfig(FeedForward.experts, d_ff=24, experts=3),
+        norm=NormConfig(placement=Placement.norm_former),
     ),
     "one head, one layer": replace(
         BASE, encoder_layers=1, decoder_layers=1, attention=AttentionConfig(heads=1, d_k=16, d_v=16)

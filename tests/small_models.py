@@ -113,7 +113,7 @@ VARIANTS = ADMITTED | {
     "narrowed": replace(BASE, feed_forward=FeedForwardConfig(FeedForward.swiglu, d_ff=24, equal_parameters=True)),
     "experts, norm_former": replace(
         BASE,
-        feed_forward=FeedForwardConfig(FeedForward.experts, d_ff=24, experts=3),
+        feed_forward=FeedForwardConfig(FeedForward.experts, d_ff=24, experts=2),
         norm=NormConfig(placement=Placement.norm_former),
     ),
     "one head, one layer": replace(

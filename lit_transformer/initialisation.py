@@ -66,8 +66,8 @@ def _place(name: str) -> Place | None:
 def _factor(config: ModelConfig, name: str) -> float:
     """Return what a matrix is multiplied by after its law; M is the decoder's number of layers, N the encoder's.
 
-    `depth_scaled` (DS-Init, Zhang et al. 2019, eq. 10): 1/sqrt(l) in layer l of its stack, their alpha being 1.
-    `t_fixup` (Huang et al. 2020, section 3.2): what carries times 0.67 N^(-1/4) in the encoder, (9M)^(-1/4) in the
+    `depth_scaled` (DS-Init, Zhang et al. 2019): 1/sqrt(l) in layer l of its stack, their alpha being 1.
+    `t_fixup` (Huang et al. 2020): what carries times 0.67 N^(-1/4) in the encoder, (9M)^(-1/4) in the
     decoder. `deep_norm` (Wang et al. 2022, Figure 2), a placement of norms: what carries times beta.
     """
     place = _place(name)

@@ -82,7 +82,7 @@ VARIANTS = ADMITTED | {
         BASE, residual=ResidualConfig(Residual.none), norm=NormConfig(placement=Placement.pre)
     ),
     "rms, pre-norm": replace(BASE, norm=NormConfig(kind=Norm.rms, placement=Placement.pre)),
-    "instance, sandwich": replace(BASE, norm=NormConfig(kind=Norm.instance, placement=Placement.sandwich)),
+    "instance, sandwich": replace(BASE, norm=NormConfig(Norm.instance, Placement.sandwich, eps=0.1)),
     "batch, norm_former": replace(BASE, norm=NormConfig(kind=Norm.batch, placement=Placement.norm_former)),
     "group, norm_former": replace(BASE, norm=NormConfig(kind=Norm.group, placement=Placement.norm_former, groups=2)),
     "deep_norm, highway": replace(

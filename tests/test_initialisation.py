@@ -101,6 +101,13 @@ def test_other_norms_change_no_initial_matrix() -> None:
         assert set(found.values()) == {1.0}
 
 
+def test_gates_of_highways_carry_nothing() -> None:
+    config = replace(BASE, residual=ResidualConfig(Residual.highway))
+    found = factors(config, initialisation=Initialisation.t_fixup)
+    gates = [factor for name, factor in found.items() if name.endswith("residual.gate.weight")]
+    assert gates == [1.0] * 10
+
+
 def test_a_router_of_experts_carries_nothing() -> None:
     config = replace(BASE, feed_forward=FeedForwardConfig(kind=FeedForward.experts, d_ff=24, experts=3))
     found = factors(config, initialisation=Initialisation.t_fixup)

@@ -211,6 +211,7 @@ def test_what_needs_more_than_one_token_does_not_stand_inside_the_feed_forward_n
         ModelConfig(norm=batch, feed_forward=experts)
     assert ModelConfig(norm=batch)
     assert ModelConfig(norm=NormConfig(Norm.batch), feed_forward=experts)
+    assert ModelConfig(norm=NormConfig(Norm.layer, Placement.norm_former), feed_forward=experts)
 
 
 def test_dropout_stands_where_section_5_4_puts_it() -> None:

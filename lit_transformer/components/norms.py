@@ -16,7 +16,7 @@ from lit_transformer.config import Norm, NormConfig, Placement
 
 
 class ScaleNorm(nn.Module):
-    """g x / |x|, g one trained number from sqrt(D) (Nguyen and Salazar 2019, eq. 5); |x| is at least `eps`."""
+    """g x / |x|, g one trained number from sqrt(D) (Nguyen and Salazar 2019); |x| is at least `eps`."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -86,7 +86,8 @@ class CausalInstanceNorm(InstanceNorm):
     A sentence's first token is alone and comes out as the bias, whatever it is: where this norm stands last, the first
     prediction is the same for every source. The past is what the sums so far need: the first token, the sums of the
     distances to it and of their squares, and the number of tokens. Distances, since a difference of large sums would
-    lose the variance in rounding.
+    lose the variance in rounding; and as the first of n distances is 0, the mean of the squares exceeds the square of
+    the mean by at least an n-th of itself, so that no rounding makes the variance negative.
     """
 
     def forward(self, x: Tensor, layout: Layout, past: Rows | None = None) -> tuple[Tensor, Rows]:
@@ -98,7 +99,7 @@ class CausalInstanceNorm(InstanceNorm):
         squared = squares + moved.square().cumsum(1)  # (B, L, D)
         counts = count + torch.arange(1, layout.longest + 1, device=x.device)[:, None]  # (B, L, 1)
         mean = totals / counts
-        variance = (squared / counts - mean.square()).clamp(min=0)
+        variance = squared / counts - mean.square()
         new = Rows((first, totals[:, -1:], squared[:, -1:], counts[:, -1:]))
         return self.scaled(moved - mean, variance, layout).to(x.dtype), new
 

@@ -147,7 +147,7 @@ def _norms(config: ModelConfig, name: str, causal: bool) -> Norms:
     """Build the norms of one sub-layer.
 
     NormFormer (Shleifer et al. 2021) was an encoder or a decoder alone: here cross-attention has its norm behind, as
-    self-attention. Its trained scales of the heads are left out.
+    self-attention. Its trained scales, of the heads and in small models of what goes by, are left out.
     """
 
     def norm() -> Part:

@@ -21,7 +21,7 @@ def naive_inner_norm(config: ModelConfig, norm: nn.Module, wide: Tensor) -> Tens
 
 
 def naive_instance(config: ModelConfig, norm: nn.Module, x: Tensor, causal: bool) -> Tensor:
-    """Ulyanov et al. 2016, section 2: feature after feature, over the tokens that the place may see."""
+    """Ulyanov et al. 2016: feature after feature, over the tokens that the place may see."""
     rows = []
     for place in range(len(x)):
         seen = x[: place + 1] if causal else x

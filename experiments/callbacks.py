@@ -36,7 +36,7 @@ class Curve(pl.Callback):
     """Counts work and time, and writes a row of curve.csv at each validation; its state travels in the checkpoint.
 
     `seconds` is training time: validation and start-up are left out, checkpoints in between are not. train_loss is the
-    mean of the label-smoothed loss over the steps since the row before; learning_rate is that of the row's step.
+    mean of the loss that training lowers, over the steps since the row before; learning_rate is that of the row's step.
     """
 
     def __init__(self, path: Path, batches_per_epoch: Callable[[], float]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lit_transformer.layers import Stack
     from lit_transformer.transformer import Transformer
 
-FACTORS = "Operations: multiplications and additions of matrix products, forward; training costs three times as much."
+FACTORS = "Operations: multiplications and additions of matrix products, forward; training costs {} times as much."
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--modules", action="store_true", help="print every module of the network too")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="change a setting, as for training")
     args = parser.parse_args(argv)
+    from lit_transformer.flops import TRAINING_FACTOR
+    from lit_transformer.training.objective import forward_passes
+
     study = load_study(args.study)
     base = study.config(study.baseline, study.seeds[0])
     config = study.config(args.variant, study.seeds[0], args.overrides)
@@ -68,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     changes = ", ".join([study.describe(args.variant), *args.overrides])
     console.print(f"{study.name}/{args.variant}: {changes}", style="bold", soft_wrap=True, markup=False)
     _print(console, lines_of(config.model, size), lines_of(base.model, size), study.baseline)
+    factors = FACTORS.format(TRAINING_FACTOR * forward_passes(config.optim))
     sentences = f"{size.source} source and {size.target} target tokens a sentence ({size.origin})"
-    console.print(f"{size.vocab:,} ids in the vocabulary; {sentences}. {FACTORS}", style="dim", soft_wrap=True)
+    console.print(f"{size.vocab:,} ids in the vocabulary; {sentences}. {factors}", style="dim", soft_wrap=True)
     if args.modules:
         from lit_transformer.flops import outline
 

@@ -48,13 +48,13 @@ class ModelConfig:
     d_model: int = 512
     encoder_layers: int = 6
     decoder_layers: int = 6
-    encoder_mixer: MixerConfig = field(default_factory=MixerConfig)
-    decoder_mixer: MixerConfig = field(default_factory=MixerConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     """Attention wherever it stands, unless one of the next three sets something apart."""
     encoder_attention: AttentionDelta = field(default_factory=AttentionDelta)
     decoder_attention: AttentionDelta = field(default_factory=AttentionDelta)
     cross_attention: AttentionDelta = field(default_factory=AttentionDelta)
+    encoder_mixer: MixerConfig = field(default_factory=MixerConfig)
+    decoder_mixer: MixerConfig = field(default_factory=MixerConfig)
     feed_forward: FeedForwardConfig = field(default_factory=FeedForwardConfig)
     positions: PositionConfig = field(default_factory=PositionConfig)
     norm: NormConfig = field(default_factory=NormConfig)

@@ -221,7 +221,7 @@ def _record(
 ) -> dict[str, Any]:
     import torch
 
-    from lit_transformer.flops import training_flops
+    from lit_transformer.flops import active_parameter_count, training_flops
     from lit_transformer.training.objective import forward_passes
 
     work, last = curve.total_work(), curve.rows[-1] if curve.rows else {}
@@ -237,6 +237,7 @@ def _record(
         "diverged_at": divergence.step,
         "steps": trainer.global_step,
         "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "active_parameters": active_parameter_count(config.model, corpus.vocab_size),
         "vocab_size": corpus.vocab_size,
         "training_flops": forward_passes(config.optim) * training_flops(config.model, corpus.vocab_size, work),
         "source_tokens": work.src,

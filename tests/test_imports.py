@@ -23,9 +23,9 @@ ORDER = [
     {"layers", "initialisation"},
     {"transformer"},
     {"training"},
-    {"attention_maps", "flops", "module"},
+    {"attention_maps", "export", "flops", "module"},
 ]
-MODEL_LIBRARIES = {"torch", "numpy", "pytorch_lightning"}
+MODEL_LIBRARIES = {"torch", "numpy", "pytorch_lightning", "safetensors"}
 
 
 def imported(name: str) -> set[str]:
@@ -96,6 +96,8 @@ def test_the_model_needs_few_libraries(name: str) -> None:
     assert tops <= MODEL_LIBRARIES | sys.stdlib_module_names
     if "pytorch_lightning" in tops:
         assert name == "lit_transformer.module"
+    if "safetensors" in tops:
+        assert name.startswith("lit_transformer.export")
 
 
 @modules

@@ -1,0 +1,182 @@
+"""Exported folders: the same numbers to the bit for every variant, and every mistake in them said in one line."""
+
+import json
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import lit_transformer
+from lit_transformer.config import ModelConfig, Tying
+from lit_transformer.errors import UserError
+from lit_transformer.export import load_exported, save_exported
+from lit_transformer.export.plain import from_plain, to_plain
+from tests.small_models import BASE, VOCAB, batch_of, build, chosen, every_variant
+
+
+@every_variant
+def test_a_loaded_network_has_the_same_logits_to_the_bit(config: ModelConfig, tmp_path: Path) -> None:
+    network = build(config).eval()
+    save_exported(network, tmp_path)
+    before = torch.random.get_rng_state()
+    loaded = load_exported(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not loaded.training
+    assert loaded.config == config
+    expected, found = network.state_dict(), loaded.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    batch = batch_of()
+    assert torch.equal(loaded.logits(loaded.hidden(batch)), network.logits(network.hidden(batch)))
+
+
+@pytest.mark.parametrize(("tying", "matrices"), [(Tying.three_way, 1), (Tying.two_way, 2), (Tying.none, 3)])
+def test_a_tied_matrix_is_stored_once_and_stays_tied(tying: Tying, matrices: int, tmp_path: Path) -> None:
+    network = build(chosen(BASE, "embeddings.tying", tying))
+    save_exported(network, tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert sum(tensor.shape == (VOCAB, BASE.d_model) for tensor in stored.values()) == matrices
+    assert sum(tensor.numel() for tensor in stored.values()) == sum(p.numel() for p in network.parameters())
+    loaded = load_exported(tmp_path)
+    assert (loaded.softmax is loaded.tgt_embedding.vectors) == (tying is not Tying.none)
+    assert (loaded.softmax is loaded.src_embedding.vectors) == (tying is Tying.three_way)
+
+
+@every_variant
+def test_a_config_survives_json(config: ModelConfig) -> None:
+    assert from_plain(ModelConfig, json.loads(json.dumps(to_plain(config))), "model") == config
+
+
+def sections(config: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the path of every section of a config, itself first."""
+    inner = [(field.name, getattr(config, field.name)) for field in fields(config)]
+    return [path, *(p for name, value in inner if is_dataclass(value) for p in sections(value, (*path, name)))]
+
+
+def damaged(path: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a plain config and its section at a path, to change."""
+    plain = section = to_plain(BASE)
+    for name in path:
+        section = section[name]
+    return plain, section
+
+
+@pytest.mark.parametrize("path", sections(BASE), ids=".".join)
+def test_a_key_too_many_or_too_few_is_refused_in_every_section(path: tuple[str, ...]) -> None:
+    plain, section = damaged(path)
+    section["surprise"] = 1
+    place = ".".join(["model", *path])
+    with pytest.raises(UserError, match=rf"^unknown key '{place}\.surprise'"):
+        from_plain(ModelConfig, plain, "model")
+    del section["surprise"]
+    key = list(section)[-1]
+    del section[key]
+    with pytest.raises(UserError, match=rf"^the key '{place}\.{key}' is missing"):
+        from_plain(ModelConfig, plain, "model")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("attention",), 3, "model.attention is 3; it must hold keys"),
+        (("attention", "heads"), 2.0, "model.attention.heads is 2.0; it must be of type int"),
+        (("attention", "heads"), True, "model.attention.heads is True; it must be of type int"),
+        (("attention", "heads"), None, "model.attention.heads is None; it must be of type int"),
+        (("attention", "bias"), 0, "model.attention.bias is 0; it must be of type bool"),
+        (("attention", "score"), "dott", "model.attention.score is 'dott'; did you mean 'dot'"),
+        (("cross_attention", "score"), 3, "model.cross_attention.score is 3 "),
+        (("dropout_at", "mixer"), "0.1", "model.dropout_at.mixer is '0.1'; it must be of type float"),
+        (("attention", "d_k"), 0, "model.attention.d_k is 0; it must be at least 1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key(path: tuple[str, ...], value: Any, message: str) -> None:
+    plain, section = damaged(path[:-1])
+    section[path[-1]] = value
+    with pytest.raises(UserError) as error:
+        from_plain(ModelConfig, plain, "model")
+    assert str(error.value).startswith(message)
+
+
+def test_whole_numbers_and_none_stand_for_floats() -> None:
+    plain, section = damaged(("dropout_at",))
+    plain["dropout"], section["mixer"], section["cross"] = 0, 0, None
+    config = from_plain(ModelConfig, plain, "model")
+    assert (config.dropout, config.dropout_at.mixer, config.dropout_at.cross) == (0.0, 0.0, None)
+    assert isinstance(config.dropout, float)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_exported(build(BASE), tmp_path, {"study": "components"})
+    return tmp_path
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(UserError) as error:
+        load_exported(folder)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | changes))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert refused(folder).startswith(f"cannot read {folder / name}: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "another"}, "is not of format lit_transformer, version 1"),
+        ({"version": 2}, "is not of format lit_transformer, version 1"),
+        ({"vocabsize": 3}, "unknown key 'vocabsize'; did you mean 'vocab_size'?"),
+        ({"special_ids": {"pad": 1}}, "special_ids is {'pad': 1}"),
+        ({"vocab_size": "23"}, "vocab_size is '23'; it must be a whole number above 3"),
+        ({"vocab_size": 24}, "softmax.weight is float32 [23, 16], but by config.json it is float32 [24, 16]"),
+        ({"model": {}}, "the key 'model.d_model' is missing"),
+    ],
+)
+def test_a_config_that_is_not_the_models_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit(folder, **changes)
+    line = refused(folder)
+    assert message.replace("softmax", "src_embedding.vectors") in line
+    assert str(folder) in line
+
+
+def test_a_missing_key_is_refused(folder: Path) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    del content["provenance"]
+    (folder / "config.json").write_text(json.dumps(content))
+    assert "the key 'provenance' is missing" in refused(folder)
+
+
+def test_broken_files_are_refused(folder: Path) -> None:
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-1])
+    assert "is not a whole safetensors file" in refused(folder)
+    (folder / "config.json").write_text("{")
+    assert "is not valid JSON" in refused(folder)
+
+
+def test_tensors_of_another_model_are_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"more": torch.ones(1)}, path)
+    assert "has no place for more (1 such tensors)" in refused(folder)
+    name = next(iter(tensors))
+    save_file({key: tensor for key, tensor in tensors.items() if key != name}, path)
+    assert f"lacks {name} (1 such tensors)" in refused(folder)
+    save_file(tensors | {name: tensors[name].double()}, path)
+    assert f"{name} is float64" in refused(folder)
+
+
+def test_the_package_offers_the_reader() -> None:
+    assert lit_transformer.load_exported is load_exported

@@ -6,7 +6,6 @@ hypotheses/<split>.txt and attention.json, there too or, where the corpus is not
 """
 
 import argparse
-import math
 import shutil
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import cli, machine, tracking
 from experiments.files import read_json, write_json, write_text
+from experiments.perplexities import perplexities
 from experiments.run_config import RunConfig, training_hash
 from experiments.scoring import score
 from experiments.study import Cell
@@ -119,8 +119,8 @@ def _score_splits(
         started = time.perf_counter()
         lines = _translate(network, config, corpus, split)
         texts = corpus.split(split)
-        found[split] = score(texts.source_text, texts.target_text, lines)
-        found[split]["ppl"] = _perplexity(network, corpus, split, config.data.batch_tokens)
+        found[split] = score(texts.source_text, texts.target_text, lines, language=corpus.target, corpus=corpus.name)
+        found[split] |= perplexities(network, corpus, split, config.data.batch_tokens)
         found[split]["seconds"] = round(time.perf_counter() - started, 2)
         translations[split] = lines
         own = found[split]
@@ -163,22 +163,6 @@ def _max_lengths(src_lengths: "torch.Tensor", network: "Transformer", config: Ru
     """Source tokens (EOS apart) + 50, as in section 6.1; never past the places a decoder knows."""
     longest = src_lengths - 1 + config.decode.extra_length
     return longest if network.longest_target is None else longest.clamp(max=network.longest_target - 1)
-
-
-def _perplexity(network: "Transformer", corpus: "PreparedCorpus", split: str, batch_tokens: int) -> float:
-    """Return the perplexity per token of the references, EOS included: nats summed, divided once."""
-    import torch
-
-    from data_modules.loaders import evaluation_loader
-    from lit_transformer.training.losses import plain_nats
-
-    nats, tokens = 0.0, 0
-    with torch.inference_mode():
-        for cpu_batch in evaluation_loader(corpus, split, batch_tokens):
-            batch = cpu_batch.to(network.softmax.weight.device)
-            nats += float(plain_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out))
-            tokens += len(batch.tgt_out)
-    return math.exp(min(nats / tokens, 700.0))
 
 
 def _draw_attention(

@@ -1,31 +1,90 @@
-"""Scores of translations, each with the signature that says exactly how it was computed."""
+"""Scores of translations, each beside a signature that says exactly how it was computed.
 
+A score `name` of a split stands in scores.json as `name` and `name_signature`. Two numbers with different signatures
+never share a column of a report.
+"""
+
+import re
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sacremoses import MosesTokenizer
 
 BUCKETS = ((1, 4), (5, 9), (10, 14), (15, 18), (19, 24), (25, 32), (33, None))
 """Source lengths in words, for scores by length."""
+OWN_BLEU: dict[str, dict[str, Any]] = {"multi30k": {"tokenize": "13a", "lowercase": True}}
+"""sacreBLEU's options for a corpus whose published scores are computed in a way of their own, by the corpus's name.
+
+Work on Multi30k lower-cases. A corpus that is not named here has no `bleu_own`; the generated one neither: its text has
+punctuation on its words, as any other, so that 13a is right for it.
+"""
+EXACT_MATCH = "unit:sentence|case:mixed|blanks:as-they-are"
 
 
-def score(sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Any]:
-    """Return BLEU and chrF (sacreBLEU, cased, on plain text), exact matches and lengths of one test set."""
+def score(
+    sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str], *, language: str, corpus: str = ""
+) -> dict[str, Any]:
+    """Return every score of one test set, of plain text: BLEU in four ways, chrF, chrF++, TER, exact matches, lengths.
+
+    `language` is the code of the target language, for the tokenizer of the paper's BLEU; `corpus` is a name as in
+    study.yaml. All are percentages, and TER alone is better the lower it is. The brevity penalty and the length ratio
+    (hypotheses to references, in tokens) are those of `bleu`, and so is their signature.
+    """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
 
-    bleu, chrf = BLEU(), CHRF()
-    found = bleu.corpus_score(list(hypotheses), [list(references)])
-    characters = chrf.corpus_score(list(hypotheses), [list(references)])
-    return {
-        "sentences": len(references),
-        "bleu": found.score,
-        "bleu_signature": str(bleu.get_signature()),
-        "brevity_penalty": found.bp,
-        "length_ratio": found.ratio,
-        "chrf": characters.score,
-        "chrf_signature": str(chrf.get_signature()),
-        "exact_match": exact_match(references, hypotheses),
-        "by_length": by_length(sources, references, hypotheses),
-    }
+    lines, targets = list(hypotheses), [list(references)]
+    bleu = BLEU()
+    found = bleu.corpus_score(lines, targets)
+    signature = str(bleu.get_signature())
+    scores = {"sentences": len(references), **_signed("bleu", found.score, signature)}
+    scores |= _signed("brevity_penalty", found.bp, signature)
+    scores |= _signed("length_ratio", found.ratio, signature)
+    others: dict[str, BLEU | CHRF | TER] = {"bleu_intl": BLEU(tokenize="intl")}
+    if options := OWN_BLEU.get(short_name(corpus)):
+        others["bleu_own"] = BLEU(**options)
+    others |= {"chrf": CHRF(), "chrfpp": CHRF(word_order=2), "ter": TER()}
+    for name, metric in others.items():
+        scores |= _signed(name, metric.corpus_score(lines, targets).score, str(metric.get_signature()))
+    scores |= _signed("bleu_paper", *paper_bleu(references, hypotheses, language))
+    scores |= _signed("exact_match", exact_match(references, hypotheses), EXACT_MATCH)
+    return scores | {"by_length": by_length(sources, references, hypotheses)}
+
+
+def short_name(corpus: str) -> str:
+    """Return what a corpus is called, wherever it comes from: "hub:bentrevett/multi30k:de-en" is "multi30k"."""
+    return corpus.removeprefix("hub:").partition(":")[0].rstrip("/").rpartition("/")[2].lower()
+
+
+def paper_bleu(references: Sequence[str], hypotheses: Sequence[str], language: str) -> tuple[float, str]:
+    """Return BLEU as Vaswani et al. 2017 report it, and its signature.
+
+    Cased and unsmoothed, on the tokens of Moses with hyphened compounds taken apart, as in the authors' published
+    script (tensor2tensor, utils/get_ende_bleu.sh). The tokens are those of sacremoses, a port of Moses's script;
+    nothing is escaped for XML, which changes no token's borders. It takes the abbreviations of English for a language
+    that it does not know.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    bleu = BLEU(tokenize="none", smooth_method="none", force=True)
+    tokens = [[paper_tokens(line, language) for line in side] for side in (hypotheses, references)]
+    found = bleu.corpus_score(tokens[0], [tokens[1]])
+    signature = str(bleu.get_signature()).replace("tok:none", f"tok:moses-{language}+compounds")
+    return found.score, f"{signature}|sacremoses:{version('sacremoses')}"
+
+
+def paper_tokens(line: str, language: str) -> str:
+    """Return the tokens of the paper's BLEU with blanks between: "rich-text" is "rich ##AT##-##AT## text".
+
+    The script's expression, which reads left to right without overlap: of "a-b-c" it takes only the first hyphen apart.
+    """
+
+    words = " ".join(_moses(language).tokenize(line, escape=False))
+    return re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", words)
 
 
 def exact_match(references: Sequence[str], hypotheses: Sequence[str]) -> float:
@@ -52,3 +111,14 @@ def by_length(sources: Sequence[str], references: Sequence[str], hypotheses: Seq
             }
         )
     return rows
+
+
+def _signed(name: str, value: float, signature: str) -> dict[str, float | str]:
+    return {name: value, f"{name}_signature": signature}
+
+
+@cache
+def _moses(language: str) -> "MosesTokenizer":
+    from sacremoses import MosesTokenizer
+
+    return MosesTokenizer(lang=language)

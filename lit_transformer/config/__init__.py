@@ -14,7 +14,7 @@ from lit_transformer.config.model import DropoutPlaces, ModelConfig
 from lit_transformer.config.norms import Norm, NormConfig, Placement
 from lit_transformer.config.positions import PositionConfig, Positions
 from lit_transformer.config.residual import Residual, ResidualConfig
-from lit_transformer.config.training import DecodeConfig, OptimConfig, Schedule, Smoothing
+from lit_transformer.config.training import DecodeConfig, Ensemble, OptimConfig, Schedule, Smoothing
 
 __all__ = [
     "AttentionConfig",
@@ -22,6 +22,7 @@ __all__ = [
     "DecodeConfig",
     "DropoutPlaces",
     "EmbeddingConfig",
+    "Ensemble",
     "FeedForward",
     "FeedForwardConfig",
     "Initialisation",

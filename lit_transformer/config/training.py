@@ -21,6 +21,13 @@ class Smoothing(Kind):
     others = "others", "spread over the other V - 1 tokens", "Vaswani et al. 2018, T2T"
 
 
+class Ensemble(Kind):
+    """Of what an ensemble takes the mean over its models, at every token."""
+
+    probabilities = "probabilities", "the mean of the models' probabilities", "Ott et al. 2019, fairseq"
+    log_probabilities = "log_probabilities", "their geometric mean, summing to 1 again", "Klein et al. 2017, OpenNMT"
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """The loss, Adam and its learning rate; the defaults are the paper's (sections 5.3 and 5.4)."""
@@ -77,6 +84,8 @@ class DecodeConfig:
     """Most tokens of a translation beyond the source's."""
     batch_tokens: int = 8192
     """Padded source tokens decoded at once, times the beam."""
+    ensemble: Ensemble = Ensemble.probabilities
+    """What is averaged where several models translate as one."""
 
     def __post_init__(self) -> None:
         require(self.beam >= 1, f"decode.beam is {self.beam}; it must be at least 1")

@@ -9,19 +9,18 @@ import argparse
 import shutil
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from experiments import cli, machine, tracking
-from experiments.files import read_json, write_json, write_text
+from experiments.decoder import load_network, to_line, training_record, translate_ids
+from experiments.files import write_json, write_text
 from experiments.perplexities import perplexities
-from experiments.run_config import RunConfig, training_hash
+from experiments.run_config import RunConfig
 from experiments.scoring import score
 from experiments.study import Cell
-from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
-
     from data_modules.prepared import PreparedCorpus
     from lit_transformer import Transformer
 
@@ -46,7 +45,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cell.study.data_folder)
-    training = _training_record(cell, config, corpus)
+    training = training_record(cell, config, corpus)
     shutil.rmtree(cell.text_folder / "hypotheses", ignore_errors=True)
     (cell.text_folder / "hypotheses").mkdir(parents=True)
     (cell.text_folder / "attention.json").unlink(missing_ok=True)
@@ -54,7 +53,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
         print(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to score")
         write_json(cell.results_folder / "scores.json", _frame(cell, config, training))
         return
-    network = _load(cell, config, corpus)
+    network = load_network(cell, config, corpus)
     found, translations = _score_splits(network, config, corpus)
     frame = _frame(cell, config, training)
     frame.update(splits=found, seconds=round(sum(part["seconds"] for part in found.values()), 2))
@@ -63,21 +62,6 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     _draw_attention(cell, network, corpus, translations)
     write_json(cell.results_folder / "scores.json", frame)
     _track(cell, training, found, corpus, translations, args)
-
-
-def _training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> dict[str, Any]:
-    path = cell.run_folder / "training.json"
-    command = f"python -m experiments.train {cell.arguments}"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; train the cell first: {command}")
-    record: dict[str, Any] = read_json(path)
-    expected = training_hash(config, corpus.hash, machine.code_hash())
-    if record["config_hash"] != expected:
-        raise UserError(
-            f"{path} is of another config, corpus or code ({record['config_hash']}, now {expected}); "
-            f"train it again: {command}"
-        )
-    return record
 
 
 def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str, Any]:
@@ -92,22 +76,6 @@ def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str,
         "decode": {"beam": decode.beam, "alpha": decode.alpha, "extra_length": decode.extra_length},
         "splits": {},
     }
-
-
-def _load(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> "Transformer":
-    """Build the network and fill it from the checkpoint, on a GPU where the training would use one."""
-    import torch
-
-    from lit_transformer import build_transformer
-
-    path = cell.run_folder / "last.ckpt"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; train the cell again: python -m experiments.train {cell.arguments}")
-    network = build_transformer(config.model, corpus.vocab_size)
-    saved = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
-    use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return network.to("cuda" if use_gpu else "cpu").eval()
 
 
 def _score_splits(
@@ -133,36 +101,15 @@ def _score_splits(
 
 
 def _translate(network: "Transformer", config: RunConfig, corpus: "PreparedCorpus", split: str) -> list[str]:
-    import torch
-    from rich.progress import track
+    from rich.console import Console
+    from rich.progress import Progress
 
-    from data_modules.loaders import evaluation_loader
-    from lit_transformer.decoding import beam_search
-
-    lines = [""] * len(corpus.split(split))
-    device = network.softmax.weight.device
-    loader = evaluation_loader(corpus, split, max(1, config.decode.batch_tokens // config.decode.beam))
-    batches = track(loader, description=split, disable=not sys.stderr.isatty(), transient=True)
-    with torch.inference_mode():
-        for cpu_batch in batches:
-            batch = cpu_batch.to(device)
-            state = network.start(network.read(batch.src, batch.src_layout))
-            best = beam_search(
-                network.step,
-                state,
-                beam=config.decode.beam,
-                alpha=config.decode.alpha,
-                max_lengths=_max_lengths(batch.src_layout.lengths, network, config),
-            )
-            for pair, hypotheses in zip(batch.pairs.tolist(), best, strict=True):
-                lines[pair] = " ".join(corpus.tokenizer.decode(hypotheses[0].tokens).splitlines())
-    return lines
-
-
-def _max_lengths(src_lengths: "torch.Tensor", network: "Transformer", config: RunConfig) -> "torch.Tensor":
-    """Source tokens (EOS apart) + 50, as in section 6.1; never past the places a decoder knows."""
-    longest = src_lengths - 1 + config.decode.extra_length
-    return longest if network.longest_target is None else longest.clamp(max=network.longest_target - 1)
+    pairs = corpus.split(split)
+    sources = [pairs[place][0] for place in range(len(pairs))]
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task(split, total=len(sources))
+        best = translate_ids([network], sources, config.decode, done=partial(progress.advance, task))
+    return [to_line(corpus.tokenizer, hypotheses[0].tokens) for hypotheses in best]
 
 
 def _draw_attention(

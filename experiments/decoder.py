@@ -1,0 +1,114 @@
+"""A cell's trained network, and what it translates: what evaluating and translating share."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments import machine
+from experiments.files import read_json
+from experiments.run_config import RunConfig, training_hash
+from experiments.study import Cell
+from lit_transformer.config import DecodeConfig
+from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from data_modules.prepared import PreparedCorpus
+    from data_modules.tokenizer import Tokenizer
+    from lit_transformer import Transformer
+    from lit_transformer.batch import Ids
+    from lit_transformer.decoding import Hypothesis
+
+
+def training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> dict[str, Any]:
+    """Return what the training of a cell recorded; a `UserError` where it is missing or of another config or code."""
+    path = cell.run_folder / "training.json"
+    command = f"python -m experiments.train {cell.arguments}"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; train the cell first: {command}")
+    record: dict[str, Any] = read_json(path)
+    expected = training_hash(config, corpus.hash, machine.code_hash())
+    if record["config_hash"] != expected:
+        raise UserError(
+            f"{path} is of another config, corpus or code ({record['config_hash']}, now {expected}); "
+            f"train it again: {command}"
+        )
+    return record
+
+
+def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> "Transformer":
+    """Build the network and fill it from the checkpoint, on a GPU where the training would use one."""
+    import torch
+
+    from lit_transformer import build_transformer
+
+    path = cell.run_folder / "last.ckpt"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; train the cell again: python -m experiments.train {cell.arguments}")
+    network = build_transformer(config.model, corpus.vocab_size)
+    saved = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
+    use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return network.to("cuda" if use_gpu else "cpu").eval()
+
+
+def translate_ids(
+    networks: Sequence["Transformer"],
+    sources: Sequence["Ids"],
+    decode: DecodeConfig,
+    nbest: int = 1,
+    done: Callable[[int], object] = lambda sentences: None,
+) -> list[list["Hypothesis"]]:
+    """Translate by beam search; return each source's `nbest` best hypotheses, best first, in the order given.
+
+    Several networks translate as one. Sources are ids without EOS; they are decoded longest first, in batches of
+    decode.batch_tokens padded tokens, beam included, and `done` hears how many each batch held.
+    """
+    import numpy as np
+    import torch
+
+    from data_modules.token_batches import plan_evaluation
+    from lit_transformer.batch import TranslationBatch
+    from lit_transformer.decoding import beam_search
+
+    found: list[list[Hypothesis]] = [[] for _ in sources]
+    if not found:
+        return found
+    lengths = np.array([len(ids) + 1 for ids in sources])
+    step, start = _joined(networks)
+    with torch.inference_mode():
+        for places in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
+            batch = TranslationBatch.from_pairs([(sources[place], []) for place in places])
+            batch = batch.to(networks[0].softmax.weight.device)
+            longest = max_lengths(batch.src_layout.lengths, networks, decode)
+            best = beam_search(
+                step, start(batch), beam=decode.beam, alpha=decode.alpha, max_lengths=longest, nbest=nbest
+            )
+            for place, hypotheses in zip(places, best, strict=True):
+                found[place] = hypotheses
+            done(len(places))
+    return found
+
+
+def max_lengths(src_lengths: "torch.Tensor", networks: Sequence["Transformer"], decode: DecodeConfig) -> "torch.Tensor":
+    """Source tokens (EOS apart) + 50, as in section 6.1; never past the places a decoder knows."""
+    longest = src_lengths - 1 + decode.extra_length
+    limits = [network.longest_target - 1 for network in networks if network.longest_target is not None]
+    return longest.clamp(max=min(limits)) if limits else longest
+
+
+def to_line(tokenizer: "Tokenizer", tokens: Sequence[int]) -> str:
+    """Return the text of token ids in one line, whatever kinds of line breaks a model has said."""
+    return " ".join(tokenizer.decode(tokens).splitlines())
+
+
+def _joined(networks: Sequence["Transformer"]) -> tuple[Any, Any]:
+    """Return the step of all networks as one, and what begins its state from a batch."""
+    from lit_transformer.decoding import EnsembleState, ensemble_step
+
+    def starts(batch: Any) -> list[Any]:
+        return [network.start(network.read(batch.src, batch.src_layout)) for network in networks]
+
+    if len(networks) == 1:
+        return networks[0].step, lambda batch: starts(batch)[0]
+    return ensemble_step([network.step for network in networks]), lambda batch: EnsembleState(starts(batch))

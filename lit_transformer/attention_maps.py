@@ -1,48 +1,85 @@
 """Attention weights of a trained model, for people to look at.
 
 Fused kernels do not hand out their weights, so the inputs of each kernel are caught on their way in and the weights
-are computed again, slowly and plainly. Nothing in the model knows of this.
+are computed again, slowly and plainly. Nothing in the model knows of this. A mixer that is no attention, such as an
+LSTM, has no weights of this kind: its layer is None.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
-from lit_transformer.components.attention import CrossAttention
+from lit_transformer.components.attention import MultiHeadAttention
 from lit_transformer.components.kernels import FusedKernel, PlainKernel
+from lit_transformer.layers import Stack
 from lit_transformer.transformer import Transformer
 
-Caught = tuple[FusedKernel | PlainKernel, tuple[Any, ...]]  # a kernel, and what it was given
+Caught = dict[int, tuple[Any, ...]]  # what a kernel was given, by the kernel's id
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps:
+    """The weights of one sentence pair, layer by layer, bottom first; on the CPU, float32.
+
+    S source tokens, EOS last; T target tokens. A decoder's row t belongs to the place that reads tgt_in[t] (BOS first)
+    and says tgt_out[t] (EOS last). Each row sums to 1, except where heads talk.
+    """
+
+    encoder: list[Tensor | None]
+    """(H, S, S) each; None for a layer whose mixer is no attention."""
+    decoder: list[Tensor | None]
+    """(H, T, T) each: columns are tgt_in. None for a layer whose mixer is no attention."""
+    cross: list[Tensor]
+    """(H, T, S) each."""
 
 
 @torch.inference_mode()
-def cross_attention(network: Transformer, src: list[int], tgt: list[int]) -> Tensor:
-    """Return the weights (layers, H, T, S) with which each target place looks at the source, teacher-forced.
-
-    `src` and `tgt` are ids without BOS and EOS. Row t belongs to the place that says tgt_out[t], EOS last; column s to
-    the source token s, EOS last. Each row sums to 1.
-    """
+def attention_maps(network: Transformer, src: list[int], tgt: list[int]) -> AttentionMaps:
+    """Return every weight of a network in eval() for a sentence pair, ids without BOS and EOS, teacher-forced."""
     batch = TranslationBatch.from_pairs([(src, tgt)]).to(network.softmax.weight.device)
     with _caught_inputs(network) as caught:
         network.hidden(batch)
-    return torch.stack(
-        [kernel.weights(queries, keys, view, bias)[0] for kernel, (queries, keys, _, view, bias) in caught]
-    )
+    cross = [found for found in _weights(network.decoder, "cross", caught) if found is not None]
+    return AttentionMaps(_weights(network.encoder, "mixer", caught), _weights(network.decoder, "mixer", caught), cross)
+
+
+def cross_attention(network: Transformer, src: list[int], tgt: list[int]) -> Tensor:
+    """Return the weights (layers, H, T, S) with which each target place looks at the source; see `AttentionMaps`."""
+    return torch.stack(attention_maps(network, src, tgt).cross)
+
+
+def _weights(stack: Stack, name: str, caught: Caught) -> list[Tensor | None]:
+    """Compute the weights of one kind of sub-layer, (H, Q, K) a layer."""
+    found: list[Tensor | None] = []
+    for own, sublayer in stack.sublayers():
+        if own != name:
+            continue
+        kernel = _kernel(sublayer.inner)
+        if kernel is None:
+            found.append(None)
+            continue
+        queries, keys, _, view, bias = caught[id(kernel)]
+        found.append(kernel.weights(queries, keys, view, bias)[0].float().cpu())
+    return found
+
+
+def _kernel(part: Any) -> FusedKernel | PlainKernel | None:
+    return part.kernel if isinstance(part, MultiHeadAttention) else None
 
 
 @contextmanager
-def _caught_inputs(network: Transformer) -> Iterator[list[Caught]]:
-    caught: list[Caught] = []
+def _caught_inputs(network: Transformer) -> Iterator[Caught]:
+    caught: Caught = {}
+    parts = [sublayer.inner for stack in (network.encoder, network.decoder) for _, sublayer in stack.sublayers()]
     hooks = [
-        cast(CrossAttention, sublayer.inner).kernel.register_forward_pre_hook(
-            lambda kernel, inputs: caught.append((kernel, inputs))
-        )
-        for name, sublayer in network.decoder.sublayers()
-        if name == "cross"
+        kernel.register_forward_pre_hook(lambda kernel, inputs: caught.update({id(kernel): inputs}))
+        for part in parts
+        if (kernel := _kernel(part)) is not None
     ]
     try:
         yield caught

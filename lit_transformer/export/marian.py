@@ -1,0 +1,166 @@
+"""The same network in the words of Hugging Face's Marian: its config, its generation settings and its tensors.
+
+Marian is the paper's post-norm Transformer with one width of head, layer norms of eps 1e-5 and biases everywhere. What
+differs from it by numbers alone is folded into the matrices, so that the function is the same but for rounding:
+
+* eps: LN(c x) with eps 1e-5 is LN(x) with eps 1e-5 / c^2. Everything that stands before a norm is multiplied by
+  c = sqrt(1e-5 / eps), and what reads the stream divides by it. DeepNorm's alpha is one more factor of the stream.
+* heads narrower than d_model / heads, and other numbers of them, are filled up with zeros; shared keys are repeated.
+* the scale of the scores, a bilinear score and trained factors a head go into the queries' matrix, a factor of the
+  residual connection into what is added.
+* positions that are added to the embeddings are a table; features are reordered so that the paper's sines and cosines,
+  interleaved here, are Marian's own table, where nothing else multiplies it.
+"""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lit_transformer.batch import BOS, EOS, PAD
+from lit_transformer.config import (
+    AttentionConfig,
+    DecodeConfig,
+    FeedForward,
+    Mask,
+    Mixer,
+    ModelConfig,
+    Norm,
+    Placement,
+    Positions,
+    Residual,
+    Score,
+)
+from lit_transformer.errors import UserError
+from lit_transformer.export.marian_tensors import MarianTensors
+from lit_transformer.transformer import Transformer
+
+ACTIVATIONS = {
+    FeedForward.relu: "relu",
+    FeedForward.gelu: "gelu",
+    FeedForward.swish: "swish",
+    FeedForward.squared_relu: "relu2",
+}
+EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
+    "encoder_mixer": (Mixer.attention,),
+    "decoder_mixer": (Mixer.attention,),
+    "feed_forward": tuple(ACTIVATIONS),
+    "positions": (
+        Positions.sinusoidal,
+        Positions.sinusoidal_concatenated,
+        Positions.learned,
+        Positions.count,
+        Positions.binary,
+        Positions.none,
+    ),
+    "norm": (Norm.layer,),
+    "residual": (Residual.identity, Residual.scaled, Residual.rezero, Residual.layer_drop),
+}
+PLACEMENTS = (Placement.post, Placement.deep_norm)
+IN_ATTENTION: dict[str, tuple[Any, ...]] = {
+    "score": (Score.dot, Score.bilinear),
+    "mask": (Mask.minus_inf, Mask.minus_1e9),
+    "qk_norm": (False,),
+    "talking_heads": (False,),
+    "gate": (False,),
+}
+
+
+class Marian(NamedTuple):
+    """What config.json, generation_config.json and model.safetensors of a Marian folder hold."""
+
+    config: dict[str, Any]
+    generation: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def obstacles(config: ModelConfig) -> list[str]:
+    """Return why a model cannot be said in Marian's words, one reason a setting; none where it can."""
+    found = []
+    for section, members in EXPRESSIBLE.items():
+        kind = getattr(config, section).kind
+        if kind not in members:
+            found.append(f"model.{section}.kind is {kind} (possible: {', '.join(members)})")
+    if config.norm.placement not in PLACEMENTS:
+        found.append(f"model.norm.placement is {config.norm.placement} (possible: {', '.join(PLACEMENTS)})")
+    places = config.attention_at._asdict()
+    for name, values in IN_ATTENTION.items():
+        others = [place for place, attention in places.items() if getattr(attention, name) not in values]
+        if others:
+            possible = ", ".join(str(value) for value in values)
+            value = getattr(places[others[0]], name)
+            found.append(f"attention.{name} is {value} in {', '.join(others)} (possible: {possible})")
+    for stack, attentions in _by_stack(config).items():
+        if not _heads(attentions, config.d_model):
+            shapes = " and ".join(dict.fromkeys(f"{one.heads} of {max(one.d_k, one.d_v)}" for one in attentions))
+            found.append(f"the {stack}'s heads, {shapes}, do not fit into heads that make up d_model, {config.d_model}")
+    return found
+
+
+def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
+    """Say a network in Marian's words; `decode` becomes the defaults of `generate`.
+
+    Raises `UserError` with every reason where that is impossible.
+    """
+    if reasons := obstacles(network.config):
+        raise UserError(f"Marian cannot express this model: {'; '.join(reasons)}")
+    heads = {stack: _heads(parts, network.config.d_model) or 0 for stack, parts in _by_stack(network.config).items()}
+    tensors = MarianTensors(network, heads)
+    generation = {
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "pad_token_id": PAD,
+        "decoder_start_token_id": BOS,
+        "forced_eos_token_id": None,
+        "suppress_tokens": [PAD, BOS],
+        "num_beams": decode.beam,
+        "length_penalty": decode.alpha,
+        "early_stopping": decode.beam > 1,
+        "do_sample": False,
+        "max_length": tensors.places,
+    }
+    return Marian(_config(network, tensors), generation, tensors.finished())
+
+
+def _by_stack(config: ModelConfig) -> dict[str, list[AttentionConfig]]:
+    """Return the attentions that share a number of heads in Marian."""
+    encoder, decoder, cross = config.attention_at
+    return {"encoder": [encoder], "decoder": [decoder, cross]}
+
+
+def _heads(attentions: list[AttentionConfig], d_model: int) -> int | None:
+    """Return the fewest heads of width d_model / heads that hold those of each attention."""
+    fewest = max(one.heads for one in attentions)
+    width = max(max(one.d_k, one.d_v) for one in attentions)
+    return next((heads for heads in range(fewest, d_model // width + 1) if d_model % heads == 0), None)
+
+
+def _config(network: Transformer, tensors: MarianTensors) -> dict[str, Any]:
+    config = network.config
+    common = {
+        "layers": {"encoder": config.encoder_layers, "decoder": config.decoder_layers},
+        "attention_heads": tensors.heads,
+        "ffn_dim": dict.fromkeys(("encoder", "decoder"), config.feed_forward.width(config.d_model)),
+    }
+    return {
+        "architectures": ["MarianMTModel"],
+        "model_type": "marian",
+        "dtype": "float32",
+        "vocab_size": network.softmax.num_embeddings,
+        "decoder_vocab_size": network.softmax.num_embeddings,
+        "d_model": config.d_model,
+        **{f"{stack}_{name}": value for name, values in common.items() for stack, value in values.items()},
+        "activation_function": ACTIVATIONS[config.feed_forward.kind],
+        "scale_embedding": config.embeddings.scale,
+        "share_encoder_decoder_embeddings": tensors.shared,
+        "tie_word_embeddings": tensors.tied,
+        "max_position_embeddings": tensors.places,
+        "dropout": config.dropout,
+        "attention_dropout": config.attention.dropout,
+        "activation_dropout": config.feed_forward.dropout,
+        "is_encoder_decoder": True,
+        "pad_token_id": PAD,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "decoder_start_token_id": BOS,
+        "forced_eos_token_id": None,
+    }

@@ -99,6 +99,7 @@ def obstacles(config: ModelConfig) -> list[str]:
 def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
     """Say a network in Marian's words; `decode` becomes the defaults of `generate`.
 
+    With alpha 0 both searches find the same; else `generate` divides by length^alpha, not by ((5 + length) / 6)^alpha.
     Raises `UserError` with every reason where that is impossible.
     """
     if reasons := obstacles(network.config):
@@ -112,12 +113,12 @@ def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
         "decoder_start_token_id": BOS,
         "forced_eos_token_id": None,
         "suppress_tokens": [PAD, BOS],
-        "num_beams": decode.beam,
-        "length_penalty": decode.alpha,
-        "early_stopping": decode.beam > 1,
         "do_sample": False,
         "max_length": tensors.places,
+        "num_beams": decode.beam,
     }
+    if decode.beam > 1:
+        generation |= {"length_penalty": decode.alpha, "early_stopping": True}
     return Marian(_config(network, tensors), generation, tensors.finished())
 
 

@@ -1,0 +1,190 @@
+"""Networks in Marian's words: every choice is the same function in Hugging Face's Marian, or refused with its key."""
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from lit_transformer.config import (
+    AttentionConfig,
+    AttentionDelta,
+    DecodeConfig,
+    EmbeddingConfig,
+    FeedForward,
+    FeedForwardConfig,
+    Mixer,
+    ModelConfig,
+    NormConfig,
+    Placement,
+    PositionConfig,
+    Scale,
+    Tying,
+)
+from lit_transformer.errors import UserError
+from lit_transformer.export.folder import save_tensors
+from lit_transformer.export.marian import obstacles, to_marian
+from lit_transformer.transformer import Transformer
+from tests.small_export import CHOICES, EVERYTHING, FITS, SOURCES, UNSEEN, trained, translated
+from tests.small_models import BASE, assert_close, batch_of, build, padded
+
+PLAIN = DecodeConfig(alpha=0.0)
+PAPER = replace(
+    BASE, attention=AttentionConfig(heads=2, d_k=8, d_v=8), norm=NormConfig(eps=1e-5), positions=PositionConfig()
+)
+
+
+def in_a_folder(network: Transformer, folder: Path, decode: DecodeConfig = PLAIN) -> Any:
+    """Write a network in Marian's words and let transformers load it; nothing may be missing or left over."""
+    marian = to_marian(network, decode)
+    (folder / "config.json").write_text(json.dumps(marian.config))
+    (folder / "generation_config.json").write_text(json.dumps(marian.generation))
+    save_tensors(marian.tensors, folder / "model.safetensors")
+    loaded, report = transformers.MarianMTModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(report.values()), report
+    return loaded.eval()
+
+
+def both_logits(network: Transformer, theirs: Any) -> tuple[Tensor, Tensor]:
+    """Return our logits and theirs at the real target tokens, (N_t, V)."""
+    batch = batch_of()
+    src, tgt_in, _ = padded(batch)
+    with torch.no_grad():
+        found = theirs(input_ids=src, attention_mask=(src != 0).long(), decoder_input_ids=tgt_in).logits
+        return network(src, tgt_in)[batch.tgt_layout.mask], found[batch.tgt_layout.mask]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_choice_is_the_same_function_or_refused_by_name(name: str, tmp_path: Path) -> None:
+    config = CHOICES[name]
+    network = build(config).eval()
+    if not obstacles(config):
+        assert_close(*both_logits(network, in_a_folder(network, tmp_path)))
+        return
+    with pytest.raises(UserError) as error:
+        to_marian(network, DecodeConfig())
+    key, value = name.split("=")
+    assert f"{key} is {value}" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(obstacles(config)) == 1
+
+
+def test_what_marian_can_express() -> None:
+    possible = defaultdict(set)
+    for name, config in CHOICES.items():
+        if not obstacles(config):
+            key, value = name.split("=")
+            possible[key].add(value)
+    assert possible["positions.kind"] == {
+        "sinusoidal", "sinusoidal_concatenated", "learned", "count", "binary", "none",
+    }  # fmt: skip
+    assert possible["norm.placement"] == {"post", "deep_norm"}
+    assert possible["residual.kind"] == {"identity", "scaled", "rezero", "layer_drop"}
+    assert possible["feed_forward.kind"] == {"relu", "gelu", "swish", "squared_relu"}
+    assert possible["attention.score"] == {"dot", "bilinear"}
+    assert possible["attention.scale"] == set(Scale)
+    assert possible["embeddings.tying"] == set(Tying)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EVERYTHING,
+        replace(EVERYTHING, embeddings=EmbeddingConfig(Tying.three_way)),  # the stacks multiply one matrix apart
+        replace(EVERYTHING, encoder_layers=2, norm=NormConfig(eps=1e-9)),
+        PAPER,
+        replace(PAPER, feed_forward=FeedForwardConfig(FeedForward.gelu, d_ff=8), norm=NormConfig(eps=0.1)),
+    ],
+    ids=["everything", "one matrix, two factors", "a small eps", "paper", "a large eps"],
+)
+def test_settings_together_are_the_same_function(config: ModelConfig, tmp_path: Path) -> None:
+    network = build(config).eval()
+    assert_close(*both_logits(network, in_a_folder(network, tmp_path)))
+
+
+def test_every_reason_is_named_at_once() -> None:
+    config = replace(FITS, encoder_mixer=replace(FITS.encoder_mixer, kind=Mixer.lstm), d_model=16)
+    config = replace(config, norm=NormConfig(placement=Placement.pre), cross_attention=AttentionDelta(gate=True))
+    assert [reason.split(" (")[0] for reason in obstacles(config)] == [
+        "model.encoder_mixer.kind is lstm",
+        "model.norm.placement is pre",
+        "attention.gate is True in cross",
+        "the encoder's heads, 3 of 6, do not fit into heads that make up d_model, 16",
+        "the decoder's heads, 3 of 6, do not fit into heads that make up d_model, 16",
+    ]
+
+
+def test_a_parameter_that_nobody_reads_is_an_error() -> None:
+    network = build(FITS)
+    network.decoder.layers[0].later = torch.nn.Linear(2, 2, bias=False)
+    with pytest.raises(UserError, match=r"no place for decoder\.layers\.0\.later\.weight"):
+        to_marian(network, DecodeConfig())
+
+
+def generated(theirs: Any, sources: list[list[int]], limit: int, **settings: Any) -> list[list[int]]:
+    """Translate by Marian's `generate`; BOS, EOS and what follows it are left out."""
+    src, _, _ = padded(batch_of([(source, []) for source in sources]))
+    rows = theirs.generate(input_ids=src, attention_mask=(src != 0).long(), max_new_tokens=limit, **settings).tolist()
+    return [row[1 : row.index(2)] if 2 in row else [token for token in row[1:] if token] for row in rows]
+
+
+@pytest.mark.parametrize("config", [FITS, EVERYTHING], ids=["fits", "everything"])
+def test_translations_are_the_same_with_the_settings_of_the_folder(config: ModelConfig, tmp_path: Path) -> None:
+    """Half-trained networks, which are unsure, and end their sentences anywhere or never."""
+    lengths, found = set(), []
+    for steps in (12, 25):
+        network = trained(config, steps)
+        for beam in (1, 4):
+            theirs = in_a_folder(network, tmp_path, DecodeConfig(beam=beam, alpha=0.0))
+            found.append(translated(network, UNSEEN, beam, limit=14))
+            assert generated(theirs, UNSEEN, limit=14) == found[-1]
+            lengths |= set(map(len, found[-1]))
+    assert len(lengths) > 5
+    assert found[2] != found[3]  # the beam finds something else
+
+
+def test_translations_of_random_networks_are_the_same(tmp_path: Path) -> None:
+    for _ in range(4):
+        network = build(FITS).eval()
+        theirs = in_a_folder(network, tmp_path, DecodeConfig(beam=4, alpha=0.0))
+        for beam in (1, 4):
+            settings = {"num_beams": beam, "early_stopping": beam > 1}
+            assert generated(theirs, SOURCES, 9, **settings) == translated(network, SOURCES, beam, limit=9)
+
+
+def test_the_folder_never_says_padding_or_bos(tmp_path: Path) -> None:
+    network = build(FITS).eval()
+    theirs = in_a_folder(network, tmp_path)
+    plain = theirs.generate
+    src, _, _ = padded(batch_of())
+    assert theirs.generation_config.suppress_tokens == [0, 1]
+    free = [plain(input_ids=src, num_beams=1, max_new_tokens=9, suppress_tokens=None, do_sample=True) for _ in range(9)]
+    assert (torch.cat([row[:, 1:].flatten() for row in free]) == 1).any()  # it would
+    drawn = torch.cat([plain(input_ids=src, num_beams=1, max_new_tokens=9, do_sample=True) for _ in range(9)])
+    assert (drawn[:, 0] == 1).all()
+    assert not (drawn[:, 1:] == 1).any()
+
+
+def test_marians_own_table_is_the_papers_where_eps_is_its_own(tmp_path: Path) -> None:
+    """Marian's `save_pretrained` leaves the tables out, and its formula brings these ones back, no others."""
+    for config, survives in ((PAPER, True), (replace(PAPER, norm=NormConfig(eps=1e-6)), False)):
+        network = build(config).eval()
+        again = tmp_path / str(survives)
+        in_a_folder(network, tmp_path).save_pretrained(again)
+        logits, others = both_logits(network, transformers.MarianMTModel.from_pretrained(again).eval())
+        assert torch.allclose(logits, others, atol=1e-5, rtol=1e-5) == survives
+
+
+def test_weights_are_the_networks_own_bits_where_nothing_is_folded() -> None:
+    network = build(PAPER)
+    tensors = to_marian(network, DecodeConfig()).tensors
+    order = torch.cat([torch.arange(0, 16, 2), torch.arange(1, 16, 2)])
+    assert torch.equal(tensors["model.shared.weight"], network.softmax.weight[:, order])
+    part = network.encoder.layers[0].sublayers["mixer"].inner
+    assert torch.equal(tensors["model.encoder.layers.0.self_attn.q_proj.weight"], part.query.weight[:, order])
+    assert torch.equal(tensors["model.encoder.layers.0.self_attn.out_proj.weight"], part.output.weight[order])

@@ -56,7 +56,7 @@ class Curve(pl.Callback):
         return {
             "rows": self.rows,
             "work": self._settled_work(),
-            "seconds": self._clock(),
+            "seconds": self.training_seconds(),
             "loss": loss,
             "steps": self.steps,
         }
@@ -83,7 +83,7 @@ class Curve(pl.Callback):
         # Lightning hands out each batch's loss divided by the batches of a step
         factor = trainer.accumulate_grad_batches / max(self.steps, 1)
         self.mean_loss = math.nan if self.losses is None else float(self.losses) * factor
-        self.seconds, self.since = self._clock(), 0.0
+        self.seconds, self.since = self.training_seconds(), 0.0
         self.losses, self.steps = None, 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,14 +108,15 @@ class Curve(pl.Callback):
         """Return the work of all steps so far."""
         return Work(*self._settled_work())
 
+    def training_seconds(self) -> float:
+        """Return the training time so far, those of a resumed run's earlier pieces included."""
+        return self.seconds + (time.perf_counter() - self.since if self.since else 0.0)
+
     def _settled_work(self) -> list[int]:
         if self.pending is not None:
             self.work = [done + new for done, new in zip(self.work, self.pending.tolist(), strict=True)]
             self.pending = None
         return list(self.work)
-
-    def _clock(self) -> float:
-        return self.seconds + (time.perf_counter() - self.since if self.since else 0.0)
 
     def _write(self) -> None:
         text = io.StringIO()

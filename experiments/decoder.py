@@ -7,7 +7,7 @@ from experiments import machine
 from experiments.files import read_json
 from experiments.run_config import RunConfig, training_hash
 from experiments.study import Cell
-from lit_transformer.config import DecodeConfig
+from lit_transformer.config import DecodeConfig, Ensemble
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lit_transformer import Transformer
     from lit_transformer.batch import Ids
     from lit_transformer.decoding import Hypothesis
+
+LAST = "last.ckpt"
+AVERAGED = "averaged.pt"
+"""The weights of a run: those of its last step, and their average where optim.averaging asks for one."""
 
 
 def training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> dict[str, Any]:
@@ -36,13 +40,13 @@ def training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> 
     return record
 
 
-def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> "Transformer":
-    """Build the network and fill it from the checkpoint, on a GPU where the training would use one."""
+def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus", weights: str = LAST) -> "Transformer":
+    """Build the network and fill it from a file of the run, on a GPU where the training would use one."""
     import torch
 
     from lit_transformer import build_transformer
 
-    path = cell.run_folder / "last.ckpt"
+    path = cell.run_folder / weights
     if not path.is_file():
         raise UserError(f"{path} is missing; train the cell again: python -m experiments.train {cell.arguments}")
     network = build_transformer(config.model, corpus.vocab_size)
@@ -50,6 +54,20 @@ def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> "Tr
     network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
     use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return network.to("cuda" if use_gpu else "cpu").eval()
+
+
+def trained_networks(cells: Sequence[Cell]) -> tuple[list["Transformer"], "PreparedCorpus"]:
+    """Load the networks of cells of one study, and its corpus; a `UserError` where one is not trained, or diverged."""
+    from data_modules.prepared import PreparedCorpus
+
+    corpus = PreparedCorpus.open(cells[0].study.data_folder)
+    networks = []
+    for cell in cells:
+        record = training_record(cell, cell.config, corpus)
+        if record["status"] == "diverged":
+            raise UserError(f"{cell.run_folder} diverged at step {record['diverged_at']}: there is no model")
+        networks.append(load_network(cell, cell.config, corpus))
+    return networks, corpus
 
 
 def translate_ids(
@@ -75,7 +93,7 @@ def translate_ids(
     if not found:
         return found
     lengths = np.array([len(ids) + 1 for ids in sources])
-    step, start = _joined(networks)
+    step, start = _joined(networks, decode.ensemble)
     with torch.inference_mode():
         for places in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
             batch = TranslationBatch.from_pairs([(sources[place], []) for place in places])
@@ -102,7 +120,7 @@ def to_line(tokenizer: "Tokenizer", tokens: Sequence[int]) -> str:
     return " ".join(tokenizer.decode(tokens).splitlines())
 
 
-def _joined(networks: Sequence["Transformer"]) -> tuple[Any, Any]:
+def _joined(networks: Sequence["Transformer"], kind: Ensemble) -> tuple[Any, Any]:
     """Return the step of all networks as one, and what begins its state from a batch."""
     from lit_transformer.decoding import EnsembleState, ensemble_step
 
@@ -111,4 +129,4 @@ def _joined(networks: Sequence["Transformer"]) -> tuple[Any, Any]:
 
     if len(networks) == 1:
         return networks[0].step, lambda batch: starts(batch)[0]
-    return ensemble_step([network.step for network in networks]), lambda batch: EnsembleState(starts(batch))
+    return ensemble_step([network.step for network in networks], kind), lambda batch: EnsembleState(starts(batch))

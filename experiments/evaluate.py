@@ -2,7 +2,8 @@
 
 Translates every test split by beam search and writes scores.json beside the cell's training.json; the sentences,
 hypotheses/<split>.txt and attention.json, there too or, where the corpus is not the generated one, under runs/. Only
-`decode.*` may differ from the training; the weights come from its last checkpoint.
+`decode.*` may differ from the training; the weights come from its last checkpoint. Where optim.averaging keeps an
+average of the weights too, it is scored as well: `averaged` in scores.json, hypotheses/averaged/<split>.txt.
 """
 
 import argparse
@@ -10,10 +11,11 @@ import shutil
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import cli, machine, tracking
-from experiments.decoder import load_network, to_line, training_record, translate_ids
+from experiments.decoder import AVERAGED, load_network, to_line, training_record, translate_ids
 from experiments.files import write_json, write_text
 from experiments.perplexities import perplexities
 from experiments.run_config import RunConfig
@@ -57,11 +59,21 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     found, translations = _score_splits(network, config, corpus)
     frame = _frame(cell, config, training)
     frame.update(splits=found, seconds=round(sum(part["seconds"] for part in found.values()), 2))
-    for split, lines in translations.items():
-        write_text(cell.text_folder / "hypotheses" / f"{split}.txt", "".join(f"{line}\n" for line in lines))
+    _write_lines(cell.text_folder / "hypotheses", translations)
     _draw_attention(cell, network, corpus, translations)
+    if "averaging" in training:
+        averaged = load_network(cell, config, corpus, AVERAGED)
+        own, lines = _score_splits(averaged, config, corpus, f"averaged ({config.optim.averaging.kind}) ")
+        frame["averaged"] = {**training["averaging"], "splits": own}
+        _write_lines(cell.text_folder / "hypotheses" / "averaged", lines)
+        found = {**found, "averaged": own}
     write_json(cell.results_folder / "scores.json", frame)
     _track(cell, training, found, corpus, translations, args)
+
+
+def _write_lines(folder: Path, translations: dict[str, list[str]]) -> None:
+    for split, lines in translations.items():
+        write_text(folder / f"{split}.txt", "".join(f"{line}\n" for line in lines))
 
 
 def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +91,7 @@ def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str,
 
 
 def _score_splits(
-    network: "Transformer", config: RunConfig, corpus: "PreparedCorpus"
+    network: "Transformer", config: RunConfig, corpus: "PreparedCorpus", title: str = ""
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     found: dict[str, Any] = {}
     translations: dict[str, list[str]] = {}
@@ -93,7 +105,7 @@ def _score_splits(
         translations[split] = lines
         own = found[split]
         print(
-            f"{split}: BLEU {own['bleu']:.2f}  chrF {own['chrf']:.2f}  ppl {own['ppl']:.3f}  "
+            f"{title}{split}: BLEU {own['bleu']:.2f}  chrF {own['chrf']:.2f}  ppl {own['ppl']:.3f}  "
             f"exact {own['exact_match']:.1f} %  ({len(lines)} sentences, {own['seconds']:.1f} s)",
             flush=True,
         )

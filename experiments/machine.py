@@ -36,6 +36,7 @@ TRAINING_CODE = (
     "data_modules/loaders.py",
     "data_modules/token_batches.py",
     "data_modules/translation.py",
+    "experiments/averaging.py",
 )
 """The code that decides what a training computes: what the train stages of every dvc.yaml depend on."""
 

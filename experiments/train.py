@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from experiments import cli, machine, tracking
+from experiments.decoder import AVERAGED
 from experiments.files import only_writer, read_json, replace, write_json, write_text
 from experiments.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
 from experiments.study import Cell
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from data_modules.prepared import PreparedCorpus
+    from experiments.averaging import Averager
     from experiments.callbacks import Curve, Divergence
     from lit_transformer import LitTransformer
 
@@ -75,6 +77,7 @@ def _fit(
     import pytorch_lightning as pl
 
     from data_modules.translation import TranslationDataModule
+    from experiments.averaging import build_averager, write_average
     from experiments.callbacks import Checkpoint, Curve, Divergence, Progress
     from lit_transformer import LitTransformer, build_transformer
 
@@ -84,20 +87,26 @@ def _fit(
     data = TranslationDataModule(corpus, config.data, config.seed)
     folder = cell.run_folder
     curve = Curve(folder / "curve.csv", lambda: data.batches_per_epoch() / config.optim.accumulate)
+    averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
     checkpoint, divergence = Checkpoint(folder, config.trainer.checkpoint_every, run_hash), Divergence()
     progress = Progress(folder, curve, config.optim.steps)
-    trainer = _trainer(cell, config, run_hash, [curve, checkpoint, divergence, progress], args)
+    callbacks = [curve, *([averager] if averager else []), checkpoint, divergence, progress]
+    trainer = _trainer(cell, config, run_hash, callbacks, args)
     if resume:
         data.position = _saved_step(resume) * config.optim.accumulate
         print(f"going on from {resume}, step {_saved_step(resume)} of {config.optim.steps}", flush=True)
     module = LitTransformer(network, config.optim, config.seed)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+        if averager and divergence.step is None:
+            write_average(averager, network, folder / AVERAGED, run_hash)
     except BaseException:
         tracking.finish(exit_code=1)
         raise
-    record = _record(cell, config, corpus, run_hash, trainer, curve, divergence)
+    record = _record(cell, config, corpus, run_hash, trainer, curve, divergence, averager)
     write_json(folder / "training.json", record)
+    if averager:
+        averager.leave()
     if trainer.logger:
         cost = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
         trainer.logger.log_metrics({f"training/{key}": record[key] for key in cost})
@@ -200,8 +209,10 @@ def _find_checkpoint(cell: Cell, run_hash: str) -> Path | None:
 
 
 def _is_complete(cell: Cell, run_hash: str) -> bool:
-    record = cell.run_folder / "training.json"
-    return record.is_file() and read_json(record).get("config_hash") == run_hash
+    path = cell.run_folder / "training.json"
+    record = read_json(path) if path.is_file() else {}
+    has_average = "averaging" not in record or (cell.run_folder / AVERAGED).is_file()
+    return record.get("config_hash") == run_hash and has_average
 
 
 def _saved_step(path: Path) -> int:
@@ -218,6 +229,7 @@ def _record(
     trainer: "pl.Trainer",
     curve: "Curve",
     divergence: "Divergence",
+    averager: "Averager | None",
 ) -> dict[str, Any]:
     import torch
 
@@ -255,6 +267,7 @@ def _record(
         "code_hash": machine.code_hash(),
         **machine.describe(),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"averaging": averager.record()} if averager and divergence.step is None else {}),
     }
 
 

@@ -6,6 +6,7 @@ Nothing here builds a module.
 """
 
 from lit_transformer.config.attention import AttentionConfig, AttentionDelta, Mask, Scale, Score
+from lit_transformer.config.averaging import Averaging, AveragingConfig
 from lit_transformer.config.base import Kind, option, require, require_probability
 from lit_transformer.config.embeddings import EmbeddingConfig, Initialisation, Tying
 from lit_transformer.config.feed_forward import FeedForward, FeedForwardConfig
@@ -19,6 +20,8 @@ from lit_transformer.config.training import DecodeConfig, Ensemble, OptimConfig,
 __all__ = [
     "AttentionConfig",
     "AttentionDelta",
+    "Averaging",
+    "AveragingConfig",
     "DecodeConfig",
     "DropoutPlaces",
     "EmbeddingConfig",

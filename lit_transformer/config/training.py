@@ -1,7 +1,8 @@
 """The loss, the optimiser and its learning rate; and decoding."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lit_transformer.config.averaging import AveragingConfig
 from lit_transformer.config.base import Kind, option, require, require_probability
 
 
@@ -55,6 +56,7 @@ class OptimConfig:
     )
     accumulate: int = 1
     """Batches of one optimiser step: the mean of their gradients, each of the mean loss of its own target tokens."""
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"optim.steps is {self.steps}; it must be at least 1")
@@ -70,6 +72,7 @@ class OptimConfig:
         require(self.accumulate >= 1, f"optim.accumulate is {self.accumulate}; it must be at least 1")
         for name in ("beta1", "beta2", "label_smoothing"):
             require_probability(f"optim.{name}", getattr(self, name))
+        self.averaging.require_fit(self.steps)
 
 
 @dataclass(frozen=True)

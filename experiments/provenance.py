@@ -62,7 +62,7 @@ def _warnings(results: Results) -> list[str]:
 
 
 def _by_signature(summary: Summary) -> dict[str, list[str]]:
-    return grouped((signature, split) for split, signature in summary.signatures.items())
+    return grouped((summary.signature(split), split) for split in summary.splits)
 
 
 def _list(trained: list[dict[str, Any]], key: str) -> str:

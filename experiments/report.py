@@ -32,10 +32,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--data", type=Path, help="the prepared corpus, for the sample sentences (default: the study's)"
     )
+    parser.add_argument(
+        "--scores", nargs="+", default=[], metavar="SCORE", help="further scores as columns, such as chrfpp ter"
+    )
     args = parser.parse_args(argv)
     study = load_study(args.study)
     results = read_results(study)
-    summary = summarise(study, results)
+    summary = summarise(study, results, args.scores)
     texts = read_texts(args.data or study.data_folder, results, asked=args.data is not None)
     path = write_report(study, summary, results, texts)
     console = Console()

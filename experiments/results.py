@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.files import read_json
+from experiments.perplexities import PER_TOKEN
+from experiments.scoring import EXACT_MATCH
 from experiments.study import Study
 from lit_transformer.errors import UserError
 
 PRIMARY = ("test", "test2016")
 """Splits on which a study is judged, best first; a corpus without either is judged on its first split."""
+SIGNATURE = "_signature"
+UNSIGNED = "none"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class Record:
         """Return one score of one split, or None where the cell has none."""
         value = self.splits.get(split, {}).get(key)
         return None if value is None else float(value)
+
+    def signed(self, split: str) -> dict[str, str]:
+        """Return the scores that the cell has on a split, each with its signature, in the order of the file."""
+        own = self.splits.get(split, {})
+        return {name: str(own[name + SIGNATURE]) for name, value in own.items() if _is_score(name, value, own)}
 
     def hypotheses(self, split: str) -> list[str]:
         """Return the translations of a split, a sentence each; empty where the cell kept none."""
@@ -89,17 +98,20 @@ class Results:
         found = {record.seed: record.score(split, key) for record in self.of(variant) if split and record.scored}
         return {seed: value for seed, value in found.items() if value is not None}
 
-    def signature(self, split: str, key: str = "bleu_signature") -> str:
-        """Return the signature that all scores of a split share."""
-        found = (str(record.splits[split].get(key)) for record in self.records if record.scored)
-        return next(found, "none")
+    def signatures(self, split: str) -> dict[str, str]:
+        """Return every score that any cell has on a split, with the signature that all of these cells share."""
+        found: dict[str, str] = {}
+        for record in self.records:
+            for name, signature in record.signed(split).items() if record.scored else ():
+                found.setdefault(name, signature)
+        return found
 
 
 def read_results(study: Study) -> Results:
     """Read every cell of a study.
 
-    Raises UserError where a file cannot be read, where nothing was trained yet, and where one column would mix BLEU
-    signatures or test sets.
+    Raises UserError where a file cannot be read, where nothing was trained yet, and where one column would mix test
+    sets, or signatures of any score.
     """
     records, missing = [], []
     for variant in study.variants:
@@ -148,6 +160,8 @@ def _read_cell(folder: Path, variant: str, seed: int) -> Record | None:
     if training["status"] not in ("finished", "diverged"):
         raise UserError(f"{folder / 'training.json'}: status is {training['status']!r}; train this cell again")
     scores = _read_object(folder / "scores.json", "splits") if (folder / "scores.json").exists() else None
+    for split in (scores or {"splits": {}})["splits"].values():
+        _sign(split)
     return Record(variant, seed, folder, training, scores, _read_curve(folder / "curve.csv"))
 
 
@@ -168,10 +182,31 @@ def _read_curve(path: Path) -> list[dict[str, float]]:
             raise UserError(f"{path}: not a table of numbers ({error}); train this cell again") from None
 
 
+def _is_score(name: str, value: Any, own: dict[str, Any]) -> bool:
+    """Say whether an entry of a split is a score: a number with a signature beside it."""
+    return isinstance(value, int | float) and name + SIGNATURE in own
+
+
+def _sign(own: dict[str, Any]) -> None:
+    """Give the scores of an older scores.json the signatures that it did not write yet; they meant the same."""
+    bleu = own.get("bleu" + SIGNATURE, UNSIGNED)
+    meant = {"ppl": PER_TOKEN, "exact_match": EXACT_MATCH, "brevity_penalty": bleu, "length_ratio": bleu}
+    for name, signature in {"bleu": bleu, **meant}.items():
+        if name in own:
+            own.setdefault(name + SIGNATURE, signature)
+
+
 def _refuse_mixtures(split: str, records: list[Record]) -> None:
-    """Refuse two signatures or two test sets in a column; a study prepares its corpus once, so one data hash."""
-    for key in ("bleu_signature", "chrf_signature", "sentences"):
-        _refuse_two(split, key, grouped((str(record.splits[split].get(key)), record.name) for record in records))
+    """Refuse two signatures or two test sets in a column; a study prepares its corpus once, so one data hash.
+
+    Whatever score the cells hold is looked at. A cell without one has no number in its column, so that nothing mixes.
+    """
+    for name in dict.fromkeys(name for record in records for name in record.signed(split)):
+        having = [record for record in records if record.score(split, name) is not None]
+        signatures = ((record.signed(split).get(name, UNSIGNED), record.name) for record in having)
+        _refuse_two(split, name + SIGNATURE, grouped(signatures))
+    sentences = grouped((str(record.splits[split].get("sentences")), record.name) for record in records)
+    _refuse_two(split, "sentences", sentences)
     by_data = grouped((str((record.scores or {}).get("data_hash")), record.name) for record in records)
     _refuse_two(split, "data_hash", by_data)
 

@@ -1,13 +1,14 @@
 """One row a variant: cost, scores with their intervals, the difference to the baseline and the verdict on it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from experiments import paper
-from experiments.results import Record, Results
+from experiments.results import UNSIGNED, Record, Results
 from experiments.statistics import LEVEL, Comparison, Estimate, Noise, compare, estimate, holm, noise
 from experiments.study import Study
+from lit_transformer.errors import UserError, nearest
 
 ALPHA = 1 - LEVEL
 
@@ -34,7 +35,10 @@ RULE = (
 
 @dataclass(frozen=True)
 class Row:
-    """A variant over its seeds. `n` counts the seeds in its scores; `status` names what kept others out of them."""
+    """A variant over its seeds. `n` counts the seeds in its scores; `status` names what kept others out of them.
+
+    `scores` holds every score by split and name; it is None where no seed of this row has one that another row has.
+    """
 
     variant: str
     change: str
@@ -44,19 +48,24 @@ class Row:
     training_flops: float | None
     tokens_per_second: Estimate | None
     seconds: Estimate | None
-    ppl: Estimate | None
-    bleu: dict[str, Estimate | None]
-    exact: dict[str, Estimate | None]
+    scores: dict[str, dict[str, Estimate | None]]
     difference: Estimate | None
     p: float | None
     p_holm: float | None
     status: str
     published: float | None
 
+    def score(self, split: str | None, name: str) -> Estimate | None:
+        """Return a score of a split over the seeds that have it, None where none has."""
+        return self.scores.get(split or "", {}).get(name)
+
 
 @dataclass(frozen=True)
 class Summary:
-    """A study in rows, in the order of study.yaml. `compared` counts the rows that Holm's correction covers."""
+    """A study in rows, in the order of study.yaml. `compared` counts the rows that Holm's correction covers.
+
+    `signatures` names every score of a split with its signature; `shown` those that a reader asked to see as columns.
+    """
 
     study: str
     question: str
@@ -65,12 +74,17 @@ class Summary:
     seeds: int
     primary: str | None
     splits: list[str]
-    signatures: dict[str, str]
+    signatures: dict[str, dict[str, str]]
     rows: list[Row]
     noise: Noise | None
     compared: int
     missing: list[str]
     unscored: list[str]
+    shown: tuple[str, ...] = ()
+
+    def signature(self, split: str, name: str = "bleu") -> str:
+        """Return the signature of a score of a split."""
+        return self.signatures[split].get(name, UNSIGNED)
 
     def row(self, variant: str) -> Row:
         return next(row for row in self.rows if row.variant == variant)
@@ -84,9 +98,14 @@ class Summary:
         return [row for row in self.rows if row.verdict in verdicts]
 
 
-def summarise(study: Study, results: Results) -> Summary:
-    """Compare every variant with the baseline, by seed, on BLEU of the primary split."""
+def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summary:
+    """Compare every variant with the baseline, by seed, on BLEU of the primary split.
+
+    `shown` names further scores of that split for the table; raises UserError for one that no cell has.
+    """
     primary = results.primary
+    signatures = {split: results.signatures(split) for split in results.splits}
+    _check_known(shown, primary, signatures)
     bleu = {variant: results.scores(variant, primary, "bleu") for variant in study.variants}
     baseline = bleu[study.baseline]
     others = [variant for variant in study.variants if variant != study.baseline]
@@ -101,12 +120,13 @@ def summarise(study: Study, results: Results) -> Summary:
         seeds=len(study.seeds),
         primary=primary,
         splits=results.splits,
-        signatures={split: results.signature(split) for split in results.splits},
+        signatures=signatures,
         rows=[_row(study, results, name, comparisons.get(name), adjusted.get(name)) for name in study.variants],
         noise=noise([bleu[variant] for variant in others], baseline),
         compared=len(tested),
         missing=results.missing,
         unscored=results.unscored,
+        shown=tuple(shown),
     )
 
 
@@ -128,8 +148,11 @@ def rung(corpus: str, records: list[Record]) -> str:
 def _row(study: Study, results: Results, variant: str, comparison: Comparison | None, p_holm: float | None) -> Row:
     records, primary = results.of(variant), results.primary
     finished = [record for record in records if not record.diverged]
-    bleu = {split: _estimate(results, variant, split, "bleu") for split in results.splits}
-    scored = bleu[primary] if primary else None
+    scores = {
+        split: {name: _estimate(results, variant, split, name) for name in results.signatures(split)}
+        for split in results.splits
+    }
+    scored = scores[primary].get("bleu") if primary else None
     is_baseline = variant == study.baseline
     return Row(
         variant=variant,
@@ -140,9 +163,7 @@ def _row(study: Study, results: Results, variant: str, comparison: Comparison | 
         training_flops=_common(finished or records, "training_flops"),
         tokens_per_second=_cost(finished, "target_tokens_per_second"),
         seconds=_cost(finished, "seconds"),
-        ppl=_estimate(results, variant, primary, "ppl"),
-        bleu=bleu,
-        exact={split: _estimate(results, variant, split, "exact_match") for split in results.splits},
+        scores=scores,
         difference=comparison.difference if comparison else None,
         p=comparison.p if comparison else None,
         p_holm=p_holm,
@@ -179,7 +200,15 @@ def _status(records: list[Record], seeds: int) -> str:
     return "; ".join(parts)
 
 
-def _estimate(results: Results, variant: str, split: str | None, key: str) -> Estimate | None:
+def _check_known(shown: Sequence[str], primary: str | None, signatures: dict[str, dict[str, str]]) -> None:
+    known = list(signatures.get(primary or "", {}))
+    for name in shown:
+        if name not in known:
+            where = f"on '{primary}'" if primary else "anywhere yet"
+            raise UserError(f"no cell has the score '{name}' {where}{nearest(name, known)} ({', '.join(known)})")
+
+
+def _estimate(results: Results, variant: str, split: str, key: str) -> Estimate | None:
     return estimate(list(results.scores(variant, split, key).values()))
 
 

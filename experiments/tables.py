@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -16,6 +17,22 @@ from experiments.summary import RULE, Row, Summary, Verdict
 WRAPS = ("change", "status")
 MISSING = "–"
 MINUS = "−"
+TITLES = {
+    "bleu": "BLEU",
+    "bleu_intl": "BLEU intl",
+    "bleu_own": "BLEU (corpus's own)",
+    "bleu_paper": "BLEU (paper's)",
+    "chrf": "chrF",
+    "chrfpp": "chrF++",
+    "ter": "TER",
+    "ppl": "PPL",
+    "ppl_word": "PPL a word",
+    "bits_per_character": "bits a character",
+    "exact_match": "exact match, %",
+    "brevity_penalty": "brevity penalty",
+    "length_ratio": "length ratio",
+}
+DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
 STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
 
 
@@ -38,15 +55,16 @@ def columns(summary: Summary) -> list[Column]:
         Column("variant", lambda row: row.variant, numeric=False, key="variant"),
         Column("what changed", lambda row: row.change.replace("->", "→"), numeric=False, priority=3, key="change"),
     ]
-    shown += [_score(split, first=True)]
+    shown += [_score("bleu", split, 0)]
     shown += [
         Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
         Column("p (Holm)", lambda row: p_value(row.p_holm), lambda row: row.p_holm, priority=2),
         Column("verdict", lambda row: row.verdict.value, numeric=False, key="verdict"),
     ]
-    shown += [_score(name, first=False) for name in summary.splits[1:]]
+    shown += [_score(name, split, 9) for name in summary.shown]
+    shown += [_score("bleu", name, 9) for name in summary.splits[1:]]
     shown += [
-        Column(f"PPL {split}", lambda row: perplexity(row.ppl, row.n), lambda row: _mean(row.ppl), priority=4),
+        _score("ppl", split, 4),
         Column("parameters", lambda row: count(row.parameters), lambda row: row.parameters, priority=5),
         Column("training FLOPs", lambda row: flops(row.training_flops), lambda row: row.training_flops, priority=6),
         Column(
@@ -67,12 +85,18 @@ def columns(summary: Summary) -> list[Column]:
     return shown
 
 
-def _score(split: str, first: bool) -> Column:
+def title_of(score: str) -> str:
+    """Return what a score is called over a column; one without a title of its own stands under its name."""
+    return TITLES.get(score, score)
+
+
+def _score(name: str, split: str, priority: int) -> Column:
+    text = perplexity if name.startswith("ppl") else partial(plus_minus, digits=DIGITS.get(name, 2))
     return Column(
-        f"BLEU {split}",
-        lambda row: plus_minus(row.bleu[split], row.n) if split in row.bleu else MISSING,
-        lambda row: _mean(row.bleu.get(split)),
-        priority=0 if first else 9,
+        f"{title_of(name)} {split}",
+        lambda row: text(row.score(split, name), row.n),
+        lambda row: _mean(row.score(split, name)),
+        priority=priority,
     )
 
 
@@ -88,16 +112,19 @@ def markdown(summary: Summary) -> str:
 
 
 def comma_separated(summary: Summary) -> str:
-    """Return every number unrounded, one row a variant, an estimate as mean, low, high and n."""
-    split = summary.primary or "test"
+    """Return every number unrounded, one row a variant, an estimate as mean, low, high and n.
+
+    Every score of every split is there, each with its signature; a row without one has empty cells.
+    """
     records = []
     for row in summary.rows:
         record: dict[str, object] = {"variant": row.variant, "change": row.change, "verdict": row.verdict.value}
         record |= {"parameters": row.parameters, "training_flops": row.training_flops}
-        record |= _parts("target_tokens_per_second", row.tokens_per_second) | _parts(f"ppl_{split}", row.ppl)
-        for name in summary.splits:
-            record |= _parts(f"bleu_{name}", row.bleu[name]) | _parts(f"exact_match_{name}", row.exact[name])
-            record[f"bleu_{name}_signature"] = summary.signatures[name]
+        record |= _parts("target_tokens_per_second", row.tokens_per_second)
+        for split, signatures in summary.signatures.items():
+            for name, signature in signatures.items():
+                record |= _parts(f"{name}_{split}", row.score(split, name))
+                record[f"{name}_{split}_signature"] = signature
         record |= _parts("bleu_difference", row.difference)
         record |= {"p": row.p, "p_holm": row.p_holm, "seeds_left_out": row.status, "rung": summary.rung}
         record[f"bleu_difference_{LABEL}"] = row.published
@@ -143,8 +170,12 @@ def notes_of(summary: Summary) -> list[str]:
     """Return what a reader of the table must know: n, the rung, signatures, noise, the rule and what is missing."""
     seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds a row"
     notes = [f"Evidence: {summary.rung}, {seeds} unless the row says otherwise; ± and [ ] are 95 % t-intervals."]
-    by_signature = grouped((signature, split) for split, signature in summary.signatures.items())
+    by_signature = grouped((summary.signature(split), split) for split in summary.splits)
     notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
+    notes += [
+        f"{title_of(name)} on {summary.primary}: {summary.signature(summary.primary or '', name)}"
+        for name in summary.shown
+    ]
     if summary.seeds > 1:
         notes.append(RULE)
     if summary.noise:

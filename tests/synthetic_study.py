@@ -7,10 +7,19 @@ import random
 from pathlib import Path
 from typing import Any
 
+from experiments.perplexities import PER_CHARACTER, PER_TOKEN, PER_WORD
+from experiments.scoring import EXACT_MATCH
 from experiments.study import Study, load_study
 
 SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"
 CHRF = "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.5.1"
+SIGNATURES = {
+    "bleu": SIGNATURE, "brevity_penalty": SIGNATURE, "length_ratio": SIGNATURE,
+    "bleu_intl": SIGNATURE.replace("13a", "intl"), "chrf": CHRF, "chrfpp": CHRF.replace("nw:0", "nw:2"),
+    "ter": "nrefs:1|case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:2.5.1",
+    "bleu_paper": SIGNATURE.replace("13a", "moses-de+compounds") + "|sacremoses:0.2.0", "exact_match": EXACT_MATCH,
+    "ppl": PER_TOKEN, "ppl_word": PER_WORD, "bits_per_character": PER_CHARACTER,
+}  # fmt: skip
 SPLITS = {"test": 500, "test_long": 200, "test_comp": 200}
 WORDS = ("1-4", "5-8", "9-12", "13-16", "17-24", "25+")
 
@@ -130,11 +139,14 @@ def _scores(split: str, sentences: int, bleu: float, loss: float) -> dict[str, A
         {"words": words, "sentences": 60, "exact_match": max(0.0, score - 6.0 * i - 5), "bleu": max(0.0, score - 3 * i)}
         for i, words in enumerate(WORDS[4:] if split == "test_long" else WORDS[:5])
     ]
-    return {
-        "sentences": sentences, "bleu": score, "bleu_signature": SIGNATURE, "brevity_penalty": 0.99,
-        "chrf": min(100.0, score + 3), "chrf_signature": CHRF, "ppl": math.exp(loss) * 1.02,
-        "exact_match": max(0.0, score - 12), "length_ratio": 0.99, "by_length": by_length,
+    scores = {
+        "bleu": score, "brevity_penalty": 0.99, "length_ratio": 0.99, "bleu_intl": score - 0.1,
+        "chrf": min(100.0, score + 3), "chrfpp": min(100.0, score + 2), "ter": 100 - score, "bleu_paper": score + 0.2,
+        "exact_match": max(0.0, score - 12), "ppl": math.exp(loss) * 1.02, "ppl_word": math.exp(1.4 * loss),
+        "bits_per_character": 0.3 * loss,
     }  # fmt: skip
+    signatures = {f"{name}_signature": signature for name, signature in SIGNATURES.items()}
+    return {"sentences": sentences, **scores, **signatures, "by_length": by_length}
 
 
 def _write_curve(path: Path, steps: int, seed: int, loss: float, diverged: bool) -> None:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from experiments.scoring import by_length, exact_match, paper_bleu, paper_tokens, score
 
@@ -124,6 +126,11 @@ def test_every_score_has_its_signature():
     assert {f"{name}_signature" for name in numbers} == {name for name in found if name.endswith("_signature")}
     assert len(numbers) == 10
     assert found["brevity_penalty_signature"] == found["length_ratio_signature"] == found["bleu_signature"]
+
+
+def test_a_changed_way_of_scoring_makes_the_evaluations_stale():
+    stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+    assert {"experiments/scoring.py", "experiments/perplexities.py"} <= set(stages["evaluate"]["deps"])
 
 
 TEXT = [

@@ -74,9 +74,8 @@ class LastWeights(Averager):
         self.needed = list(self.steps)  # nothing is removed before the next moment; the checkpoint is whole by then
 
     def after_step(self, network: Transformer, step: int, steps: int) -> None:
-        if not self._due(step, steps):
+        if not self._comes_due(step, steps):
             return
-        self.since = self.seconds()
         replace(self._path(step), lambda beside: torch.save(snapshot(network), beside))
         self.steps = [*self.steps, step][-self.config.last :]
         for path in self.folder.glob("*.pt"):
@@ -98,10 +97,14 @@ class LastWeights(Averager):
     def leave(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _due(self, step: int, steps: int) -> bool:
-        if self.config.minutes:
-            return step == steps or self.seconds() - self.since >= 60 * self.config.minutes
-        return step % self.config.every == 0
+    def _comes_due(self, step: int, steps: int) -> bool:
+        if not self.config.minutes:
+            return step % self.config.every == 0
+        now = self.seconds()
+        if step < steps and now - self.since < 60 * self.config.minutes:
+            return False
+        self.since = now
+        return True
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step{step}.pt"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lit_transformer.batch import BOS, EOS, PAD, UNK
@@ -69,7 +69,7 @@ def load_exported(folder: Path | str) -> Transformer:
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors, wherever they are, as a safetensors file that says it comes from torch."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={"format": "pt"})
+    path.write_bytes(save(plain, metadata={"format": "pt"}))  # `save_file` would let nobody else read it
 
 
 def _stored(network: Transformer) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
         raise UserError(f"Marian cannot express this model: {'; '.join(reasons)}")
     heads = {stack: _heads(parts, network.config.d_model) or 0 for stack, parts in _by_stack(network.config).items()}
     tensors = MarianTensors(network, heads)
-    generation = {
+    generation: dict[str, Any] = {
         "bos_token_id": BOS,
         "eos_token_id": EOS,
         "pad_token_id": PAD,

@@ -10,6 +10,9 @@ from pathlib import Path
 from experiments.study import ROOT, Cell, load_study
 from lit_transformer.errors import UserError
 
+STARTED_IN = Path.cwd()
+"""Where the user stood, before `run` goes to the project's root: what a path of the command line is relative to."""
+
 
 def run(main: Callable[[], None]) -> None:
     """Run an entry point from the project's root; a user's mistake is one line on stderr and exit status 2."""
@@ -30,12 +33,14 @@ def run(main: Callable[[], None]) -> None:
         _leave(f"{place}: {error.strerror}; free space or mend the permission and run the same command again", 2)
 
 
-def cell_parser(description: str) -> argparse.ArgumentParser:
+def cell_parser(description: str, seed_required: bool = True) -> argparse.ArgumentParser:
     """Return a parser for --study, --variant, --seed and key=value overrides."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     parser.add_argument("--variant", required=True, help="a variant of that study")
-    parser.add_argument("--seed", type=int, required=True, help="a seed; any number, the study's own or another")
+    first = "" if seed_required else "; the study's first where none is given"
+    about = f"a seed; any number, the study's own or another{first}"
+    parser.add_argument("--seed", type=int, required=seed_required, help=about)
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -46,9 +51,10 @@ def cell_parser(description: str) -> argparse.ArgumentParser:
 
 
 def parse_cell(args: argparse.Namespace) -> Cell:
-    """Turn parsed arguments into a checked cell."""
+    """Turn parsed arguments into a checked cell; no seed is the study's first."""
     study = load_study(args.study)
-    cell = Cell(study, args.variant, args.seed, tuple(args.overrides))
+    seed = study.seeds[0] if args.seed is None else args.seed
+    cell = Cell(study, args.variant, seed, tuple(args.overrides))
     _ = cell.config  # a mistake in the variant or an override is said before anything slow is imported
     return cell
 

@@ -56,8 +56,11 @@ def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus", weight
     return network.to("cuda" if use_gpu else "cpu").eval()
 
 
-def trained_networks(cells: Sequence[Cell]) -> tuple[list["Transformer"], "PreparedCorpus"]:
-    """Load the networks of cells of one study, and its corpus; a `UserError` where one is not trained, or diverged."""
+def trained_networks(cells: Sequence[Cell], averaged: bool = False) -> tuple[list["Transformer"], "PreparedCorpus"]:
+    """Load the networks of cells of one study, and its corpus; a `UserError` where one is not trained, or diverged.
+
+    `averaged`: the average of the weights that a run with optim.averaging keeps, instead of its last weights.
+    """
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cells[0].study.data_folder)
@@ -66,7 +69,9 @@ def trained_networks(cells: Sequence[Cell]) -> tuple[list["Transformer"], "Prepa
         record = training_record(cell, cell.config, corpus)
         if record["status"] == "diverged":
             raise UserError(f"{cell.run_folder} diverged at step {record['diverged_at']}: there is no model")
-        networks.append(load_network(cell, cell.config, corpus))
+        if averaged and "averaging" not in record:
+            raise UserError(f"{cell.run_folder} keeps no average of its weights; choose an optim.averaging and train")
+        networks.append(load_network(cell, cell.config, corpus, AVERAGED if averaged else LAST))
     return networks, corpus
 
 

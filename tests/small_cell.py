@@ -1,0 +1,70 @@
+"""A study of two random models in a temporary folder, as if trained: what translates without a training."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.prepared import prepare
+from experiments import machine
+from experiments.files import write_json
+from experiments.run_config import training_hash
+from experiments.study import Cell, load_study
+from lit_transformer import build_transformer
+
+ROOT = Path(__file__).parent.parent
+STUDY = """
+name: tiny
+question: What do random models say?
+corpus: made_up
+baseline: base
+seeds: [3, 4, 5]
+base:
+  recipe: paper
+  model:
+    d_model: 16
+    encoder_layers: 2
+    decoder_layers: 2
+    attention: {heads: 3, d_k: 4, d_v: 6}
+    feed_forward: {d_ff: 24}
+  data: {vocab_size: 280}
+  optim: {steps: 10}
+  trainer: {accelerator: cpu, validate_every: 10}
+  decode: {extra_length: 3, batch_tokens: 256}
+variants:
+  base: {}
+  learned: {model: {positions: {kind: learned, max_length: 24}}}
+  read: {model: {encoder_mixer: {kind: lstm}}}
+"""
+SENTENCES = ["the old dog sleeps", "a dog sees the old cat", "the cat sees a dog", "an old cat sleeps near the dog"]
+
+
+def write_cells(root: Path) -> None:
+    """Write the study, its corpus and random models of base (seeds 3 and 4) and of the others (3); stand in `root`."""
+    (root / "experiments/studies/tiny").mkdir(parents=True)
+    (root / "experiments/studies/tiny/study.yaml").write_text(STUDY)
+    study = load_study("tiny")
+    text = ParallelText(SENTENCES, [sentence.upper() for sentence in SENTENCES])
+    corpus = prepare(RawCorpus("made_up", "en", "de", {"train": text}), study.data_config(), study.data_folder)
+    for variant, seed in (("base", 3), ("base", 4), ("learned", 3), ("read", 3)):
+        cell = Cell(study, variant, seed)
+        torch.manual_seed(seed)
+        network = build_transformer(cell.config.model, corpus.vocab_size)
+        cell.run_folder.mkdir(parents=True)
+        state = {f"network.{name}": value for name, value in network.state_dict().items()}
+        torch.save({"state_dict": state}, cell.run_folder / "last.ckpt")
+        expected = training_hash(cell.config, corpus.hash, machine.code_hash())
+        write_json(cell.run_folder / "training.json", {"status": "finished", "config_hash": expected})
+
+
+def command(root: Path, module: str, *arguments: str, before: str = "") -> list[str]:
+    """Return a command that runs an entry point of this code, `own`, as if the project lay in `root`."""
+    lines = f"import pathlib; from experiments import cli, {module} as own; cli.ROOT = pathlib.Path({str(root)!r})"
+    lines = f"{lines}; {before or 'pass'}"
+    return [sys.executable, "-c", f"{lines}; cli.run(own.main)", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LC_ALL": "C", "PYTHONUTF8": "0"}

@@ -1,0 +1,275 @@
+"""Translating a stream: every line one line, in order, whatever is in it; and what cannot be said in one line."""
+
+import io
+import math
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import cli, decoder, translate
+from experiments.decoder import max_lengths, to_line, trained_networks, translate_ids
+from experiments.study import Cell, load_study
+from experiments.translate import Line, Translator, translate_stream, windows
+from lit_transformer.batch import EOS, TranslationBatch
+from lit_transformer.config import DecodeConfig, Ensemble
+from lit_transformer.decoding import DecoderState, EnsembleState, beam_search, ensemble_step
+from lit_transformer.errors import UserError
+from lit_transformer.transformer import Transformer
+from tests.small_cell import SENTENCES, command, environment, write_cells
+
+ODD = [
+    "e\u0301 u\u0308 combining",
+    "שלום עולם",
+    "\u202eright to left",
+    "👩\u200d🔬 🇩🇪",
+    "two\u2028in one\u2029here\x85and\x0bthere\x0c\x1c",
+    "nul\x00byte",
+    "\ufffd <pad> </s> \ufeff",
+    "\U0010ffff",
+    "tab\tin it",
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        write_cells(root)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(cli, "STARTED_IN", project)
+
+
+def translator(variant: str = "base", *overrides: str, **options: object) -> Translator:
+    cell = Cell(load_study("tiny"), variant, 3, overrides)
+    networks, corpus = trained_networks([cell])
+    return Translator(networks, corpus.tokenizer, cell.config, **options)
+
+
+def translated(data: bytes, own: Translator | None = None) -> list[str]:
+    target = io.BytesIO()
+    translate_stream(own or translator(), io.BytesIO(data), target)
+    assert target.getvalue() == b"" or target.getvalue().endswith(b"\n")
+    return target.getvalue().decode().split("\n")[:-1]
+
+
+def test_one_line_for_each_in_order_whatever_the_windows() -> None:
+    own = translator()
+    words = " ".join(SENTENCES).split()
+    lines = [" ".join(random.Random(place).choices(words, k=1 + place % 9)) for place in range(40)]
+    alone = [next(own.translate([Line(1, line)])) for line in lines]
+    assert len(set(alone)) > 5
+    assert translated("\n".join(lines).encode() + b"\n") == alone
+    small = [text for window in windows([line.encode() for line in lines], 7) for text in own.translate(window)]
+    assert small == alone
+
+
+def test_a_translation_is_the_best_of_the_beam_and_no_longer_than_allowed() -> None:
+    own = translator()
+    ids = own.tokenizer.encode(SENTENCES[0])
+    (best,) = translate_ids(own.networks, [ids], own.config.decode)
+    assert translated(SENTENCES[0].encode()) == [to_line(own.tokenizer, best[0].tokens)]
+    assert len(best[0].tokens) <= len(ids) + own.config.decode.extra_length
+    assert max_lengths(torch.tensor([len(ids) + 1]), own.networks, own.config.decode).tolist() == [len(ids) + 3]
+
+
+def test_odd_text_tears_no_line() -> None:
+    assert len(translated("\n".join(ODD).encode())) == len(ODD)
+    tokenizer = translator().tokenizer
+    for text in ODD:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert "\n" not in to_line(tokenizer, tokenizer.encode(f"a\n{text}\r\n"))
+    seen = [line.text for window in windows([text.encode() for text in ODD]) for line in window]
+    assert seen[4] == "two in one here and there"
+    assert [text for place, text in enumerate(seen) if place != 4] == [
+        text for place, text in enumerate(ODD) if place != 4
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [b"a dog\nthe cat", b"a dog\nthe cat\n", b"a dog\r\nthe cat\r\n", b"\xef\xbb\xbfa dog\n  the cat\t"]
+)
+def test_ends_of_lines(data: bytes) -> None:
+    assert translated(data) == translated(b"a dog\nthe cat\n")
+
+
+def test_empty_and_blank_lines_stay_empty() -> None:
+    assert translated(b"") == []
+    assert translated(b"\n") == [""]
+    lines = translated(b"a dog\n\n  \t \xe2\x80\x83\nthe cat\n\n")
+    assert [bool(line) for line in lines] == [True, False, False, True, False]
+
+
+def test_bytes_that_are_no_text_end_it_after_the_lines_before() -> None:
+    target = io.BytesIO()
+    with pytest.raises(UserError, match=r"^line 3 is not UTF-8 \(byte 0xff at place 3\); convert"):
+        translate_stream(translator(), io.BytesIO(b"a dog\nthe cat\nab\xff\nthe dog\n"), target)
+    assert target.getvalue().decode().split("\n") == [*translated(b"a dog\nthe cat"), ""]
+
+
+def test_a_line_of_two_thousand_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(network: Transformer, tokens: torch.Tensor, state: DecoderState) -> tuple[torch.Tensor, DecoderState]:
+        """Say the end of the sentence, so that the test does not last."""
+        logits, state = step(network, tokens, state)
+        return logits.index_fill(1, torch.tensor([EOS]), 99.0), state
+
+    line = "the old dog sleeps " * 500
+    own, step = translator("base", "decode.beam=1"), Transformer.step
+    monkeypatch.setattr(Transformer, "step", lambda *given: step(*given) if given[2].said < 4 else ended(*given))
+    data = f"a dog\n{line}\nthe cat\n".encode()
+    lines = translated(data, own)
+    assert len(lines) == 3
+    assert all(lines)
+    learned, target = translator("learned"), io.BytesIO()
+    with pytest.raises(
+        UserError, match=r"^line 2 has \d+ tokens, and the learned positions of this model end at 24: split"
+    ):
+        translate_stream(learned, io.BytesIO(data), target)
+    assert target.getvalue().decode().splitlines() == translated(b"a dog", learned)
+
+
+def test_the_longest_source_that_learned_positions_place() -> None:
+    learned = translator("learned")
+    letters = "z" * 22  # 23 tokens with the blank in front, 24 with EOS
+    assert len(learned.tokenizer.encode(letters)) == 23
+    assert len(translated(letters.encode(), learned)) == 1
+    with pytest.raises(UserError, match="line 1 has 24 tokens"):
+        translated(f"{letters}z".encode(), learned)
+
+
+def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(translate, "translate_ids", full)
+    with pytest.raises(
+        UserError, match=r"^not enough memory: line 2 has \d+ tokens; split it, or lower decode.batch_tok"
+    ):
+        translated(b"a\nthe old dog\n\n")
+
+
+def test_nbest_and_scores() -> None:
+    own = translator("base", nbest=3, scores=True)
+    rows = [line.split("\t") for line in translated(b"a dog\n\nthe cat sees\n", own)]
+    assert len(rows) == 9
+    assert rows[3:6] == [["0.0000", "0.0000", ""]] * 3
+    for first in (0, 6):
+        scores = [float(row[0]) for row in rows[first : first + 3]]
+        assert scores == sorted(scores, reverse=True)
+        assert len({row[2] for row in rows[first : first + 3]}) == 3
+    (best,) = translate_ids(own.networks, [own.tokenizer.encode("a dog")], own.config.decode, nbest=3)
+    assert rows[:3] == [[f"{h.score:.4f}", f"{h.log_prob:.4f}", to_line(own.tokenizer, h.tokens)] for h in best]
+    assert [row[2] for row in rows[::3]] == translated(b"a dog\n\nthe cat sees\n")
+
+
+def test_a_hypothesis_that_is_not_there_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translate, "translate_ids", lambda *given: [best[:1] for best in decoder.translate_ids(*given)])
+    rows = [line.split("\t") for line in translated(b"a dog\n", translator(nbest=2, scores=True))]
+    assert rows[1] == ["-inf", "-inf", ""]
+    assert math.isfinite(float(rows[0][0]))
+
+
+@pytest.mark.parametrize("kind", Ensemble)
+def test_an_ensemble_averages_its_members(kind: Ensemble) -> None:
+    study = load_study("tiny")
+    networks, corpus = trained_networks([Cell(study, "base", seed) for seed in (3, 4)])
+    ids = [corpus.tokenizer.encode(text) for text in SENTENCES]
+    config = DecodeConfig(extra_length=3, ensemble=kind)
+    together = translate_ids(networks, ids, config)
+    batch = TranslationBatch.from_pairs([(ids[1], [])])
+    state = EnsembleState([one.start(one.read(batch.src, batch.src_layout)) for one in networks])
+    step = ensemble_step([one.step for one in networks], kind)
+    (expected,) = beam_search(step, state, beam=4, alpha=0.6, max_lengths=torch.tensor([len(ids[1]) + 3]))
+    assert together[1][0].tokens == expected[0].tokens
+    assert together[1][0].score == pytest.approx(expected[0].score, rel=1e-4)
+    assert together[1][0].score != pytest.approx(translate_ids(networks[:1], ids, config)[1][0].score, rel=1e-3)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str, data: bytes = b"a dog\n") -> bytes:
+    """Run main() here with the given arguments; return what it wrote."""
+    target = io.BytesIO()
+    monkeypatch.setattr(sys, "argv", ["translate", "--study", "tiny", "--variant", "base", *arguments])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(target, write_through=True))
+    translate.main()
+    return target.getvalue()
+
+
+def test_the_first_seed_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = call(monkeypatch)
+    assert first == call(monkeypatch, "--seed", "3")
+    assert first != call(monkeypatch, "--seed", "4")
+
+
+def test_an_ensemble_is_every_trained_seed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    both = call(monkeypatch, "--ensemble", "--scores")
+    assert "ensemble of the seeds 3, 4" in capsys.readouterr().err
+    assert both not in (call(monkeypatch, "--scores"), call(monkeypatch, "--seed", "4", "--scores"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--nbest", "0"], "--nbest is 0; it must be at least 1"),
+        (["--nbest", "5"], "--nbest 5 needs .* add decode.beam=5"),
+        (["--ensemble", "--seed", "3"], "leave out --seed"),
+        (["--ensemble", "--attention", "page.html"], "leave out --ensemble"),
+        (["--attention", "."], "is a folder"),
+        (["--seed", "5"], "train the cell first"),
+        (["--averaged"], "keeps no average"),
+        (["decode.bea=5"], "decode.beam"),
+        (["--ensemble", "optim.steps=20"], "no seed of base is trained"),
+    ],
+)
+def test_mistakes(monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        call(monkeypatch, *arguments)
+
+
+def test_the_page_of_the_first_lines(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    plain = call(monkeypatch, data=b"a dog\n\nthe cat\n")
+    assert call(monkeypatch, "--attention", "out/page.html", data=b"a dog\n\nthe cat\n") == plain
+    page = (project / "out/page.html").read_text()
+    assert '"text":"a dog"' in page
+    assert '"text":"the cat"' in page
+
+
+def test_a_real_process_with_odd_input(project: Path) -> None:
+    """Another locale, a NUL byte, no feed at the end: bytes in, bytes out, one line on stderr for what is no text."""
+    data = "\n".join([*ODD, "", "a dog\n"]).encode() + b"\xff"
+    start = command(project, "translate", "--study", "tiny", "--variant", "base", "--nbest", "2")
+    done = subprocess.run(start, input=data, capture_output=True, env=environment(), cwd=project)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines() == [
+        f"error: line {len(ODD) + 3} is not UTF-8 (byte 0xff at place 1); convert the text, for example with iconv"
+    ]
+    lines = done.stdout.decode().split("\n")
+    assert len(lines) == 2 * (len(ODD) + 2) + 1
+    assert lines[-5:-3] == ["", ""]
+
+
+def test_a_reader_that_leaves_and_ctrl_c(project: Path) -> None:
+    start = command(project, "translate", "--study", "tiny", "--variant", "base", before="own.WINDOW = 4")
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    child = subprocess.Popen(start, env=environment(), cwd=project, **pipe)
+    child.stdout.close()
+    _, error = child.communicate(b"a dog\n" * 50)
+    assert (child.returncode, error) == (1, b"")
+    child = subprocess.Popen(start, env=environment(), cwd=project, **pipe)
+    child.stdin.write(b"a dog\n" * 5)
+    child.stdin.flush()
+    lines = [child.stdout.readline() for _ in range(4)]  # a window is written though the input goes on
+    assert len(set(lines)) == 1
+    child.send_signal(signal.SIGINT)
+    assert child.stderr.read() == b"error: interrupted\n"
+    assert child.wait() == 130

@@ -1,0 +1,191 @@
+"""Take a trained cell elsewhere: `python -m experiments.export --study S --variant V --seed K --to F --out FOLDER`.
+
+  safetensors   tensors, the whole config as JSON, the tokenizer; lit_transformer.load_exported(FOLDER) reads it
+  marian        transformers.MarianMTModel.from_pretrained(FOLDER), and AutoTokenizer beside it
+  ctranslate2   ctranslate2.Translator(FOLDER); needs the package ctranslate2
+
+FOLDER must be new or empty. What the other format cannot express is refused with every reason. The export is then
+loaded as its users would load it, where their package is installed, and compared with the cell's own network. The
+overrides are those of the training; decode.* become the defaults of Marian's `generate`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, assert_never
+
+from experiments import cli, machine
+from experiments.decoder import AVERAGED, LAST, load_network, training_record
+from experiments.export_cards import card
+from experiments.files import write_json, write_text
+from experiments.study import Cell
+from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    from data_modules.prepared import PreparedCorpus
+    from lit_transformer import Transformer
+    from lit_transformer.config import DecodeConfig
+
+
+class Format(StrEnum):
+    """What an export is read by."""
+
+    safetensors = "safetensors"
+    marian = "marian"
+    ctranslate2 = "ctranslate2"
+
+
+def main() -> None:
+    """Parse the command line and export."""
+    parser = cli.cell_parser(__doc__)
+    parser.add_argument("--to", required=True, choices=list(map(str, Format)), help="the format")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="a new or empty folder")
+    about = "the average of the weights that a run with optim.averaging keeps, instead of its last weights"
+    parser.add_argument("--averaged", action="store_true", help=about)
+    args = parser.parse_args()
+    export(cli.parse_cell(args), Format(args.to), cli.STARTED_IN / args.out, args.averaged)
+
+
+def export(cell: Cell, to: Format, out: Path, averaged: bool = False) -> None:
+    """Write the network of a cell to a folder that is whole or not there, and say how it compares."""
+    config = cell.config
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder; choose another or remove it")
+    machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
+    _check_possible(cell, to)
+    from data_modules.prepared import PreparedCorpus
+
+    corpus = PreparedCorpus.open(cell.study.data_folder)
+    training = training_record(cell, config, corpus)
+    if training["status"] == "diverged":
+        raise UserError(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to export")
+    if averaged and "averaging" not in training:
+        raise UserError(f"{cell.run_folder} keeps no average of its weights; choose an optim.averaging and train")
+    network = load_network(cell, config, corpus, AVERAGED if averaged else LAST).cpu()
+    provenance = _provenance(cell, training, corpus) | {"weights": "averaged" if averaged else "last"}
+    with _new_folder(out) as folder:
+        compared = _write(network, to, folder, provenance, corpus, config.decode)
+        write_text(folder / "README.md", card(to.value, provenance, config.decode, compared))
+    print(f"{out}: {compared}")
+
+
+def _check_possible(cell: Cell, to: Format) -> None:
+    """Raise before anything is loaded where the format has no words for the model, or its package is not there."""
+    if to is Format.safetensors:
+        return
+    from experiments.ctranslate2_model import CTRANSLATE2_ACTIVATIONS, require_ctranslate2
+    from lit_transformer.export.marian import obstacles
+
+    kind, reasons = cell.config.model.feed_forward.kind, obstacles(cell.config.model)
+    if to is Format.ctranslate2:
+        require_ctranslate2()
+        if not any("feed_forward" in reason for reason in reasons) and kind not in CTRANSLATE2_ACTIVATIONS:
+            possible = ", ".join(CTRANSLATE2_ACTIVATIONS)
+            reasons.append(f"model.feed_forward.kind is {kind} (possible: {possible})")
+    if reasons:
+        raise UserError(f"{to} cannot express {cell.variant}: {'; '.join(reasons)}")
+
+
+def _write(
+    network: "Transformer",
+    to: Format,
+    folder: Path,
+    provenance: dict[str, Any],
+    corpus: "PreparedCorpus",
+    decode: "DecodeConfig",
+) -> str:
+    """Write one format and return how it compares with the network."""
+    from experiments import export_checks
+    from lit_transformer.export import save_exported
+    from lit_transformer.export.folder import save_tensors
+    from lit_transformer.export.marian import to_marian
+
+    match to:
+        case Format.safetensors:
+            save_exported(network, folder, provenance)
+            shutil.copyfile(corpus.folder / "tokenizer.json", folder / "tokenizer.json")
+            return export_checks.compare_safetensors(network, folder)
+        case Format.marian:
+            marian = to_marian(network, decode)
+            save_tensors(marian.tensors, folder / "model.safetensors")
+            write_json(folder / "config.json", marian.config)
+            write_json(folder / "generation_config.json", marian.generation)
+            write_json(folder / "provenance.json", provenance)
+            _write_tokenizer(corpus, marian.generation["max_length"], folder)
+            return export_checks.compare_marian(network, folder, corpus)
+        case Format.ctranslate2:
+            from experiments.ctranslate2_model import save_ctranslate2
+
+            save_ctranslate2(to_marian(network, decode), corpus.tokenizer.tokens, folder)
+            write_json(folder / "provenance.json", provenance)
+            shutil.copyfile(corpus.folder / "tokenizer.json", folder / "tokenizer.json")
+            return export_checks.compare_ctranslate2(network, folder, corpus)
+        case _:
+            assert_never(to)
+
+
+def _write_tokenizer(corpus: "PreparedCorpus", longest: int, folder: Path) -> None:
+    """Write the tokenizer so that AutoTokenizer reads it: it ends every sentence with EOS, as the encoder expects."""
+    from lit_transformer.batch import BOS, EOS, PAD, UNK
+
+    names = corpus.tokenizer.tokens
+    content = json.loads((corpus.folder / "tokenizer.json").read_text(encoding="utf-8"))
+    ending = {"SpecialToken": {"id": names[EOS], "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B"))
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [first, ending],
+        "pair": [first, second, ending],
+        "special_tokens": {names[EOS]: {"id": names[EOS], "ids": [EOS], "tokens": [names[EOS]]}},
+    }
+    write_json(folder / "tokenizer.json", content)
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": names[PAD],
+            "bos_token": names[BOS],
+            "eos_token": names[EOS],
+            "unk_token": names[UNK],
+            "model_max_length": longest,
+            "model_input_names": ["input_ids", "attention_mask"],
+            "clean_up_tokenization_spaces": False,
+            "split_special_tokens": True,  # a sentence that happens to hold "<pad>" is text
+        },
+    )
+
+
+def _provenance(cell: Cell, training: dict[str, Any], corpus: "PreparedCorpus") -> dict[str, Any]:
+    return {
+        "study": cell.study.name,
+        "variant": cell.label,
+        "seed": cell.seed,
+        "steps": training["steps"],
+        "config_hash": training["config_hash"],
+        "corpus": corpus.name,
+        "source": corpus.source,
+        "target": corpus.target,
+        "data_hash": corpus.hash,
+        "commit": training["git_commit"],
+        "exported_by_commit": machine.git_commit(),
+    }
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that takes its name at the end, or vanishes if something fails."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

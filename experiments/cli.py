@@ -33,13 +33,14 @@ def run(main: Callable[[], None]) -> None:
         _leave(f"{place}: {error.strerror}; free space or mend the permission and run the same command again", 2)
 
 
-def cell_parser(description: str, seed_required: bool = True) -> argparse.ArgumentParser:
-    """Return a parser for --study, --variant, --seed and key=value overrides."""
+def cell_parser(
+    description: str, seed_required: bool = True, no_seed: str = "the study's first where none is given"
+) -> argparse.ArgumentParser:
+    """Return a parser for --study, --variant, --seed and key=value overrides; `no_seed` says what no seed means."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     parser.add_argument("--variant", required=True, help="a variant of that study")
-    first = "" if seed_required else "; the study's first where none is given"
-    about = f"a seed; any number, the study's own or another{first}"
+    about = "a seed; any number, the study's own or another" + ("" if seed_required else f"; {no_seed}")
     parser.add_argument("--seed", type=int, required=seed_required, help=about)
     parser.add_argument(
         "overrides",

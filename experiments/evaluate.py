@@ -4,23 +4,37 @@ Translates every test split by beam search and writes scores.json beside the cel
 hypotheses/<split>.txt and attention.json, there too or, where the corpus is not the generated one, under runs/. Only
 `decode.*` may differ from the training; the weights come from its last checkpoint. Where optim.averaging keeps an
 average of the weights too, it is scored as well: `averaged` in scores.json, hypotheses/averaged/<split>.txt.
+
+    python -m experiments.evaluate --study S --variant V --ensemble [--with-variants A,B] [--averaged]
+
+scores all trained seeds of the variant, and of others, as one model; decode.ensemble says how they are joined. That is
+no cell of the study and stands in no table: its scores.json and hypotheses are under runs/<study>/<variant>/ensemble/.
 """
 
 import argparse
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import cli, machine, tracking
-from experiments.decoder import AVERAGED, load_network, to_line, training_record, translate_ids
-from experiments.files import write_json, write_text
-from experiments.perplexities import perplexities
+from experiments.decoder import (
+    AVERAGED,
+    load_network,
+    to_line,
+    trained_networks,
+    training_record,
+    translate_ids,
+)
+from experiments.files import read_json, write_json, write_text
+from experiments.perplexities import ensemble_perplexities, perplexities
 from experiments.run_config import RunConfig
 from experiments.scoring import score
 from experiments.study import Cell
+from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
     from data_modules.prepared import PreparedCorpus
@@ -34,9 +48,21 @@ MAP_WORDS = (7, 12)
 
 def main() -> None:
     """Parse the command line and evaluate."""
-    parser = cli.cell_parser(__doc__)
+    parser = cli.cell_parser(__doc__ or "", seed_required=False, no_seed="left out with --ensemble")
     parser.add_argument("--wandb", default="auto", help="auto (online if logged in), online, offline or disabled")
+    parser.add_argument("--ensemble", action="store_true", help="score all trained seeds of the variant as one model")
+    parser.add_argument("--with-variants", default="", metavar="A,B", help="their trained seeds join the ensemble")
+    parser.add_argument("--averaged", action="store_true", help="join the averages of the weights")
     args = parser.parse_args()
+    if args.ensemble:
+        if args.seed is not None:
+            raise UserError("--ensemble takes all trained seeds; leave out --seed")
+        evaluate_ensemble(cli.parse_cell(args), [name for name in args.with_variants.split(",") if name], args.averaged)
+        return
+    if args.seed is None:
+        raise UserError("--seed is missing; give one, or --ensemble for all trained seeds as one model")
+    if args.with_variants or args.averaged:
+        raise UserError("--with-variants and --averaged choose an ensemble's members; add --ensemble")
     evaluate(cli.parse_cell(args), args)
 
 
@@ -56,19 +82,68 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
         write_json(cell.results_folder / "scores.json", _frame(cell, config, training))
         return
     network = load_network(cell, config, corpus)
-    found, translations = _score_splits(network, config, corpus)
+    found, translations = _score_splits([network], config, corpus)
     frame = _frame(cell, config, training)
     frame.update(splits=found, seconds=round(sum(part["seconds"] for part in found.values()), 2))
     _write_lines(cell.text_folder / "hypotheses", translations)
     _draw_attention(cell, network, corpus, translations)
     if "averaging" in training:
         averaged = load_network(cell, config, corpus, AVERAGED)
-        own, lines = _score_splits(averaged, config, corpus, f"averaged ({config.optim.averaging.kind}) ")
+        own, lines = _score_splits([averaged], config, corpus, f"averaged ({config.optim.averaging.kind}) ")
         frame["averaged"] = {**training["averaging"], "splits": own}
         _write_lines(cell.text_folder / "hypotheses" / "averaged", lines)
         found = {**found, "averaged": own}
     write_json(cell.results_folder / "scores.json", frame)
     _track(cell, training, found, corpus, translations, args)
+
+
+def evaluate_ensemble(cell: Cell, others: Sequence[str], averaged: bool) -> None:
+    """Score the trained seeds of a cell's variant, and of `others`, as one model."""
+    config = cell.config
+    members = _members(cell, [name for name in dict.fromkeys(others) if name != cell.variant])
+    machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
+    networks, corpus = trained_networks(members, averaged)
+    print("ensemble of", ", ".join(f"{one.variant}/seed{one.seed}" for one in members), flush=True)
+    found, translations = _score_splits(networks, config, corpus)
+    records = [(one, training_record(one, one.config, corpus)) for one in members]
+    named = [{"variant": one.label, "seed": one.seed, "config_hash": own["config_hash"]} for one, own in records]
+    frame = {
+        "study": cell.study.name,
+        "variant": cell.label,
+        "ensemble": {"kind": config.decode.ensemble.value, "averaged": averaged, "members": named},
+        "data_hash": corpus.hash,
+        "decode": _decoding(config),
+        "splits": found,
+        "seconds": round(sum(part["seconds"] for part in found.values()), 2),
+    }
+    joined = ["averaged"] if averaged else []
+    joined += [f"with-{name}" for name in dict.fromkeys(one.variant for one in members) if name != cell.variant]
+    folder = cell.run_folder.with_name("-".join(["ensemble", *joined]))
+    folder /= cell.results_folder.name if cell.overrides else "results"
+    shutil.rmtree(folder, ignore_errors=True)
+    _write_lines(folder / "hypotheses", translations)
+    write_json(folder / "scores.json", frame)
+    print(f"{folder}: scores.json and hypotheses")
+
+
+def _members(cell: Cell, others: Sequence[str]) -> list[Cell]:
+    """Return the trained cells of some variants, the seeds of each in the study's order."""
+    variants = [cell.variant, *others]
+    cells = [Cell(cell.study, name, seed, cell.overrides) for name in variants for seed in cell.study.seeds]
+    _ = [one.config for one in cells]  # a misspelt variant is said before anything slow is imported
+    members = [one for one in cells if _is_trained(one)]
+    if len(members) < 2:
+        missing = next((one for one in cells if one not in members), cell)
+        raise UserError(
+            f"an ensemble has two models at least, and {len(members)} of {', '.join(variants)} is trained: "
+            f"python -m experiments.train {missing.arguments}"
+        )
+    return members
+
+
+def _is_trained(cell: Cell) -> bool:
+    path = cell.run_folder / "training.json"
+    return path.is_file() and bool(read_json(path)["status"] == "finished")
 
 
 def _write_lines(folder: Path, translations: dict[str, list[str]]) -> None:
@@ -77,7 +152,6 @@ def _write_lines(folder: Path, translations: dict[str, list[str]]) -> None:
 
 
 def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str, Any]:
-    decode = config.decode
     return {
         "study": cell.study.name,
         "variant": cell.label,
@@ -85,22 +159,31 @@ def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str,
         "status": training["status"],
         "config_hash": training["config_hash"],
         "data_hash": training["data_hash"],
-        "decode": {"beam": decode.beam, "alpha": decode.alpha, "extra_length": decode.extra_length},
+        "decode": _decoding(config),
         "splits": {},
     }
 
 
+def _decoding(config: RunConfig) -> dict[str, Any]:
+    decode = config.decode
+    return {"beam": decode.beam, "alpha": decode.alpha, "extra_length": decode.extra_length}
+
+
 def _score_splits(
-    network: "Transformer", config: RunConfig, corpus: "PreparedCorpus", title: str = ""
+    networks: Sequence["Transformer"], config: RunConfig, corpus: "PreparedCorpus", title: str = ""
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     found: dict[str, Any] = {}
     translations: dict[str, list[str]] = {}
     for split in [name for name in corpus.splits if name not in ("train", "valid")]:
         started = time.perf_counter()
-        lines = _translate(network, config, corpus, split)
+        lines = _translate(networks, config, corpus, split)
         texts = corpus.split(split)
         found[split] = score(texts.source_text, texts.target_text, lines, language=corpus.target, corpus=corpus.name)
-        found[split] |= perplexities(network, corpus, split, config.data.batch_tokens)
+        if len(networks) == 1:
+            found[split] |= perplexities(networks[0], corpus, split, config.data.batch_tokens)
+        else:
+            kind, most = config.decode.ensemble, config.data.batch_tokens
+            found[split] |= ensemble_perplexities(networks, kind, corpus, split, most)
         found[split]["seconds"] = round(time.perf_counter() - started, 2)
         translations[split] = lines
         own = found[split]
@@ -112,7 +195,7 @@ def _score_splits(
     return found, translations
 
 
-def _translate(network: "Transformer", config: RunConfig, corpus: "PreparedCorpus", split: str) -> list[str]:
+def _translate(networks: Sequence["Transformer"], config: RunConfig, corpus: "PreparedCorpus", split: str) -> list[str]:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -120,7 +203,7 @@ def _translate(network: "Transformer", config: RunConfig, corpus: "PreparedCorpu
     sources = [pairs[place][0] for place in range(len(pairs))]
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task(split, total=len(sources))
-        best = translate_ids([network], sources, config.decode, done=partial(progress.advance, task))
+        best = translate_ids(networks, sources, config.decode, done=partial(progress.advance, task))
     return [to_line(corpus.tokenizer, hypotheses[0].tokens) for hypotheses in best]
 
 

@@ -7,16 +7,21 @@ different vocabularies; the end of a sentence costs nats there and counts as nei
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from lit_transformer.config import Ensemble
 
 if TYPE_CHECKING:
     from data_modules.prepared import PreparedCorpus
     from lit_transformer import Transformer
+    from lit_transformer.batch import TranslationBatch
 
 PER_TOKEN = "per:token|eos:nats-and-tokens|smoothing:no"
 PER_WORD = "per:word|words:between-blanks|eos:nats-only|smoothing:no"
 PER_CHARACTER = "per:character|characters:code-points-with-blanks|eos:nats-only|smoothing:no"
+ROWS = 256
+"""Target tokens of which an ensemble's probabilities are held at once."""
 
 
 def perplexities(network: "Transformer", corpus: "PreparedCorpus", split: str, batch_tokens: int) -> dict[str, Any]:
@@ -41,6 +46,37 @@ def reference_nats(
             nats += float(plain_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out))
             tokens += len(batch.tgt_out)
     return nats, tokens
+
+
+def ensemble_perplexities(
+    networks: Sequence["Transformer"], kind: Ensemble, corpus: "PreparedCorpus", split: str, batch_tokens: int
+) -> dict[str, Any]:
+    """Return the same of several networks whose next-token distributions are joined into one."""
+    import torch
+
+    from data_modules.loaders import evaluation_loader
+
+    nats, tokens = 0.0, 0
+    with torch.inference_mode():
+        for cpu_batch in evaluation_loader(corpus, split, batch_tokens):
+            batch = cpu_batch.to(networks[0].softmax.weight.device)
+            nats += _joined_nats(networks, kind, batch)
+            tokens += len(batch.tgt_out)
+    return per_unit(nats, tokens, corpus.split(split).target_text)
+
+
+def _joined_nats(networks: Sequence["Transformer"], kind: Ensemble, batch: "TranslationBatch") -> float:
+    """Return the nats of a batch's references; of the logits only some rows are held at once."""
+    from lit_transformer.decoding.ensemble import mean_log_probs
+
+    hidden = [network.hidden(batch) for network in networks]  # each (N, D)
+    nats = 0.0
+    for start in range(0, len(batch.tgt_out), ROWS):
+        rows = slice(start, start + ROWS)
+        logits = [network.logits(own[rows]) for network, own in zip(networks, hidden, strict=True)]
+        log_probs = mean_log_probs(logits, kind).gather(1, batch.tgt_out[rows, None])  # (ROWS, 1)
+        nats -= float(log_probs.double().sum())
+    return nats
 
 
 def per_unit(nats: float, tokens: int, references: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,202 @@
+"""Averages and ensembles of trained cells, scored: trained, evaluated and reported in this process."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_modules.corpora import load_corpus
+from data_modules.prepared import PreparedCorpus, prepare
+from experiments import evaluate, machine, train
+from experiments.decoder import AVERAGED, load_network
+from experiments.perplexities import ensemble_perplexities, perplexities
+from experiments.study import Cell, Study, load_study
+from lit_transformer.config import Ensemble
+from lit_transformer.errors import UserError
+
+STUDY = """
+name: tiny
+question: What is an average worth?
+corpus: grammar
+baseline: base
+seeds: [0, 1, 2]
+base:
+  recipe: paper
+  model:
+    d_model: 16
+    encoder_layers: 1
+    decoder_layers: 1
+    attention: {heads: 2, d_k: 8, d_v: 8}
+    feed_forward: {d_ff: 32}
+  data:
+    vocab_size: 400
+    batch_tokens: 512
+    grammar: {train: 800, valid: 20, test: 12, test_long: 6, test_comp: 6}
+  optim: {steps: 12, schedule: constant, warmup: 2, peak: 0.01}
+  trainer: {accelerator: cpu, validate_every: 12, checkpoint_every: 5}
+  decode: {extra_length: 3, beam: 2}
+variants:
+  base: {}
+  last: {optim: {averaging: {kind: last, last: 3, every: 2}}}
+  ema: {optim: {averaging: {kind: ema, decay: 0.9}}}
+  read: {model: {decoder_mixer: {kind: lstm}}}
+"""
+ARGUMENTS = Namespace(wandb="disabled", quiet=True)
+CELLS = [("base", 0), ("base", 1), ("last", 0), ("ema", 0), ("read", 0)]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A study of trained and scored cells; the tests stand in its root."""
+    root = tmp_path_factory.mktemp("averaged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(machine, "set_up", lambda *_: None)
+        (root / "experiments/studies/tiny").mkdir(parents=True)
+        (root / "experiments/studies/tiny/study.yaml").write_text(STUDY)
+        loaded = load_study("tiny")
+        prepare(load_corpus(loaded.corpus, loaded.data_config()), loaded.data_config(), loaded.data_folder)
+        for variant, seed in CELLS:
+            cell = Cell(loaded, variant, seed)
+            train.train(cell, ARGUMENTS)
+            evaluate.evaluate(cell, ARGUMENTS)
+        yield loaded
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def splits(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of all splits but the seconds that they took."""
+    return {split: {k: v for k, v in own.items() if k != "seconds"} for split, own in found["splits"].items()}
+
+
+def test_both_scores_are_told_and_the_studys_own_stay_those_of_the_last_weights(study: Study) -> None:
+    plain = read(study.results("base", 0) / "scores.json")
+    assert "averaged" not in plain
+    assert "averaging" not in read(study.results("base", 0) / "training.json")
+    for variant, about in (
+        ("last", {"kind": "last", "steps": [8, 10, 12]}),
+        ("ema", {"kind": "ema", "decay": 0.9, "steps": 12}),
+    ):
+        scores = read(study.results(variant, 0) / "scores.json")
+        assert splits(scores) == splits(plain)  # averaging has not touched the training
+        averaged = scores["averaged"]
+        assert {key: averaged[key] for key in averaged if key != "splits"} == about
+        assert read(study.results(variant, 0) / "training.json")["averaging"] == about
+        assert averaged["splits"].keys() == scores["splits"].keys()
+        assert averaged["splits"]["test"].keys() == scores["splits"]["test"].keys()
+        assert averaged["splits"]["test"]["ppl"] != scores["splits"]["test"]["ppl"]
+        lines = (study.results(variant, 0) / "hypotheses" / "averaged" / "test.txt").read_text().splitlines()
+        assert len(lines) == 12
+
+
+def test_the_scored_average_is_the_one_that_training_wrote(study: Study) -> None:
+    corpus, cell = PreparedCorpus.open(study.data_folder), Cell(study, "last", 0)
+    last, averaged = (load_network(cell, cell.config, corpus, *file) for file in ((), (AVERAGED,)))
+    assert averaged.softmax is averaged.src_embedding.vectors
+    assert not torch.equal(last.softmax.weight, averaged.softmax.weight)
+    assert not (cell.run_folder / "averaging").exists()
+
+
+def test_a_lost_average_is_written_again_from_the_checkpoint_where_it_is_there(study: Study) -> None:
+    cell = Cell(study, "ema", 0)
+    path, before = cell.run_folder / AVERAGED, torch.load(cell.run_folder / AVERAGED, weights_only=True)["state_dict"]
+    path.unlink()
+    with pytest.raises(UserError, match=r"averaged\.pt is missing; train the cell again"):
+        evaluate.evaluate(cell, ARGUMENTS)
+    train.train(cell, ARGUMENTS)
+    after = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    evaluate.evaluate(cell, ARGUMENTS)
+
+
+def test_a_diverged_run_has_no_average(study: Study) -> None:
+    cell = Cell(study, "last", 0, ("optim.peak=1e30", "optim.schedule=constant"))
+    train.train(cell, ARGUMENTS)
+    record = read(cell.results_folder / "training.json")
+    assert record["status"] == "diverged"
+    assert "averaging" not in record
+    assert not (cell.run_folder / AVERAGED).exists()
+    assert not (cell.run_folder / "averaging").exists()
+    evaluate.evaluate(cell, ARGUMENTS)
+    assert read(cell.results_folder / "scores.json")["splits"] == {}
+
+
+def test_an_ensemble_stands_apart_from_the_cells(study: Study) -> None:
+    before = sorted(study.folder.rglob("*"))
+    evaluate.evaluate_ensemble(Cell(study, "base", 0), [], averaged=False)
+    found = read(Path("runs/tiny/base/ensemble/results/scores.json"))
+    members = found["ensemble"]["members"]
+    assert [(member["variant"], member["seed"]) for member in members] == [("base", 0), ("base", 1)]
+    assert (found["ensemble"]["kind"], found["ensemble"]["averaged"]) == ("probabilities", False)
+    assert sorted(study.folder.rglob("*")) == before
+    alone = [read(study.results("base", seed) / "scores.json")["splits"]["test"] for seed in (0, 1)]
+    assert found["splits"]["test"].keys() == alone[0].keys()
+    # -log of a mean of probabilities is at most the mean of -logs
+    assert found["splits"]["test"]["ppl"] < (alone[0]["ppl"] * alone[1]["ppl"]) ** 0.5
+    assert len(Path("runs/tiny/base/ensemble/results/hypotheses/test.txt").read_text().splitlines()) == 12
+
+
+@pytest.mark.parametrize("kind", Ensemble)
+def test_equal_networks_predict_as_one_of_them(study: Study, kind: Ensemble) -> None:
+    corpus, cell = PreparedCorpus.open(study.data_folder), Cell(study, "base", 0)
+    network = load_network(cell, cell.config, corpus)
+    found = ensemble_perplexities([network] * 3, kind, corpus, "test", 300)
+    expected = perplexities(network, corpus, "test", 300)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-6))
+
+
+def test_an_ensemble_of_several_variants_by_the_other_mean(study: Study) -> None:
+    geometric = Cell(study, "read", 0, ("decode.ensemble=log_probabilities",))
+    evaluate.evaluate_ensemble(geometric, ["base", "base", "read"], averaged=False)
+    (path,) = Path("runs/tiny/read").glob("ensemble-with-base/results+*/scores.json")
+    found = read(path)
+    names = [(member["variant"], member["seed"]) for member in found["ensemble"]["members"]]
+    assert names == [("read", 0), ("base", 0), ("base", 1)]
+    assert found["ensemble"]["kind"] == "log_probabilities"
+
+
+def test_an_ensemble_of_averages(study: Study) -> None:
+    evaluate.evaluate_ensemble(Cell(study, "last", 0), ["ema"], averaged=True)
+    found = read(Path("runs/tiny/last/ensemble-averaged-with-ema/results/scores.json"))
+    assert found["ensemble"]["averaged"] is True
+
+
+@pytest.mark.parametrize(
+    ("variant", "others", "averaged", "expected"),
+    [
+        ("read", [], False, r"two models at least, and 1 of read is trained.*experiments\.train .*--seed 1"),
+        ("read", ["bse"], False, r"no variant 'bse'; did you mean 'base'"),
+        ("base", [], True, r"keeps no average of its weights"),
+    ],
+)
+def test_what_cannot_be_joined_is_said_in_one_line(
+    study: Study, variant: str, others: list[str], averaged: bool, expected: str
+) -> None:
+    with pytest.raises(UserError, match=expected) as caught:
+        evaluate.evaluate_ensemble(Cell(study, variant, 0), others, averaged)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--ensemble", "--seed", "0"], "leave out --seed"),
+        ([], "--seed is missing"),
+        (["--seed", "0", "--averaged"], "add --ensemble"),
+        (["--seed", "0", "--with-variants", "read"], "add --ensemble"),
+    ],
+)
+def test_arguments_that_do_not_go_together(
+    study: Study, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluate", "--study", "tiny", "--variant", "base", *arguments])
+    with pytest.raises(UserError, match=expected):
+        evaluate.main()

@@ -18,6 +18,8 @@ PRIMARY = ("test", "test2016")
 """Splits on which a study is judged, best first; a corpus without either is judged on its first split."""
 SIGNATURE = "_signature"
 UNSIGNED = "none"
+AVERAGED = "averaged_"
+"""Before the name of a score of the average of the weights, where optim.averaging keeps one."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,10 @@ def _read_cell(folder: Path, variant: str, seed: int) -> Record | None:
     if training["status"] not in ("finished", "diverged"):
         raise UserError(f"{folder / 'training.json'}: status is {training['status']!r}; train this cell again")
     scores = _read_object(folder / "scores.json", "splits") if (folder / "scores.json").exists() else None
-    for split in (scores or {"splits": {}})["splits"].values():
-        _sign(split)
+    averaged = (scores or {}).get("averaged", {"splits": {}})["splits"]
+    for name, own in (scores or {"splits": {}})["splits"].items():
+        _sign(own)
+        own |= {AVERAGED + key: value for key, value in averaged.get(name, {}).items()}
     return Record(variant, seed, folder, training, scores, _read_curve(folder / "curve.csv"))
 
 

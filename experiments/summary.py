@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from experiments import paper
-from experiments.results import UNSIGNED, Record, Results
+from experiments.results import AVERAGED, UNSIGNED, Record, Results
 from experiments.statistics import LEVEL, Comparison, Estimate, Noise, compare, estimate, holm, noise
 from experiments.study import Study
 from lit_transformer.errors import UserError, nearest
@@ -64,7 +64,8 @@ class Row:
 class Summary:
     """A study in rows, in the order of study.yaml. `compared` counts the rows that Holm's correction covers.
 
-    `signatures` names every score of a split with its signature; `shown` those that a reader asked to see as columns.
+    `signatures` names every score of a split with its signature; `shown` those that a reader asked to see as columns,
+    after BLEU of averaged weights where a cell has it.
     """
 
     study: str
@@ -126,7 +127,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         compared=len(tested),
         missing=results.missing,
         unscored=results.unscored,
-        shown=tuple(shown),
+        shown=tuple(dict.fromkeys([*_averaged(signatures.get(primary or "", {})), *shown])),
     )
 
 
@@ -198,6 +199,10 @@ def _status(records: list[Record], seeds: int) -> str:
     if len(records) < seeds:
         parts.append(f"not trained: {seeds - len(records)} of {seeds}")
     return "; ".join(parts)
+
+
+def _averaged(known: Iterable[str]) -> list[str]:
+    return [name for name in known if name == AVERAGED + "bleu"]
 
 
 def _check_known(shown: Sequence[str], primary: str | None, signatures: dict[str, dict[str, str]]) -> None:

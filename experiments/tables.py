@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from experiments.paper import LABEL, TABLE3_TEST_SET
-from experiments.results import grouped, listed
+from experiments.results import AVERAGED, grouped, listed
 from experiments.statistics import Estimate
 from experiments.summary import RULE, Row, Summary, Verdict
 
 WRAPS = ("change", "status")
+AVERAGED_NOTE = "Averaged: of the averaged weights. Differences and verdicts are of the weights of the last step."
 MISSING = "–"
 MINUS = "−"
 TITLES = {
@@ -87,11 +88,13 @@ def columns(summary: Summary) -> list[Column]:
 
 def title_of(score: str) -> str:
     """Return what a score is called over a column; one without a title of its own stands under its name."""
-    return TITLES.get(score, score)
+    plain = score.removeprefix(AVERAGED)
+    return TITLES.get(plain, plain) + (" averaged" if plain != score else "")
 
 
 def _score(name: str, split: str, priority: int) -> Column:
-    text = perplexity if name.startswith("ppl") else partial(plus_minus, digits=DIGITS.get(name, 2))
+    plain = name.removeprefix(AVERAGED)
+    text = perplexity if plain.startswith("ppl") else partial(plus_minus, digits=DIGITS.get(plain, 2))
     return Column(
         f"{title_of(name)} {split}",
         lambda row: text(row.score(split, name), row.n),
@@ -176,6 +179,8 @@ def notes_of(summary: Summary) -> list[str]:
         f"{title_of(name)} on {summary.primary}: {summary.signature(summary.primary or '', name)}"
         for name in summary.shown
     ]
+    if any(name.startswith(AVERAGED) for name in summary.shown):
+        notes.append(AVERAGED_NOTE)
     if summary.seeds > 1:
         notes.append(RULE)
     if summary.noise:

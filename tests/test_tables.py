@@ -47,6 +47,48 @@ def edit_score(path: Path, split: str, **changes: object) -> None:
     path.write_text(json.dumps(scores))
 
 
+def test_scores_of_averaged_weights_stand_in_a_column_of_their_own_where_there_are_any(here: Path) -> None:
+    study = write_study(here, names=["base", "pre_norm", "one_head"])
+    plain = read(study)[1]
+    assert not any("averaged" in column.title for column in tables.columns(plain))
+    assert "averaged" not in tables.markdown(plain) + tables.comma_separated(plain)
+    for seed in study.seeds:
+        path = study.results("pre_norm", seed) / "scores.json"
+        splits = json.loads(path.read_text())["splits"]
+        averaged = {split: own | {"bleu": own["bleu"] + 1, "ppl": own["ppl"] - 0.1} for split, own in splits.items()}
+        edit(path, averaged={"kind": "ema", "decay": 0.999, "steps": 800, "splits": averaged})
+    summary = read(study)[1]
+    titles = [column.title for column in tables.columns(summary)]
+    assert titles.count("BLEU averaged test") == 1
+    before, after = plain.row("pre_norm"), summary.row("pre_norm")
+    assert (after.score("test", "bleu"), after.verdict, after.p) == (
+        before.score("test", "bleu"),
+        before.verdict,
+        before.p,
+    )
+    assert after.score("test", "averaged_bleu").mean == pytest.approx(before.score("test", "bleu").mean + 1)
+    assert after.score("test", "averaged_ppl").mean == pytest.approx(before.score("test", "ppl").mean - 0.1)
+    assert summary.row("one_head").score("test", "averaged_bleu") is None
+    table = tables.markdown(summary)
+    assert "* Averaged: of the averaged weights." in table
+    assert "averaged_bleu_test_signature" in tables.comma_separated(summary)
+    asked = summarise(study, read_results(study), ["averaged_bleu", "averaged_ppl"])
+    titles = [column.title for column in tables.columns(asked)]
+    assert titles.count("BLEU averaged test") == titles.count("PPL averaged test") == 1
+
+
+def test_averaged_scores_of_two_signatures_share_no_column_either(here: Path) -> None:
+    study = write_study(here, names=["base", "pre_norm"])
+    for variant, signature in (("base", SIGNATURE), ("pre_norm", SIGNATURE.replace("13a", "none"))):
+        for seed in study.seeds:
+            path = study.results(variant, seed) / "scores.json"
+            splits = json.loads(path.read_text())["splits"]
+            own = {split: scores | {"bleu_signature": signature} for split, scores in splits.items()}
+            edit(path, averaged={"kind": "last", "steps": [800], "splits": own})
+    with pytest.raises(UserError, match="averaged_bleu_signature differs"):
+        read_results(study)
+
+
 def test_verdicts_of_a_full_study(full: Summary) -> None:
     summary = full
     verdicts = {row.variant: row.verdict for row in summary.rows}

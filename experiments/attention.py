@@ -62,8 +62,7 @@ def look(args: argparse.Namespace) -> None:
             f"give a sentence of at most {attention_pages.LONGEST} a side"
         )
     pictures = _pictures(sentence, args.layer, heads, args.token)
-    title = f"{cell.study.name} / {cell.label} / seed {cell.seed}"
-    write_text(folder / "index.html", attention_pages.attention_page(title, [sentence]))
+    write_text(folder / "index.html", attention_pages.attention_page(cell.title, [sentence]))
     for name, picture in pictures.items():
         _write(folder, name, picture)
     print(f"{folder}: index.html, {', '.join(f'{name}.svg and .png' for name in pictures)}")

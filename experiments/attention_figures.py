@@ -12,6 +12,7 @@ from experiments.attention_pages import COLOURS, Sentence
 from experiments.charts import INK, STRONG
 
 STEP, ROOM, MARGIN = 24, 190, 14  # pixels: from token to token, between the rows, around everything
+LEGEND = 66  # pixels for the name of a head
 SIZE = 14  # of the letters
 LETTER = 0.58  # width of a letter, in its size; wide characters take twice that
 FAINTEST = 0.01  # weights below this draw no line
@@ -30,7 +31,7 @@ def figure(sentence: Sentence, stack: str, layer: int, heads: Sequence[int], row
     bars = 6 * len(heads) + 4 if rows is not None else 0
     top = above + bars + 6
     bottom = top + ROOM
-    width = 2 * MARGIN + STEP * max(len(upper), len(lower))
+    width = 2 * MARGIN + max(STEP * max(len(upper), len(lower)), LEGEND * len(heads))
     x_of = [
         [width / 2 + STEP * (place - (len(tokens) - 1) / 2) for place in range(len(tokens))]
         for tokens in (upper, lower)
@@ -51,7 +52,9 @@ def figure(sentence: Sentence, stack: str, layer: int, heads: Sequence[int], row
     drawn += [_token(token, x, top - bars - 6, "start", False) for token, x in zip(upper, x_of[0], strict=True)]
     for place, (token, x) in enumerate(zip(lower, x_of[1], strict=True)):
         drawn.append(_token(token, x, bottom + 6, "end", rows is not None and place in rows))
-    size = f'width="{width}" height="{bottom + 6 + below}" viewBox="0 0 {width} {bottom + 6 + below}"'
+    drawn += _legend(heads, (width - LEGEND * len(heads)) / 2, bottom + 6 + below)
+    height = bottom + below + 30
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{FONT}">\n' + "\n".join(drawn) + "\n</svg>\n"
 
 
@@ -80,13 +83,25 @@ def places(tokens: Sequence[str], word: str) -> list[int] | None:
 
 def _token(token: str, x: float, y: float, anchor: str, strong: bool) -> str:
     """Write a token upwards; where nothing in it can be seen, its code points."""
-    ink, weight = (STRONG, "bold") if strong else (INK, "normal")
+    weight = "bold" if strong else "normal"
     where = f'transform="translate({x + SIZE * 0.35:.1f} {y}) rotate(-90)" text-anchor="{anchor}"'
-    return f'<text {where} font-size="{SIZE}" font-weight="{weight}" fill="{ink}">{escape(_visible(token))}</text>'
+    return f'<text {where} font-size="{SIZE}" font-weight="{weight}" fill="{STRONG}">{escape(_visible(token))}</text>'
+
+
+def _legend(heads: Sequence[int], x: float, y: float) -> list[str]:
+    """Name the colour of each head."""
+    drawn = []
+    for order, head in enumerate(heads):
+        left = x + LEGEND * order
+        square = f'x="{left:.1f}" y="{y}" width="11" height="11" rx="2"'
+        drawn.append(f'<rect {square} fill="{COLOURS[head % len(COLOURS)]}"/>')
+        drawn.append(f'<text x="{left + 16:.1f}" y="{y + 10}" font-size="12" fill="{INK}">head {head + 1}</text>')
+    return drawn
 
 
 def _visible(token: str) -> str:
-    """Return the token, or the code points of one without a visible character, which XML may not even allow."""
+    """Return the token without its blank in front, or the code points of one that shows nothing or that XML forbids."""
+    token = token.removeprefix("▁") or token
     if all(unicodedata.category(character)[0] in "MCZ" for character in token):
         return " ".join(f"U+{ord(character):04X}" for character in token)
     return "".join("\ufffd" if unicodedata.category(character) in ("Cc", "Cs") else character for character in token)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 SENTENCES = 10
 """Most sentences of a page made from a text."""
+OF_A_SPLIT = 3
+"""Sentences of a page that an evaluation sends to W&B."""
 LONGEST = 100
 """Most tokens on either side of a sentence that a page shows: its weights grow with the square."""
 STACKS = ("encoder", "decoder", "cross")
@@ -91,6 +93,17 @@ def attention_page(title: str, sentences: Sequence[Sentence]) -> str:
         style=Markup(style),
         script=Markup((TEMPLATES / "attention.js").read_text(encoding="utf-8")),
     )
+
+
+def page_of_split(
+    title: str, network: "Transformer", tokenizer: "Tokenizer", sources: Sequence[str], translations: Sequence[str]
+) -> str:
+    """Return a page of the same few sentences of a split for every model, short to long, as it translates them."""
+    from experiments.samples import spread_by_length
+
+    chosen = [(sources[place], translations[place]) for place in spread_by_length(sources, OF_A_SPLIT)]
+    pairs = [(tokenizer.encode(source), tokenizer.encode(target)) for source, target in chosen]
+    return attention_page(title, [own for src, tgt in pairs if (own := sentence(network, tokenizer, src, tgt))])
 
 
 def _plain(own: Sentence) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
         _write_lines(cell.text_folder / "hypotheses" / "averaged", lines)
         found = {**found, "averaged": own}
     write_json(cell.results_folder / "scores.json", frame)
-    _track(cell, training, found, corpus, translations, args)
+    _track(cell, network, training, found, corpus, translations, args)
 
 
 def evaluate_ensemble(cell: Cell, others: Sequence[str], averaged: bool) -> None:
@@ -230,6 +230,7 @@ def _draw_attention(
 
 def _track(
     cell: Cell,
+    network: "Transformer",
     training: dict[str, Any],
     found: dict[str, Any],
     corpus: "PreparedCorpus",
@@ -239,6 +240,8 @@ def _track(
     mode = tracking.wandb_mode(args.wandb)
     if mode == "disabled":
         return
+    from experiments.attention_pages import page_of_split
+
     split = next(iter(translations))
     texts = corpus.split(split)
     rows = zip(texts.source_text, texts.target_text, translations[split], strict=True)
@@ -253,6 +256,7 @@ def _track(
         mode=mode,
         scores=found,
         samples=samples,
+        attention=page_of_split(cell.title, network, corpus.tokenizer, texts.source_text, translations[split]),
     )
 
 

@@ -100,6 +100,11 @@ class Cell:
         return self.variant + _hashed([key for key in self.overrides if not key.startswith("decode.")])
 
     @property
+    def title(self) -> str:
+        """The cell as a reader sees it."""
+        return f"{self.study.name} / {self.label} / seed {self.seed}"
+
+    @property
     def run_folder(self) -> Path:
         return Path("runs") / self.study.name / self.label / f"seed{self.seed}"
 

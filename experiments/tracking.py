@@ -106,8 +106,9 @@ def log_scores(
     mode: str,
     scores: Mapping[str, Any],
     samples: Sequence[Mapping[str, str]],
+    attention: str = "",
 ) -> None:
-    """Add a cell's scores to the summary of its run, and a table of sample translations.
+    """Add a cell's scores to the summary of its run, a table of sample translations, and a page of HTML, if any.
 
     `scores` may be nested: {"test": {"bleu": 30.0}} becomes test/bleu; lists are left out. `samples` have the keys
     source, reference and hypothesis. The run may be that of another process, finished or not; nothing is raised.
@@ -121,7 +122,8 @@ def log_scores(
         import wandb
 
         run.summary.update({**_kept_summary(run), **dict(_flat(scores))})
-        run.log({"samples": wandb.Table(columns, rows)})
+        page = {"attention": wandb.Html(attention, inject=False, data_is_not_path=True)} if attention else {}
+        run.log({"samples": wandb.Table(columns, rows), **page})
     except Exception as error:
         _warn(f"scores not logged ({type(error).__name__}: {error})")
     finish()
@@ -207,7 +209,9 @@ def _kept_summary(run: "wandb.Run") -> dict[str, Any]:
     """Return the summary of the piece before: when offline pieces are synced, the last one's summary replaces it."""
     path = _summary_file(run)
     kept = json.loads(path.read_text()) if path.is_file() else {}
-    return {key: value for key, value in kept.items() if not key.startswith("_") and key != "samples"}
+    return {
+        key: value for key, value in kept.items() if not key.startswith("_") and key not in ("samples", "attention")
+    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -220,7 +220,7 @@ def _draw(page: Path, translator: Translator, cell: Cell) -> None:
 
     network, tokenizer = translator.networks[0], translator.tokenizer
     shown = [found for src, tgt in translator.first if (found := sentence(network, tokenizer, src, tgt))]
-    write_text(page, attention_page(f"{cell.study.name} / {cell.label} / seed {cell.seed}", shown))
+    write_text(page, attention_page(cell.title, shown))
     print(f"{page}: {len(shown)} sentences", file=sys.stderr)
 
 

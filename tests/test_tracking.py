@@ -93,7 +93,11 @@ def test_an_offline_run_can_be_inspected_and_synced(
     assert seen["summary"]["valid/loss"] == {"min": 2, "last": 2}
     assert seen["summary"]["trainer/global_step"] == 20
     train(tmp_path, "offline", {30: 2.5, 40: 2.25})
-    tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+    tracking.log_scores(
+        **CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES, attention="<p>ein Hund"
+    )
+    [page] = (tmp_path / "wandb").glob("offline-run-*/files/media/html/attention_*.html")
+    assert page.read_text() == "<p>ein Hund"
     [table] = (tmp_path / "wandb").glob("offline-run-*/files/media/table/samples_*.json")
     assert json.loads(table.read_text())["data"] == [["ein Hund", "a dog", "one dog"]]
     assert capfd.readouterr() == ("", "")

@@ -7,7 +7,7 @@ const SIDES = {
   decoder: ["token said", "looks at token read"],
   cross: ["token said", "looks at source token"],
 };
-const HEIGHT = 27, GAP = 190, TOP = 34, FAINT = 0.02;
+const HEIGHT = 27, GAP = Math.min(190, innerWidth / 4), TOP = 34, FAINT = 0.02;
 const chosen = { sentence: 0, stack: "cross", layer: null, heads: null, pinned: null };
 const unpacked = new Map();
 const measure = document.createElement("canvas").getContext("2d");
@@ -114,7 +114,7 @@ function draw() {
   const y = (place) => TOP + HEIGHT * place + HEIGHT / 2;
   svg.append(node("text", { x: left - 10, y: 18, "text-anchor": "end", class: "title" }, SIDES[chosen.stack][0]));
   svg.append(node("text", { x: left + GAP + 10, y: 18, class: "title" }, SIDES[chosen.stack][1]));
-  const lines = node("g"), marks = node("g");
+  const lines = node("g", { class: "ink" }), marks = node("g", { class: "ink" });
   svg.append(lines, marks);
   const sides = [rows, columns].map((tokens, side) => tokens.map((token, place) => {
     const group = node("g", { class: "token", tabindex: 0, role: "button" });

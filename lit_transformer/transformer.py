@@ -32,14 +32,14 @@ class DecoderState:
     """Everything the decoder remembers: R rows, each a hypothesis of some sentence, all `said` tokens long."""
 
     past: StackPast
-    sentences: Tensor
     said: int
 
-    def select(self, rows: Tensor) -> Self:
-        """Keep, reorder or repeat hypotheses: rows (R',) are indexes into the current ones."""
-        sentences = self.sentences.index_select(0, rows)
-        same = torch.equal(sentences, self.sentences)
-        return type(self)(self.past.select(rows, same), sentences, self.said)
+    def select(self, rows: Tensor, same_sentences: bool = False) -> Self:
+        """Keep, reorder or repeat hypotheses: rows (R',) are indexes into the current ones.
+
+        `same_sentences`: each row stays with its sentence, so that the memory need not move.
+        """
+        return type(self)(self.past.select(rows, same_sentences), self.said)
 
 
 class TokenEmbedding(nn.Module):
@@ -122,14 +122,13 @@ class Transformer(nn.Module):
 
     def start(self, memory: Memory) -> DecoderState:
         """Begin decoding: project the memory once for every layer; one row a source sentence."""
-        past = self.decoder.project(memory.x, memory.layout)
-        return DecoderState(past, torch.arange(memory.layout.sentences, device=memory.x.device), said=0)
+        return DecoderState(self.decoder.project(memory.x, memory.layout), said=0)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Say one token a row, tokens (R,) -> logits of the next (R, V) and the new state."""
         layout = Layout.rectangle(len(tokens), 1, device=tokens.device)
         x, past = self.decoder(self.tgt_embedding(tokens, layout, offset=state.said), layout, state.past)
-        return self.logits(x), DecoderState(past, state.sentences, state.said + 1)
+        return self.logits(x), DecoderState(past, state.said + 1)
 
     @property
     def longest_target(self) -> int | None:

@@ -30,7 +30,8 @@ class ToyState:
     sentence: Tensor
     memory: Tensor
 
-    def select(self, rows: Tensor) -> Self:
+    def select(self, rows: Tensor, same_sentences: bool = False) -> Self:
+        assert same_sentences == torch.equal(self.sentence[rows], self.sentence), "the search promises what is so"
         return type(self)(self.sentence[rows], self.memory[rows])
 
 

@@ -121,8 +121,7 @@ def test_selected_rows_go_on_as_the_sentences_they_are_of(config: ModelConfig) -
     for place, rows in enumerate([[0, 0, 1, 3, 3], [1, 0, 2, 4, 3], [0, 2, 4]]):
         _, state = model.step(tgt_in[sentences, place], state)
         rows = torch.tensor(rows)
-        state, sentences = state.select(rows), sentences[rows]
-        assert torch.equal(state.sentences, sentences)
+        state, sentences = state.select(rows, torch.equal(sentences[rows], sentences)), sentences[rows]
     logits, _ = model.step(tgt_in[sentences, 3], state)
     close_unless_leaking(config, logits, model(src, tgt_in)[sentences, 3])
 

@@ -88,6 +88,7 @@ def beam_search(
     tokens = torch.full_like(limits, BOS)  # (R,)
     for length in range(1, horizon + 1):
         logits, state = step(tokens, state)  # (R, V)
+        before = search.live_log_prob.shape
         tokens, rows = search.advance(logits, length, alpha, tree)  # (S, n), (S, n)
         search.note_over(length, nbest)
         if _may_look(length, limits.device) or length == horizon:
@@ -97,7 +98,8 @@ def beam_search(
                 search, tokens, rows = search.select(keep), tokens[keep], rows[keep]
             if len(keep) == 0:
                 break
-        state, tokens = state.select(rows.flatten()), tokens.flatten()
+        same_sentences = tokens.shape == before  # rows lie sentence by sentence, each with n of them
+        state, tokens = state.select(rows.flatten(), same_sentences), tokens.flatten()
     return _read(parts, tree, len(limits), nbest)
 
 

@@ -12,8 +12,12 @@ class DecoderState(Protocol):
     A row holds whatever the next token depends on: cached keys and values, recurrent states, the memory of its source.
     """
 
-    def select(self, rows: Tensor) -> Self:
-        """Return the state whose row i is row `rows[i]` of this one; rows (R,) int64 may drop, reorder and repeat."""
+    def select(self, rows: Tensor, same_sentences: bool = False) -> Self:
+        """Return the state whose row i is row `rows[i]` of this one; rows (R,) int64 may drop, reorder and repeat.
+
+        `same_sentences` promises that there are as many rows as before, and that row i is of the same sentence as row
+        i was: what belongs to the sentence and not to the hypothesis may stay where it is.
+        """
         ...
 
 

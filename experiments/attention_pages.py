@@ -61,7 +61,7 @@ def sentence(network: "Transformer", tokenizer: "Tokenizer", src: list[int], tgt
     """Look into a network with a pair of token ids, without BOS and EOS; None where a side has over LONGEST tokens."""
     from lit_transformer.attention_maps import attention_maps
 
-    if max(len(src), len(tgt)) > LONGEST:
+    if not fits(src, tgt):
         return None
     maps = attention_maps(network, src, tgt)
     source, target = tokenizer.pieces(src), tokenizer.pieces(tgt)
@@ -70,6 +70,11 @@ def sentence(network: "Transformer", tokenizer: "Tokenizer", src: list[int], tgt
     weights["cross"] = list(maps.cross)
     missing = {name: mixer.kind.value for name, mixer in mixers.items() if all(w is None for w in weights[name])}
     return Sentence([*source, "</s>"], ["<s>", *target], [*target, "</s>"], weights, missing)
+
+
+def fits(src: list[int], tgt: list[int]) -> bool:
+    """Say whether a page shows such a pair."""
+    return max(len(src), len(tgt)) <= LONGEST
 
 
 def attention_page(title: str, sentences: Sequence[Sentence]) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from experiments import cli, machine
+from experiments.attention_pages import LONGEST, SENTENCES, attention_page, fits, sentence
 from experiments.decoder import to_line, trained_networks, translate_ids
 from experiments.run_config import RunConfig
 from experiments.study import Cell
@@ -56,7 +57,7 @@ class Translator:
     nbest: int = 1
     scores: bool = False
     first: "list[tuple[list[int], list[int]]]" = field(default_factory=list)
-    """The first pairs of source and best translation, as many as `keep`, as token ids: what --attention draws."""
+    """The first pairs of source and best translation that a page shows, `keep` of them: token ids, for --attention."""
     keep: int = 0
 
     def translate(self, lines: list[Line], done: Callable[[int], object] = lambda lines: None) -> Iterator[str]:
@@ -68,7 +69,7 @@ class Translator:
         refused = next((place for place, ids in enumerate(sources) if self._too_long(ids)), None)
         found = self._found(lines[:refused], sources[:refused], done)
         for ids, hypotheses in zip(sources, found, strict=False):
-            if ids and len(self.first) < self.keep:
+            if ids and len(self.first) < self.keep and fits(ids, hypotheses[0].tokens):
                 self.first.append((ids, hypotheses[0].tokens))
             yield from self._written(bool(ids), hypotheses)
         if refused is not None:
@@ -120,8 +121,6 @@ class Translator:
 
 def main() -> None:
     """Parse the command line and translate standard input to standard output."""
-    from experiments.attention_pages import LONGEST, SENTENCES
-
     parser = cli.cell_parser(__doc__ or "", seed_required=False)
     parser.add_argument(
         "--ensemble", action="store_true", help="all trained seeds of the variant as one; decode.ensemble says how"
@@ -215,7 +214,6 @@ def _cells(cell: Cell, ensemble: bool) -> list[Cell]:
 
 
 def _draw(page: Path, translator: Translator, cell: Cell) -> None:
-    from experiments.attention_pages import attention_page, sentence
     from experiments.files import write_text
 
     network, tokenizer = translator.networks[0], translator.tokenizer

@@ -110,6 +110,8 @@ def test_every_cell_left_an_offline_wandb_run(project: Path):
         runs = list((project / f"runs/components/{variant}/seed{seed}/wandb").glob("offline-run-*"))
         assert len(runs) == 2  # training, then scores
         assert len({run.name.rpartition("-")[2] for run in runs}) == 1
+        (page,) = (path for run in runs for path in run.glob("files/media/html/attention_*.html"))
+        assert f"components / {variant} / seed {seed}" in page.read_text()
 
 
 def test_the_report_is_there(project: Path):
@@ -228,7 +230,7 @@ def test_a_mistake_is_one_line_and_a_failing_status(project: Path, arguments: li
     assert expected in done.stderr
 
 
-@pytest.mark.parametrize("module", ["prepare", "train", "evaluate", "report", "launch"])
+@pytest.mark.parametrize("module", ["prepare", "train", "evaluate", "report", "launch", "translate", "attention"])
 def test_every_entry_point_has_help(module: str):
     done = python(ROOT, module, "--help")
     assert "usage:" in done.stdout

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from experiments import cli, decoder, translate
+from experiments.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.decoder import max_lengths, to_line, trained_networks, translate_ids
 from experiments.study import Cell, load_study
 from experiments.translate import Line, Translator, translate_stream, windows
@@ -242,6 +243,10 @@ def test_the_page_of_the_first_lines(monkeypatch: pytest.MonkeyPatch, project: P
     page = (project / "out/page.html").read_text()
     assert '"text":"a dog"' in page
     assert '"text":"the cat"' in page
+    call(monkeypatch, "--attention", "out/page.html", data=b"dog " * 200 + b"\nthe cat\n" + b"a\n" * 20)
+    page = (project / "out/page.html").read_text()
+    assert page.count('"text":') == SENTENCES_OF_A_PAGE
+    assert '"text":"dog dog' not in page
 
 
 def test_a_real_process_with_odd_input(project: Path) -> None:

@@ -143,7 +143,14 @@ def test_words_are_found_in_their_pieces() -> None:
 
 
 def look(**changes: object) -> None:
-    plain = {"study": "tiny", "variant": "base", "seed": None, "overrides": [], "line": "the old dog", "target": "A DOG"}
+    plain = {
+        "study": "tiny",
+        "variant": "base",
+        "seed": None,
+        "overrides": [],
+        "line": "the old dog",
+        "target": "A DOG",
+    }
     own = {"out": "look", "layer": None, "heads": None, "token": None, "averaged": False}
     attention.look(argparse.Namespace(**{**plain, **own, **changes}))
 

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -270,7 +271,9 @@ def test_a_reader_that_leaves_and_ctrl_c(project: Path) -> None:
     child.stdout.close()
     _, error = child.communicate(b"a dog\n" * 50)
     assert (child.returncode, error) == (1, b"")
-    child = subprocess.Popen(start, env=environment(), cwd=project, **pipe)
+    # A shell's background job ignores Ctrl-C and so would its children: this one hears it wherever the tests run.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    child = subprocess.Popen(start, env=environment(), cwd=project, preexec_fn=heard, **pipe)
     child.stdin.write(b"a dog\n" * 5)
     child.stdin.flush()
     lines = [child.stdout.readline() for _ in range(4)]  # a window is written though the input goes on

@@ -112,12 +112,13 @@ def _ours(network: "Transformer", decode: DecodeConfig, size: int) -> Translate:
 
 def _hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folder: Path) -> Translate:
     import torch
-    from transformers import MarianMTModel
+    from transformers import MarianMTModel, logging
 
     from lit_transformer.batch import BOS, EOS, PAD
     from lit_transformer.export.folder import save_tensors
     from lit_transformer.export.marian import to_marian
 
+    logging.set_verbosity_error()  # it warns of two limits at every batch
     folder.mkdir()
     marian = to_marian(network, decode)
     save_tensors(marian.tensors, folder / "model.safetensors")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from experiments import cli, machine
 from experiments.decoder import load_network, training_record, translate_ids
-from experiments.files import write_json
+from experiments.export import save_marian
 from lit_transformer.config import DecodeConfig
 from lit_transformer.errors import UserError
 
@@ -115,15 +115,11 @@ def _hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folde
     from transformers import MarianMTModel, logging
 
     from lit_transformer.batch import BOS, EOS, PAD
-    from lit_transformer.export.folder import save_tensors
     from lit_transformer.export.marian import to_marian
 
     logging.set_verbosity_error()  # it warns of two limits at every batch
     folder.mkdir()
-    marian = to_marian(network, decode)
-    save_tensors(marian.tensors, folder / "model.safetensors")
-    write_json(folder / "config.json", marian.config)
-    write_json(folder / "generation_config.json", marian.generation)
+    save_marian(to_marian(network, decode), folder)
     model = MarianMTModel.from_pretrained(folder).eval()
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:

@@ -49,10 +49,6 @@ class Tokenizer:
         """Return the text of token ids; special ids are left out, bytes that form no character become U+FFFD."""
         return str(self._engine.decode([int(token) for token in ids], skip_special_tokens=True))
 
-    def decode_batch(self, sentences: Iterable[Iterable[int]]) -> list[str]:
-        """Return the text of each sentence, as `decode` does."""
-        return list(self._engine.decode_batch([[int(token) for token in ids] for ids in sentences]))
-
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Return each token as a reader sees it, "▁" for a blank; for pictures, not for decoding."""
         return [self._readable(int(token)) for token in ids]

@@ -8,8 +8,9 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.templating import template, verbatim
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from data_modules.tokenizer import Tokenizer
     from lit_transformer import Transformer
 
-TEMPLATES = Path(__file__).parent / "templates"
 SENTENCES = 10
 """Most sentences of a page made from a text."""
 OF_A_SPLIT = 3
@@ -79,24 +79,15 @@ def fits(src: list[int], tgt: list[int]) -> bool:
 
 def attention_page(title: str, sentences: Sequence[Sentence]) -> str:
     """Return one HTML file that needs no network: choose sentence, stack, layer and heads; point at a token."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "attention.css"))
-    return environment.get_template("attention.html").render(
+    return template("attention.html").render(
         title=title,
         number=len(sentences),
         longest=LONGEST,
         data=Markup(_embedded({"colours": COLOURS, "step": STEP, "sentences": [_plain(own) for own in sentences]})),
-        style=Markup(style),
-        script=Markup((TEMPLATES / "attention.js").read_text(encoding="utf-8")),
+        style=verbatim("report.css", "attention.css"),
+        script=verbatim("attention.js"),
     )
 
 

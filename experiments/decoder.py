@@ -56,6 +56,29 @@ def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus", weight
     return network.to("cuda" if use_gpu else "cpu").eval()
 
 
+def trained_seeds(cell: Cell, others: Sequence[str] = ()) -> list[Cell]:
+    """Return the trained cells of a cell's variant and of others, the seeds of each in the study's order.
+
+    A diverged training leaves no model and is none of them. A `UserError` where there are fewer than two to join.
+    """
+    variants = [cell.variant, *others]
+    cells = [Cell(cell.study, name, seed, cell.overrides) for name in variants for seed in cell.study.seeds]
+    _ = [one.config for one in cells]  # a misspelt variant is said before anything slow is imported
+    members = [one for one in cells if _has_a_model(one)]
+    if len(members) < 2:
+        missing = next((one for one in cells if one not in members), cell)
+        raise UserError(
+            f"an ensemble has two models at least, and {len(members)} of {', '.join(variants)} is trained: "
+            f"python -m experiments.train {missing.arguments}"
+        )
+    return members
+
+
+def _has_a_model(cell: Cell) -> bool:
+    path = cell.run_folder / "training.json"
+    return path.is_file() and bool(read_json(path)["status"] == "finished")
+
+
 def trained_networks(cells: Sequence[Cell], averaged: bool = False) -> tuple[list["Transformer"], "PreparedCorpus"]:
     """Load the networks of cells of one study, and its corpus; a `UserError` where one is not trained, or diverged.
 

@@ -26,11 +26,12 @@ from experiments.decoder import (
     load_network,
     to_line,
     trained_networks,
+    trained_seeds,
     training_record,
     translate_ids,
 )
-from experiments.files import read_json, write_json, write_text
-from experiments.perplexities import ensemble_perplexities, perplexities
+from experiments.files import write_json, write_text
+from experiments.perplexities import perplexities
 from experiments.run_config import RunConfig
 from experiments.scoring import score
 from experiments.study import Cell
@@ -100,7 +101,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
 def evaluate_ensemble(cell: Cell, others: Sequence[str], averaged: bool) -> None:
     """Score the trained seeds of a cell's variant, and of `others`, as one model."""
     config = cell.config
-    members = _members(cell, [name for name in dict.fromkeys(others) if name != cell.variant])
+    members = trained_seeds(cell, [name for name in dict.fromkeys(others) if name != cell.variant])
     machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
     networks, corpus = trained_networks(members, averaged)
     print("ensemble of", ", ".join(f"{one.variant}/seed{one.seed}" for one in members), flush=True)
@@ -124,26 +125,6 @@ def evaluate_ensemble(cell: Cell, others: Sequence[str], averaged: bool) -> None
     _write_lines(folder / "hypotheses", translations)
     write_json(folder / "scores.json", frame)
     print(f"{folder}: scores.json and hypotheses")
-
-
-def _members(cell: Cell, others: Sequence[str]) -> list[Cell]:
-    """Return the trained cells of some variants, the seeds of each in the study's order."""
-    variants = [cell.variant, *others]
-    cells = [Cell(cell.study, name, seed, cell.overrides) for name in variants for seed in cell.study.seeds]
-    _ = [one.config for one in cells]  # a misspelt variant is said before anything slow is imported
-    members = [one for one in cells if _is_trained(one)]
-    if len(members) < 2:
-        missing = next((one for one in cells if one not in members), cell)
-        raise UserError(
-            f"an ensemble has two models at least, and {len(members)} of {', '.join(variants)} is trained: "
-            f"python -m experiments.train {missing.arguments}"
-        )
-    return members
-
-
-def _is_trained(cell: Cell) -> bool:
-    path = cell.run_folder / "training.json"
-    return path.is_file() and bool(read_json(path)["status"] == "finished")
 
 
 def _write_lines(folder: Path, translations: dict[str, list[str]]) -> None:
@@ -179,11 +160,7 @@ def _score_splits(
         lines = _translate(networks, config, corpus, split)
         texts = corpus.split(split)
         found[split] = score(texts.source_text, texts.target_text, lines, language=corpus.target, corpus=corpus.name)
-        if len(networks) == 1:
-            found[split] |= perplexities(networks[0], corpus, split, config.data.batch_tokens)
-        else:
-            kind, most = config.decode.ensemble, config.data.batch_tokens
-            found[split] |= ensemble_perplexities(networks, kind, corpus, split, most)
+        found[split] |= perplexities(networks, config.decode.ensemble, corpus, split, config.data.batch_tokens)
         found[split]["seconds"] = round(time.perf_counter() - started, 2)
         translations[split] = lines
         own = found[split]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from experiments import cli, machine
-from experiments.decoder import AVERAGED, LAST, load_network, training_record
+from experiments.decoder import trained_networks, training_record
 from experiments.export_cards import card
 from experiments.files import write_json, write_text
 from experiments.study import Cell
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from data_modules.prepared import PreparedCorpus
     from lit_transformer import Transformer
     from lit_transformer.config import DecodeConfig
+    from lit_transformer.export.marian import Marian
 
 
 class Format(StrEnum):
@@ -57,15 +58,8 @@ def export(cell: Cell, to: Format, out: Path, averaged: bool = False) -> None:
         raise UserError(f"{out} exists and is not an empty folder; choose another or remove it")
     machine.set_up("highest", config.trainer.accelerator)  # coarser products would hide a difference, or look like one
     _check_possible(cell, to)
-    from data_modules.prepared import PreparedCorpus
-
-    corpus = PreparedCorpus.open(cell.study.data_folder)
-    training = training_record(cell, config, corpus)
-    if training["status"] == "diverged":
-        raise UserError(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to export")
-    if averaged and "averaging" not in training:
-        raise UserError(f"{cell.run_folder} keeps no average of its weights; choose an optim.averaging and train")
-    network = load_network(cell, config, corpus, AVERAGED if averaged else LAST).cpu()
+    (network,), corpus = trained_networks([cell], averaged)
+    network, training = network.cpu(), training_record(cell, config, corpus)
     provenance = _provenance(cell, training, corpus) | {"weights": "averaged" if averaged else "last"}
     with _new_folder(out) as folder:
         compared = _write(network, to, folder, provenance, corpus, config.decode)
@@ -101,7 +95,6 @@ def _write(
     """Write one format and return how it compares with the network."""
     from experiments import export_checks
     from lit_transformer.export import save_exported
-    from lit_transformer.export.folder import save_tensors
     from lit_transformer.export.marian import to_marian
 
     match to:
@@ -111,9 +104,7 @@ def _write(
             return export_checks.compare_safetensors(network, folder)
         case Format.marian:
             marian = to_marian(network, decode)
-            save_tensors(marian.tensors, folder / "model.safetensors")
-            write_json(folder / "config.json", marian.config)
-            write_json(folder / "generation_config.json", marian.generation)
+            save_marian(marian, folder)
             write_json(folder / "provenance.json", provenance)
             _write_tokenizer(corpus, marian.generation["max_length"], folder)
             return export_checks.compare_marian(network, folder, corpus)
@@ -126,6 +117,15 @@ def _write(
             return export_checks.compare_ctranslate2(network, folder, corpus)
         case _:
             assert_never(to)
+
+
+def save_marian(marian: "Marian", folder: Path) -> None:
+    """Write what `MarianMTModel.from_pretrained` reads, but for the tokenizer."""
+    from lit_transformer.export.folder import save_tensors
+
+    save_tensors(marian.tensors, folder / "model.safetensors")
+    write_json(folder / "config.json", marian.config)
+    write_json(folder / "generation_config.json", marian.generation)
 
 
 def _write_tokenizer(corpus: "PreparedCorpus", longest: int, folder: Path) -> None:

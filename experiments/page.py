@@ -1,10 +1,8 @@
 """The report as one HTML file that needs no network: style, script and pictures are inside it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.figures import DARK, Figure, inline
@@ -14,21 +12,13 @@ from experiments.results import Results, listed
 from experiments.samples import Texts, samples
 from experiments.summary import Summary, Verdict
 from experiments.tables import MISSING, columns, notes_of
-
-TEMPLATES = Path(__file__).parent / "templates"
+from experiments.templating import template, verbatim
 
 
 def page(summary: Summary, results: Results, figures: list[Figure], texts: Texts | None = None) -> str:
     """Return the page; `texts` gives sources and references of the splits, for the sample translations."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = table_rows(summary)
-    return environment.get_template("report.html").render(
+    return template("report.html").render(
         summary=summary,
         headline=headline(summary),
         columns=columns(summary),
@@ -41,8 +31,8 @@ def page(summary: Summary, results: Results, figures: list[Figure], texts: Texts
         listed=listed,
         counts=_counts(summary),
         dark=Markup(_dark_inks()),
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "sort.js").read_text(encoding="utf-8")),
+        style=verbatim("report.css"),
+        script=verbatim("sort.js"),
     )
 
 

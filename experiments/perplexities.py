@@ -24,34 +24,21 @@ ROWS = 256
 """Target tokens of which an ensemble's probabilities are held at once."""
 
 
-def perplexities(network: "Transformer", corpus: "PreparedCorpus", split: str, batch_tokens: int) -> dict[str, Any]:
-    """Return perplexity per token and per word and bits per character of a split's references, signed."""
-    nats, tokens = reference_nats(network, corpus, split, batch_tokens)
+def perplexities(
+    networks: Sequence["Transformer"], kind: Ensemble, corpus: "PreparedCorpus", split: str, batch_tokens: int
+) -> dict[str, Any]:
+    """Return perplexity per token and per word and bits per character of a split's references, signed.
+
+    Of several networks the next-token distributions are joined into one, by `kind`.
+    """
+    nats, tokens = reference_nats(networks, kind, corpus, split, batch_tokens)
     return per_unit(nats, tokens, corpus.split(split).target_text)
 
 
 def reference_nats(
-    network: "Transformer", corpus: "PreparedCorpus", split: str, batch_tokens: int
+    networks: Sequence["Transformer"], kind: Ensemble, corpus: "PreparedCorpus", split: str, batch_tokens: int
 ) -> tuple[float, int]:
     """Return the nats of a split's references and their tokens, the end of each sentence included in both."""
-    import torch
-
-    from data_modules.loaders import evaluation_loader
-    from lit_transformer.training.losses import plain_nats
-
-    nats, tokens = 0.0, 0
-    with torch.inference_mode():
-        for cpu_batch in evaluation_loader(corpus, split, batch_tokens):
-            batch = cpu_batch.to(network.softmax.weight.device)
-            nats += float(plain_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out))
-            tokens += len(batch.tgt_out)
-    return nats, tokens
-
-
-def ensemble_perplexities(
-    networks: Sequence["Transformer"], kind: Ensemble, corpus: "PreparedCorpus", split: str, batch_tokens: int
-) -> dict[str, Any]:
-    """Return the same of several networks whose next-token distributions are joined into one."""
     import torch
 
     from data_modules.loaders import evaluation_loader
@@ -60,9 +47,16 @@ def ensemble_perplexities(
     with torch.inference_mode():
         for cpu_batch in evaluation_loader(corpus, split, batch_tokens):
             batch = cpu_batch.to(networks[0].softmax.weight.device)
-            nats += _joined_nats(networks, kind, batch)
+            nats += _nats(networks[0], batch) if len(networks) == 1 else _joined_nats(networks, kind, batch)
             tokens += len(batch.tgt_out)
-    return per_unit(nats, tokens, corpus.split(split).target_text)
+    return nats, tokens
+
+
+def _nats(network: "Transformer", batch: "TranslationBatch") -> float:
+    """Return the nats of a batch's references."""
+    from lit_transformer.training.losses import plain_nats
+
+    return float(plain_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out))
 
 
 def _joined_nats(networks: Sequence["Transformer"], kind: Ensemble, batch: "TranslationBatch") -> float:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from experiments import cli, machine
 from experiments.attention_pages import LONGEST, SENTENCES, attention_page, fits, sentence
-from experiments.decoder import to_line, trained_networks, translate_ids
+from experiments.decoder import to_line, trained_networks, trained_seeds, translate_ids
 from experiments.run_config import RunConfig
 from experiments.study import Cell
 from lit_transformer.errors import UserError
@@ -201,16 +201,12 @@ def _checked(args: argparse.Namespace, config: RunConfig) -> Path | None:
 
 
 def _cells(cell: Cell, ensemble: bool) -> list[Cell]:
-    """Return the cell, or those of its variant that are trained, whatever their seed."""
+    """Return the cell, or those of its variant that are trained."""
     if not ensemble:
         return [cell]
-    cells = [Cell(cell.study, cell.variant, seed, cell.overrides) for seed in cell.study.seeds]
-    trained = [one for one in cells if (one.run_folder / "training.json").is_file()]
-    if not trained:
-        raise UserError(f"no seed of {cell.variant} is trained: python -m experiments.train {cell.arguments}")
-    seeds = ", ".join(str(one.seed) for one in trained)
-    print(f"ensemble of the seeds {seeds}" if len(trained) > 1 else f"only seed {seeds} is trained", file=sys.stderr)
-    return trained
+    members = trained_seeds(cell)
+    print(f"ensemble of the seeds {', '.join(str(one.seed) for one in members)}", file=sys.stderr)
+    return members
 
 
 def _draw(page: Path, translator: Translator, cell: Cell) -> None:

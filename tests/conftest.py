@@ -1,4 +1,6 @@
-"""What every test starts from: one thread and the same random numbers."""
+"""What every test starts from: one thread and the same random numbers; and a project of random models."""
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,3 +11,24 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study of random models, as if trained; a module that builds its own project hides this one."""
+    from tests.small_cell import write_cells
+
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        write_cells(root)
+    return root
+
+
+@pytest.fixture
+def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in that folder, as the user and as the program."""
+    from experiments import cli
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(cli, "STARTED_IN", project)

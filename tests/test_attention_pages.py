@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import attention, cli
+from experiments import attention
 from experiments.attention_figures import figure, places, png
 from experiments.attention_pages import COLOURS, LONGEST, STEP, Sentence, attention_page, page_of_split, sentence
 from experiments.decoder import trained_networks
 from experiments.study import Cell, load_study
 from lit_transformer.attention_maps import attention_maps
 from lit_transformer.errors import UserError
-from tests.small_cell import SENTENCES, write_cells
+from tests.small_cell import SENTENCES
 
 SVG = "{http://www.w3.org/2000/svg}"
 CHROMIUM = next(
@@ -29,19 +29,7 @@ CHROMIUM = next(
 )
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        write_cells(root)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setattr(cli, "STARTED_IN", project)
+pytestmark = pytest.mark.usefixtures("standing")
 
 
 def looked(source: str, target: str, variant: str = "base") -> Sentence:

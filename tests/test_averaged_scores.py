@@ -12,7 +12,7 @@ from data_modules.corpora import load_corpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments import evaluate, machine, train
 from experiments.decoder import AVERAGED, load_network
-from experiments.perplexities import ensemble_perplexities, perplexities
+from experiments.perplexities import perplexities
 from experiments.study import Cell, Study, load_study
 from lit_transformer.config import Ensemble
 from lit_transformer.errors import UserError
@@ -146,8 +146,8 @@ def test_an_ensemble_stands_apart_from_the_cells(study: Study) -> None:
 def test_equal_networks_predict_as_one_of_them(study: Study, kind: Ensemble) -> None:
     corpus, cell = PreparedCorpus.open(study.data_folder), Cell(study, "base", 0)
     network = load_network(cell, cell.config, corpus)
-    found = ensemble_perplexities([network] * 3, kind, corpus, "test", 300)
-    expected = perplexities(network, corpus, "test", 300)
+    found = perplexities([network] * 3, kind, corpus, "test", 300)
+    expected = perplexities([network], kind, corpus, "test", 300)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-6))

@@ -1,6 +1,5 @@
 """Networks in Marian's words: every choice is the same function in Hugging Face's Marian, or refused with its key."""
 
-import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from experiments.export import save_marian
 from lit_transformer.config import (
     AttentionConfig,
     AttentionDelta,
@@ -27,7 +27,6 @@ from lit_transformer.config import (
     Tying,
 )
 from lit_transformer.errors import UserError
-from lit_transformer.export.folder import save_tensors
 from lit_transformer.export.marian import obstacles, to_marian
 from lit_transformer.transformer import Transformer
 from tests.small_export import CHOICES, EVERYTHING, FITS, SOURCES, UNSEEN, trained, translated
@@ -41,10 +40,7 @@ PAPER = replace(
 
 def in_a_folder(network: Transformer, folder: Path, decode: DecodeConfig = PLAIN) -> Any:
     """Write a network in Marian's words and let transformers load it; nothing may be missing or left over."""
-    marian = to_marian(network, decode)
-    (folder / "config.json").write_text(json.dumps(marian.config))
-    (folder / "generation_config.json").write_text(json.dumps(marian.generation))
-    save_tensors(marian.tensors, folder / "model.safetensors")
+    save_marian(to_marian(network, decode), folder)
     loaded, report = transformers.MarianMTModel.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values()), report
     return loaded.eval()

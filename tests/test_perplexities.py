@@ -10,6 +10,7 @@ from data_modules.corpora.raw import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments.perplexities import per_unit, perplexities, reference_nats
 from lit_transformer.batch import BOS, EOS, TranslationBatch
+from lit_transformer.config import Ensemble
 from lit_transformer.transformer import Transformer, build_transformer
 from tests.small_models import BASE
 
@@ -65,17 +66,17 @@ def test_against_every_tokens_probability(corpus: PreparedCorpus, network: Trans
     words = 5 + 1 + 5 + 8
     characters = 23 + 2 + 26 + 36
     for batch_tokens in (16, 1000):
-        found = perplexities(network, corpus, "test", batch_tokens)
+        found = perplexities([network], Ensemble.probabilities, corpus, "test", batch_tokens)
         assert found["ppl"] == pytest.approx(math.exp(nats / tokens), rel=1e-6)
         assert found["ppl_word"] == pytest.approx(math.exp(nats / words), rel=1e-5)
         assert found["bits_per_character"] == pytest.approx(nats / math.log(2) / characters, rel=1e-6)
-        assert reference_nats(network, corpus, "test", batch_tokens)[1] == tokens
+        assert reference_nats([network], Ensemble.probabilities, corpus, "test", batch_tokens)[1] == tokens
 
 
 def test_every_unit_has_the_same_nats(corpus: PreparedCorpus, network: Transformer):
     """ln ppl x tokens = ln ppl_word x words = bits ln 2 x characters: what makes vocabularies comparable."""
-    nats, tokens = reference_nats(network, corpus, "test", 1000)
-    found = perplexities(network, corpus, "test", 1000)
+    nats, tokens = reference_nats([network], Ensemble.probabilities, corpus, "test", 1000)
+    found = perplexities([network], Ensemble.probabilities, corpus, "test", 1000)
     assert math.log(found["ppl"]) * tokens == pytest.approx(nats)
     assert math.log(found["ppl_word"]) * sum(len(line.split()) for line in REFERENCES) == pytest.approx(nats)
     assert found["bits_per_character"] * math.log(2) * len("".join(REFERENCES)) == pytest.approx(nats)

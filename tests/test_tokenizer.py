@@ -35,7 +35,6 @@ def test_any_text_survives(tokenizer: Tokenizer, text: str) -> None:
 )
 def test_awkward_text_survives(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert tokenizer.decode_batch([tokenizer.encode(text)] * 2) == [text, text]
 
 
 def test_special_ids_are_fixed_and_left_out_of_text(tokenizer: Tokenizer) -> None:

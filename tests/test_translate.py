@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import cli, decoder, translate
+from experiments import decoder, translate
 from experiments.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.decoder import max_lengths, to_line, trained_networks, translate_ids
 from experiments.study import Cell, load_study
@@ -22,7 +22,7 @@ from lit_transformer.config import DecodeConfig, Ensemble
 from lit_transformer.decoding import DecoderState, EnsembleState, beam_search, ensemble_step
 from lit_transformer.errors import UserError
 from lit_transformer.transformer import Transformer
-from tests.small_cell import SENTENCES, command, environment, write_cells
+from tests.small_cell import SENTENCES, command, environment
 
 ODD = [
     "e\u0301 u\u0308 combining",
@@ -37,19 +37,7 @@ ODD = [
 ]
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        write_cells(root)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setattr(cli, "STARTED_IN", project)
+pytestmark = pytest.mark.usefixtures("standing")
 
 
 def translator(variant: str = "base", *overrides: str, **options: object) -> Translator:
@@ -230,7 +218,7 @@ def test_an_ensemble_is_every_trained_seed(monkeypatch: pytest.MonkeyPatch, caps
         (["--seed", "5"], "train the cell first"),
         (["--averaged"], "keeps no average"),
         (["decode.bea=5"], "decode.beam"),
-        (["--ensemble", "optim.steps=20"], "no seed of base is trained"),
+        (["--ensemble", "optim.steps=20"], "an ensemble has two models at least, and 0 of base is trained"),
     ],
 )
 def test_mistakes(monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str) -> None:

@@ -39,20 +39,15 @@ class PositionWise(nn.Module):
         return y
 
 
-class Gated(nn.Module):
+class Gated(PositionWise):
     """Gated linear units: W2 (act(W1 x + b1) * (V x + b)) + b2 (Dauphin et al. 2017; Shazeer 2020, eq. 5 and 6).
 
-    With biases, as in every network here; Shazeer 2020 has none.
+    With biases, as in every network here; Shazeer 2020 has none. `gate` is W1, `widen` is V.
     """
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module, dropout: float, norm: nn.Module) -> None:
-        super().__init__()
+        super().__init__(d_model, d_ff, activation, dropout, norm)
         self.gate = nn.Linear(d_model, d_ff)
-        self.widen = nn.Linear(d_model, d_ff)
-        self.activation = activation
-        self.dropout = Dropout(dropout)
-        self.norm = norm
-        self.narrow = nn.Linear(d_ff, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, D)."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_transformer.components.dropout import Dropout
+from lit_transformer.components.precision import widened
 from lit_transformer.config import AttentionConfig, Mask, Scale, Score
 
 
@@ -103,8 +104,8 @@ class PlainKernel(nn.Module):
         """Return the weights of the values: (B, H, Q, K). Where heads talk, a row need not sum to 1."""
         scores = self.temper(self.score(queries, shared_out(keys, queries))) * self.scale  # (B, H, Q, K)
         scores = self.talk_before(scores if bias is None else scores + bias)
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # the softmax of bfloat16 is too coarse
-        weights: Tensor = self.talk_after(self.hide(scores, view, view.over(queries, keys)).softmax(-1))
+        hidden = self.hide(widened(scores), view, view.over(queries, keys))  # the softmax of bfloat16 is too coarse
+        weights: Tensor = self.talk_after(hidden.softmax(-1))
         return weights
 
     def pair_cost(self, heads: int, d_k: int, d_v: int) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.part import Part, PerToken, Rows
+from lit_transformer.components.precision import widened
 from lit_transformer.config import Norm, NormConfig, Placement
 
 
@@ -108,11 +109,6 @@ def _nothing_so_far(tokens: Tensor) -> tuple[Tensor, ...]:
     """Return the sums before the first token: (B, 1, D) three times and (B, 1, 1)."""
     first = tokens[:, :1]
     return first, torch.zeros_like(first), torch.zeros_like(first), torch.zeros_like(first[..., :1])
-
-
-def widened(x: Tensor) -> Tensor:
-    """Return x in float32, or as it is where that is wider."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def build_norm(config: NormConfig, d_model: int, causal: bool) -> Part:

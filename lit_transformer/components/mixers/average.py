@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.part import Part, Rows
+from lit_transformer.components.precision import widened
 
 
 class AverageAttention(Part):
@@ -34,7 +35,7 @@ class RunningMean(nn.Module):
     """The mean of a token and all before it; the past is their sum (R, D) and their number (R, 1)."""
 
     def forward(self, x: Tensor, layout: Layout, past: Rows | None) -> tuple[Tensor, Rows]:
-        sums = layout.pad(exact(x)).cumsum(1)  # (B, L, D); padding stands last
+        sums = layout.pad(widened(x)).cumsum(1)  # (B, L, D); padding stands last
         counts = torch.arange(1, layout.longest + 1, device=x.device)[:, None].expand(layout.sentences, -1, 1)
         if past is not None:
             sums, counts = sums + past.tensors[0][:, None], counts + past.tensors[1][:, None]
@@ -46,11 +47,6 @@ class SentenceMean(nn.Module):
     """The mean of all tokens of the sentence."""
 
     def forward(self, x: Tensor, layout: Layout, past: None) -> tuple[Tensor, None]:
-        rectangle = layout.pad(exact(x)).masked_fill(~layout.mask[..., None], 0.0)  # (B, L, D)
+        rectangle = layout.pad(widened(x)).masked_fill(~layout.mask[..., None], 0.0)  # (B, L, D)
         mean = rectangle.sum(1) / layout.lengths[:, None]  # (B, D)
         return mean.to(x.dtype).index_select(0, layout.cells // layout.longest), None
-
-
-def exact(x: Tensor) -> Tensor:
-    """Return x in float32 at least: sums over a sentence want more bits than a half has."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.mixers.average import exact
 from lit_transformer.components.part import Cost, Part
+from lit_transformer.components.precision import widened
 
 
 class Fourier(Part):
@@ -24,7 +24,7 @@ class Fourier(Part):
     def forward(self, x: Tensor, layout: Layout, past: None = None) -> tuple[Tensor, None]:
         """(N, D) -> (N, D)."""
         with torch.autocast(x.device.type, enabled=False):
-            features = torch.fft.fft(exact(x))  # (N, D), complex
+            features = torch.fft.fft(widened(x))  # (N, D), complex
             cosines, sines = waves(layout, features.real.dtype)  # (B, L, L)
             mixed = cosines @ layout.pad(features.real) + sines @ layout.pad(features.imag)  # (B, L, D)
         return layout.pack(mixed).to(x.dtype), None

@@ -73,8 +73,12 @@ class FusedKernel(nn.Module):
 
     def weights(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
         """Return the weights of the values, slowly and plainly: (B, H, Q, K), every row sums to 1."""
+        return self.scores(queries, keys, view, bias).softmax(-1)
+
+    def scores(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
+        """Return what the softmax is taken of: (B, H, Q, K)."""
         scores = Dot()(self.temper(queries), shared_out(keys, queries)) * self.scale  # (B, H, Q, K)
-        return hide_by(-torch.inf, scores if bias is None else scores + bias, view.over(queries, keys)).softmax(-1)
+        return hide_by(-torch.inf, scores if bias is None else scores + bias, view.over(queries, keys))
 
     def pair_cost(self, heads: int, d_k: int, d_v: int) -> int:
         """Return the operations for each pair of a query and a key."""
@@ -102,11 +106,15 @@ class PlainKernel(nn.Module):
 
     def weights(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
         """Return the weights of the values: (B, H, Q, K). Where heads talk, a row need not sum to 1."""
+        weights: Tensor = self.talk_after(self.scores(queries, keys, view, bias).softmax(-1))
+        return weights
+
+    def scores(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
+        """Return what the softmax is taken of: (B, H, Q, K)."""
         scores = self.temper(self.score(queries, shared_out(keys, queries))) * self.scale  # (B, H, Q, K)
         scores = self.talk_before(scores if bias is None else scores + bias)
-        hidden = self.hide(widened(scores), view, view.over(queries, keys))  # the softmax of bfloat16 is too coarse
-        weights: Tensor = self.talk_after(hidden.softmax(-1))
-        return weights
+        hidden: Tensor = self.hide(widened(scores), view, view.over(queries, keys))
+        return hidden  # not in bfloat16, whose softmax is too coarse
 
     def pair_cost(self, heads: int, d_k: int, d_v: int) -> int:
         """Return the operations for each pair of a query and a key."""

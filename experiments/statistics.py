@@ -6,6 +6,7 @@ the noise that a seed gives to both cancels in the difference.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +51,21 @@ class Noise:
     n: int
     alone: float
     corrected: float
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """What arises from nothing: the baseline set against itself, one group of n of its seeds against another.
+
+    sd is that of one run over the baseline's seeds; `pairs` are the differences between any two of its runs, the
+    higher less the lower, ascending. 95 % of the differences of two means of n such runs lie within `half_width` of
+    zero. Runs of two seeds share nothing, so a difference that is paired by seed may be steadier than this.
+    """
+
+    sd: float
+    n: int
+    half_width: float
+    pairs: tuple[float, ...]
 
 
 def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[Array, Array, Array]:
@@ -137,6 +153,20 @@ def noise(variants: Sequence[Mapping[int, float]], baseline: Mapping[int, float]
     sd = float(np.sqrt(np.median(variances)))
     alpha = 1 - level
     return Noise(sd, n, smallest_separable(sd, n, alpha), smallest_separable(sd, n, alpha / len(tested)))
+
+
+def noise_floor(baseline: Sequence[float], level: float = LEVEL) -> NoiseFloor | None:
+    """Return the noise floor from the scores of the baseline's seeds, None for fewer than two.
+
+    Both means and the sd come from n runs of one normal population: their difference over sd sqrt(2 / n) follows
+    Student's t with n - 1 degrees, the sd being that of the runs at hand.
+    """
+    n = len(baseline)
+    if n < 2:
+        return None
+    sd = float(np.std(baseline, ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * sd * np.sqrt(2 / n))
+    return NoiseFloor(sd, n, half, tuple(sorted(abs(one - other) for one, other in combinations(baseline, 2))))
 
 
 def _median_ratio(n: int) -> float:

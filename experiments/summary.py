@@ -6,7 +6,18 @@ from enum import StrEnum
 
 from experiments import paper
 from experiments.results import AVERAGED, UNSIGNED, Record, Results
-from experiments.statistics import LEVEL, Comparison, Estimate, Noise, compare, estimate, holm, noise
+from experiments.statistics import (
+    LEVEL,
+    Comparison,
+    Estimate,
+    Noise,
+    NoiseFloor,
+    compare,
+    estimate,
+    holm,
+    noise,
+    noise_floor,
+)
 from experiments.study import Study
 from lit_transformer.errors import UserError, nearest
 
@@ -65,7 +76,7 @@ class Summary:
     """A study in rows, in the order of study.yaml. `compared` counts the rows that Holm's correction covers.
 
     `signatures` names every score of a split with its signature; `shown` those that a reader asked to see as columns,
-    after BLEU of averaged weights where a cell has it.
+    after BLEU of averaged weights where a cell has it. `noise_floor` is the baseline set against itself.
     """
 
     study: str
@@ -82,6 +93,7 @@ class Summary:
     missing: list[str]
     unscored: list[str]
     shown: tuple[str, ...] = ()
+    noise_floor: NoiseFloor | None = None
 
     def signature(self, split: str, name: str = "bleu") -> str:
         """Return the signature of a score of a split."""
@@ -128,6 +140,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         missing=results.missing,
         unscored=results.unscored,
         shown=tuple(dict.fromkeys([*_averaged(signatures.get(primary or "", {})), *shown])),
+        noise_floor=noise_floor(list(baseline.values())),
     )
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.statistics import compare, estimate, holm, noise, paired_p, smallest_separable, t_interval
+from experiments.statistics import (
+    compare,
+    estimate,
+    holm,
+    noise,
+    noise_floor,
+    paired_p,
+    smallest_separable,
+    t_interval,
+)
 
 
 def test_interval_of_known_values() -> None:
@@ -91,6 +100,27 @@ def test_noise_is_not_set_by_the_variant_that_fails() -> None:
     assert found.n == 5
     assert found.sd == pytest.approx(0.1, rel=0.15)
     assert found.corrected > found.alone == pytest.approx(smallest_separable(found.sd, 5))
+
+
+def test_noise_floor_of_known_values() -> None:
+    found = noise_floor([10.0, 12.0, 11.0])
+    assert found is not None
+    assert (found.sd, found.n, found.pairs) == (1.0, 3, (1.0, 1.0, 2.0))
+    assert found.half_width == pytest.approx(4.302653 * math.sqrt(2 / 3), rel=1e-5)
+    assert noise_floor([10.0]) is None
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_differences_from_nothing_stay_on_the_noise_floor(seeds: int) -> None:
+    """The baseline against another group of as many of its own seeds, 2,000 times: 95 % inside."""
+    random = np.random.default_rng(seeds)
+    inside = 0
+    for _ in range(2_000):
+        own, other = random.normal(25.0, 0.3, size=(2, seeds))
+        found = noise_floor(own.tolist())
+        assert found is not None
+        inside += abs(own.mean() - other.mean()) <= found.half_width
+    assert 0.935 <= inside / 2_000 <= 0.965
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

@@ -1,8 +1,8 @@
 """Positions inside self-attention: they turn queries and keys, or add to the scores.
 
 Two hooks with neutral defaults. `turn(x, first)` acts on queries and keys (B, H, L, E) at the places first, first + 1,
-...; `bias(queries, keys)` adds to the scores of queries (B, H, Q, E), which stand at the last Q of `keys` places.
-Cached keys are kept turned, so a decoding step turns only the new one. Attention to the encoder's output has none: a
+...; `over(queries, span)` adds to the scores of queries (B, H, Q, E) for the keys of a `Span`, of which
+`bias(queries, keys)` is the usual one: all keys so far, the queries at the last Q of them. Cached keys are kept turned, so a decoding step turns only the new one. Attention to the encoder's output has none: a
 place in one sentence is no place in another.
 
 What is added comes after the scores have been scaled. Places are counted from the layout's first token, so nothing
@@ -11,7 +11,7 @@ depends on the batch or its padding.
 
 import math
 from functools import partial
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,28 @@ from torch import Tensor, nn
 from lit_transformer.components.kernels import PerHeadFactor, score_scale
 from lit_transformer.components.positions import Table, sinusoids
 from lit_transformer.config import AttentionConfig, ModelConfig, PositionConfig, Positions, Scale
+
+
+class Span(NamedTuple):
+    """K keys side by side, and where queries stand among them.
+
+    before: how many of the keys stand before the first query; first: the place of the first key in its sentence, or of
+    the first key of each of P such spans, (P, 1, 1).
+    """
+
+    keys: int
+    before: int
+    first: Tensor | int = 0
+
+    def steps(self, queries: Tensor) -> Tensor:
+        """Return j - i for each query i of (B, H, Q, E) and key j: (Q, K) int64."""
+        own = torch.arange(self.before, self.before + queries.shape[2], device=queries.device)
+        return torch.arange(self.keys, device=queries.device) - own[:, None]
+
+    def later(self, queries: Tensor) -> Tensor:
+        """Return the later place of each query and key: (Q, K), or (P, Q, K), int64."""
+        own = torch.arange(self.before, self.before + queries.shape[2], device=queries.device)
+        return torch.maximum(torch.arange(self.keys, device=queries.device), own[:, None]) + self.first
 
 
 class ScorePositions(nn.Module):
@@ -29,7 +51,11 @@ class ScorePositions(nn.Module):
         return x
 
     def bias(self, queries: Tensor, keys: int) -> Tensor | None:
-        """Return what is added to the scores, broadcast to (B, H, Q, K), or None."""
+        """Return what is added to the scores of queries at the last of `keys` places: see `over`."""
+        return self.over(queries, Span(keys, keys - queries.shape[2]))
+
+    def over(self, queries: Tensor, span: Span) -> Tensor | None:
+        """Return what is added to the scores, broadcast to (B, H, Q, K), or (P, H, Q, K) for P spans, or None."""
         return None
 
     def pair_cost(self) -> int:
@@ -55,8 +81,8 @@ class ShawPositions(ScorePositions):
         self.temper = PerHeadFactor(config.heads, config.d_k**-0.5) if learned else nn.Identity()
         self.product = 2 * config.heads * config.d_k
 
-    def bias(self, queries: Tensor, keys: int) -> Tensor:
-        steps = steps_to_keys(queries, keys).clamp(-self.back, self.ahead)  # (Q, K)
+    def over(self, queries: Tensor, span: Span) -> Tensor:
+        steps = span.steps(queries).clamp(-self.back, self.ahead)  # (Q, K)
         vectors = self.vectors(steps + self.back)  # (Q, K, E)
         together = queries.permute(2, 0, 1, 3).flatten(1, 2)  # (Q, B*H, E)
         products = (together @ vectors.transpose(1, 2)).unflatten(1, queries.shape[:2])  # (Q, B, H, K)
@@ -82,8 +108,8 @@ class T5Positions(ScorePositions):
         self.exact = self.buckets // 2
         self.widening = (self.buckets - self.exact) / math.log(config.max_distance / self.exact)
 
-    def bias(self, queries: Tensor, keys: int) -> Tensor:
-        scores: Tensor = self.scores(self.bucket(steps_to_keys(queries, keys)))  # (Q, K, H)
+    def over(self, queries: Tensor, span: Span) -> Tensor:
+        scores: Tensor = self.scores(self.bucket(span.steps(queries)))  # (Q, K, H)
         return scores.permute(2, 0, 1)[None]  # (1, H, Q, K)
 
     def bucket(self, steps: Tensor) -> Tensor:
@@ -106,8 +132,8 @@ class AlibiPositions(ScorePositions):
         super().__init__()
         self.register_buffer("slopes", torch.tensor(alibi_slopes(heads))[:, None, None], persistent=False)
 
-    def bias(self, queries: Tensor, keys: int) -> Tensor:
-        return (-self.slopes * steps_to_keys(queries, keys).abs())[None]  # (1, H, Q, K)
+    def over(self, queries: Tensor, span: Span) -> Tensor:
+        return (-self.slopes * span.steps(queries).abs())[None]  # (1, H, Q, K)
 
 
 def alibi_slopes(heads: int) -> list[float]:
@@ -161,23 +187,16 @@ class FirePositions(ScorePositions):
         bound = self.WIDTH**-0.5
         self.output = nn.Parameter(torch.empty(heads, self.WIDTH).uniform_(-bound, bound))
 
-    def bias(self, queries: Tensor, keys: int) -> Tensor:
-        places = torch.arange(keys, device=queries.device).to(self.slope)
-        later = torch.maximum(places, places[keys - queries.shape[2] :, None])  # (Q, K)
+    def over(self, queries: Tensor, span: Span) -> Tensor:
         threshold = self.threshold * self.log_threshold.exp()
-        distances = steps_to_keys(queries, keys).abs().to(self.slope)
-        parts = self.psi(distances) / self.psi(torch.maximum(later, threshold))  # (Q, K), from 0 to 1
-        hidden = (parts[..., None] * self.slope + self.offset).relu()  # (Q, K, 32)
-        return (hidden * self.output[:, None, None]).sum(-1)[None]  # (1, H, Q, K)
+        later = torch.maximum(span.later(queries).to(self.slope), threshold)  # (Q, K) or (P, Q, K)
+        parts = self.psi(span.steps(queries).abs().to(self.slope)) / self.psi(later)  # from 0 to 1
+        parts = parts.view(-1, 1, *parts.shape[-2:], 1)  # (1 or P, 1, Q, K, 1)
+        hidden = (parts * self.slope + self.offset).relu()  # (1 or P, 1, Q, K, 32)
+        return (hidden * self.output[:, None, None]).sum(-1)  # (1 or P, H, Q, K)
 
     def psi(self, x: Tensor) -> Tensor:
         return (self.C * self.log_c.exp() * x).log1p()
-
-
-def steps_to_keys(queries: Tensor, keys: int) -> Tensor:
-    """Return j - i for each query i, of the last places, and key j: (Q, K) int64."""
-    places = torch.arange(keys, device=queries.device)
-    return places - places[keys - queries.shape[2] :, None]
 
 
 def build_score_positions(config: ModelConfig, causal: bool) -> list[ScorePositions]:

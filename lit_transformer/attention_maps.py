@@ -19,7 +19,8 @@ from lit_transformer.components.kernels import FusedKernel, PlainKernel
 from lit_transformer.layers import Stack
 from lit_transformer.transformer import Transformer
 
-Caught = dict[int, tuple[Any, ...]]  # what a kernel was given, by the kernel's id
+Caught = dict[int, tuple[Any, ...]]
+"""What a kernel was given, queries, keys, values, view and bias, by the kernel's id."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class AttentionMaps:
 def attention_maps(network: Transformer, src: list[int], tgt: list[int]) -> AttentionMaps:
     """Return every weight of a network in eval() for a sentence pair, ids without BOS and EOS, teacher-forced."""
     batch = TranslationBatch.from_pairs([(src, tgt)]).to(network.softmax.weight.device)
-    with _caught_inputs(network) as caught:
+    with caught_inputs(network) as caught:
         network.hidden(batch)
     cross = [found for found in _weights(network.decoder, "cross", caught) if found is not None]
     return AttentionMaps(_weights(network.encoder, "mixer", caught), _weights(network.decoder, "mixer", caught), cross)
@@ -59,7 +60,7 @@ def _weights(stack: Stack, name: str, caught: Caught) -> list[Tensor | None]:
     for own, sublayer in stack.sublayers():
         if own != name:
             continue
-        kernel = _kernel(sublayer.inner)
+        kernel = kernel_of(sublayer.inner)
         if kernel is None:
             found.append(None)
             continue
@@ -68,18 +69,20 @@ def _weights(stack: Stack, name: str, caught: Caught) -> list[Tensor | None]:
     return found
 
 
-def _kernel(part: Any) -> FusedKernel | PlainKernel | None:
+def kernel_of(part: Any) -> FusedKernel | PlainKernel | None:
+    """Return the kernel of an attention, None for any other part."""
     return part.kernel if isinstance(part, MultiHeadAttention) else None
 
 
 @contextmanager
-def _caught_inputs(network: Transformer) -> Iterator[Caught]:
+def caught_inputs(network: Transformer) -> Iterator[Caught]:
+    """Collect what each kernel is given in the passes of the block; the last pass counts."""
     caught: Caught = {}
     parts = [sublayer.inner for stack in (network.encoder, network.decoder) for _, sublayer in stack.sublayers()]
     hooks = [
         kernel.register_forward_pre_hook(lambda kernel, inputs: caught.update({id(kernel): inputs}))
         for part in parts
-        if (kernel := _kernel(part)) is not None
+        if (kernel := kernel_of(part)) is not None
     ]
     try:
         yield caught

@@ -1,9 +1,10 @@
 """Score one trained cell: `python -m experiments.evaluate --study S --variant V --seed K [key=value ...]`.
 
-Translates every test split by beam search and writes scores.json beside the cell's training.json; the sentences,
-hypotheses/<split>.txt and attention.json, there too or, where the corpus is not the generated one, under runs/. Only
-`decode.*` may differ from the training; the weights come from its last checkpoint. Where optim.averaging keeps an
-average of the weights too, it is scored as well: `averaged` in scores.json, hypotheses/averaged/<split>.txt.
+Translates every test split by beam search and writes scores.json beside the cell's training.json, and sentences.csv,
+what BLEU counts in each sentence; the sentences, hypotheses/<split>.txt and attention.json, there too or, where the
+corpus is not the generated one, under runs/. Only `decode.*` may differ from the training; the weights come from its
+last checkpoint. Where optim.averaging keeps an average of the weights too, it is scored as well: `averaged` in
+scores.json, hypotheses/averaged/<split>.txt.
 
     python -m experiments.evaluate --study S --variant V --ensemble [--with-variants A,B] [--averaged]
 
@@ -34,6 +35,7 @@ from experiments.files import write_json, write_text
 from experiments.perplexities import perplexities
 from experiments.run_config import RunConfig
 from experiments.scoring import score
+from experiments.sentences import count_sentences, write_counts
 from experiments.study import Cell
 from lit_transformer.errors import UserError
 
@@ -80,6 +82,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     (cell.text_folder / "attention.json").unlink(missing_ok=True)
     if training["status"] == "diverged":
         print(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to score")
+        write_text(cell.results_folder / "sentences.csv", write_counts({}))
         write_json(cell.results_folder / "scores.json", _frame(cell, config, training))
         return
     network = load_network(cell, config, corpus)
@@ -87,6 +90,8 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     frame = _frame(cell, config, training)
     frame.update(splits=found, seconds=round(sum(part["seconds"] for part in found.values()), 2))
     _write_lines(cell.text_folder / "hypotheses", translations)
+    counts = {split: count_sentences(corpus.split(split).target_text, lines) for split, lines in translations.items()}
+    write_text(cell.results_folder / "sentences.csv", write_counts(counts))
     _draw_attention(cell, network, corpus, translations)
     if "averaging" in training:
         averaged = load_network(cell, config, corpus, AVERAGED)

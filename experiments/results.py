@@ -11,6 +11,7 @@ from typing import Any
 from experiments.files import read_json
 from experiments.perplexities import PER_TOKEN
 from experiments.scoring import EXACT_MATCH
+from experiments.sentences import Counts, corpus_bleu, read_counts, summands
 from experiments.study import Study
 from lit_transformer.errors import UserError
 
@@ -65,6 +66,21 @@ class Record:
         path = self.folder / "hypotheses" / f"{split}.txt"
         return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.exists() else []
 
+    def sentences(self, split: str) -> Counts | None:
+        """Return what BLEU counts in each sentence of a split, (sentences, 6); None where the cell kept no counts.
+
+        Raises UserError for counts that do not add up to the cell's score.
+        """
+        path, bleu = self.folder / "sentences.csv", self.score(split, "bleu")
+        counts = read_counts(path).get(split)
+        if counts is None or bleu is None:
+            return None
+        if abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
+            raise UserError(
+                f"{path}: does not add up to the BLEU of scores.json on '{split}'; evaluate this cell again"
+            )
+        return counts
+
     def attention(self) -> dict[str, Any] | None:
         """Return the cross-attention of one sentence: source and target tokens, cross[layer][head][T][S]."""
         path = self.folder / "attention.json"
@@ -99,6 +115,11 @@ class Results:
         """Return a score by seed, over the cells that finished training and have it."""
         found = {record.seed: record.score(split, key) for record in self.of(variant) if split and record.scored}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    def sentences(self, variant: str, split: str | None) -> dict[int, Counts]:
+        """Return what BLEU counts in each sentence by seed, over the cells that finished training and have it."""
+        found = {record.seed: record.sentences(split) for record in self.of(variant) if split and record.scored}
+        return {seed: counts for seed, counts in found.items() if counts is not None}
 
     def signatures(self, split: str) -> dict[str, str]:
         """Return every score that any cell has on a split, with the signature that all of these cells share."""

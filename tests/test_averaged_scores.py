@@ -13,6 +13,8 @@ from data_modules.prepared import PreparedCorpus, prepare
 from experiments import evaluate, machine, train
 from experiments.decoder import AVERAGED, load_network
 from experiments.perplexities import perplexities
+from experiments.results import read_results
+from experiments.sentences import read_counts
 from experiments.study import Cell, Study, load_study
 from lit_transformer.config import Ensemble
 from lit_transformer.errors import UserError
@@ -95,6 +97,25 @@ def test_both_scores_are_told_and_the_studys_own_stay_those_of_the_last_weights(
         assert len(lines) == 12
 
 
+def test_counts_of_sentences_stand_beside_the_scores(study: Study) -> None:
+    """A row a sentence; those of a split add up to its BLEU, which a reader of the results insists on."""
+    results = read_results(study)
+    for variant, seed in CELLS:
+        for split, sentences in {"test": 12, "test_long": 6, "test_comp": 6}.items():
+            counts = results.sentences(variant, split)[seed]
+            assert counts.shape == (sentences, 6)
+            assert (counts[:, 1] == results.sentences("base", split)[0][:, 1]).all(), "the references are the same"
+    assert results.sentences("base", None) == {}
+    path = study.results("ema", 0) / "sentences.csv"
+    kept = path.read_text()
+    path.write_text(kept + "test,5,5,5,4,3,2\n")
+    with pytest.raises(UserError, match=r"ema/seed0/sentences\.csv: does not add up .* on 'test'"):
+        results.sentences("ema", "test")
+    path.unlink()
+    assert results.sentences("ema", "test") == {}, "older evaluations wrote no counts"
+    path.write_text(kept)
+
+
 def test_the_scored_average_is_the_one_that_training_wrote(study: Study) -> None:
     corpus, cell = PreparedCorpus.open(study.data_folder), Cell(study, "last", 0)
     last, averaged = (load_network(cell, cell.config, corpus, *file) for file in ((), (AVERAGED,)))
@@ -125,6 +146,7 @@ def test_a_diverged_run_has_no_average(study: Study) -> None:
     assert not (cell.run_folder / "averaging").exists()
     evaluate.evaluate(cell, ARGUMENTS)
     assert read(cell.results_folder / "scores.json")["splits"] == {}
+    assert read_counts(cell.results_folder / "sentences.csv") == {}
 
 
 def test_an_ensemble_stands_apart_from_the_cells(study: Study) -> None:

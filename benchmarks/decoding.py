@@ -1,24 +1,26 @@
-"""Sentences a second of beam search, beside Hugging Face's `generate` and CTranslate2, on the same weights.
+"""Sentences a second of beam search, beside Hugging Face's `generate`, CTranslate2 and JoeyNMT, on the same weights.
 
     python -m benchmarks.decoding --study components --variant base --seed 0
-    python -m benchmarks.decoding --study components --variant base --seed 0 --beam 1 --threads 2
+    python -m benchmarks.decoding --study components --variant base --seed 0 --beam 1 --threads 2 --out greedy.json
 
-A trained cell is exported to the other two (`experiments.export`), the same sentences go through all three in the
-same batches, with the same beam and no length penalty, one after another, several times over. Printed are medians
-and ranges, the ratio to Hugging Face within each round, and how many translations are the same to the letter.
+A trained cell is exported to the others, the same sentences go through all of them in the same batches, with the same
+beam and no length penalty, one system after another, several times over. Printed are medians and ranges, the ratio to
+Hugging Face within each round, and how many translations are the same to the letter.
 """
 
 import argparse
-import statistics
-import sys
+import os
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from experiments import cli, machine
+from benchmarks.joeynmt_model import require_joeynmt, to_joeynmt, translator
+from benchmarks.rounds import Ids, Translate, measure, plain, print_table, rows
+from experiments import cli, files, machine
 from experiments.decoder import load_network, training_record, translate_ids
 from experiments.export import save_marian
 from lit_transformer.config import DecodeConfig
@@ -27,8 +29,6 @@ from lit_transformer.errors import UserError
 if TYPE_CHECKING:
     from lit_transformer import Transformer
 
-Ids = list[int]
-Translate = Callable[[Sequence[Ids]], list[Ids]]
 OURS, PEER = "lit_transformer", "Hugging Face generate"
 
 
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the table and the machine it is of as JSON, too")
     args = parser.parse_args()
     cell = cli.parse_cell(args)
     machine.set_up(cell.config.trainer.matmul.value, "cpu")
@@ -60,41 +61,30 @@ def main() -> None:
         systems = {OURS: _ours(network, decode, args.batch)}
         systems[PEER] = _hugging_face(network, decode, args.batch, Path(folder) / "marian")
         systems |= _ctranslate2(network, decode, corpus.tokenizer.tokens, Path(folder) / "ct2", args)
-        _print(*_measure(systems, sources, args.rounds), len(sources), args)
+        systems |= _joeynmt(network, decode, args.batch)
+        before = _load()
+        found = rows(*measure(systems, sources, args.rounds), OURS, PEER)
+    print_table(f"beam {args.beam}, {args.threads} thread(s), batches of {args.batch}", PEER, found)
+    if args.out is not None:
+        files.write_json(args.out, _record(args, len(sources), [before, _load()]) | {"systems": plain(PEER, found)})
 
 
-def _measure(
-    systems: dict[str, Translate], sources: Sequence[Ids], rounds: int
-) -> tuple[dict[str, list[float]], dict[str, list[Ids]]]:
-    """Return the seconds of every round, after one that is not counted, and the translations, by system."""
-    found = {name: translate(sources) for name, translate in systems.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
-    for _ in range(rounds):
-        for name, translate in systems.items():
-            started = time.perf_counter()
-            translate(sources)
-            seconds[name].append(time.perf_counter() - started)
-    return seconds, found
+def _record(args: argparse.Namespace, sentences: int, load: list[float]) -> dict[str, Any]:
+    """Return what the figures are of: the model, the settings, the machine and how busy it was, the versions."""
+    of_the_machine = machine.describe()
+    for package in ("transformers", "ctranslate2"):
+        with suppress(PackageNotFoundError):
+            of_the_machine["versions"][package] = version(package)
+    with suppress(UserError):
+        of_the_machine["versions"]["joeynmt"] = require_joeynmt()
+    settings = {name: getattr(args, name) for name in ("study", "variant", "seed", "overrides", "split")}
+    settings |= {name: getattr(args, name) for name in ("batch", "beam", "rounds")}
+    return {"settings": settings | {"sentences": sentences}, "load_before_and_after": load} | of_the_machine
 
 
-def _print(
-    seconds: dict[str, list[float]], found: dict[str, list[Ids]], sentences: int, args: argparse.Namespace
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"beam {args.beam}, {args.threads} thread(s), batches of {args.batch}")
-    for title in ("sentences/s", "range", f"x {PEER}", "range", "same as ours"):
-        table.add_column(title, justify="right")
-    for name, own in seconds.items():
-        rates = [sentences / value for value in own]
-        ratios = [other / value for other, value in zip(seconds[PEER], own, strict=True)]
-        same = sum(map(list.__eq__, found[name], found[OURS])) / sentences
-        cells = [f"{statistics.median(rates):.1f}", f"{min(rates):.1f} to {max(rates):.1f}"]
-        cells += [f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}", f"{same:.1%}"]
-        table.add_row(name, *cells)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+def _load() -> float:
+    """Return how many processes were running in the last minute, on average."""
+    return round(os.getloadavg()[0], 2)
 
 
 def _batches(sources: Sequence[Ids], size: int) -> list[Sequence[Ids]]:
@@ -169,6 +159,25 @@ def _ctranslate2(
         return found
 
     return {"CTranslate2 float32": translate}
+
+
+def _joeynmt(network: "Transformer", decode: DecodeConfig, size: int) -> dict[str, Translate]:
+    """Return JoeyNMT's system, or none where it is not installed or has no words for the model."""
+    from lit_transformer.export.marian import to_marian
+
+    try:
+        say = translator(to_joeynmt(to_marian(network, decode)), decode.beam)
+    except UserError as error:
+        print(f"JoeyNMT is left out: {error}")
+        return {}
+
+    def translate(sources: Sequence[Ids]) -> list[Ids]:
+        found = []
+        for batch in _batches(sources, size):
+            found += say(batch, max(map(len, batch)) + decode.extra_length)
+        return found
+
+    return {"JoeyNMT": translate}
 
 
 if __name__ == "__main__":

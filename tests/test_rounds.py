@@ -1,0 +1,83 @@
+"""Benchmarks without the systems they time: turns, medians, ratios, the table, and one line for a missing peer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import joeynmt_model
+from benchmarks.rounds import Ids, Translate, measure, plain, print_table, rows
+from experiments.study import ROOT
+from lit_transformer.config import DecodeConfig
+from lit_transformer.errors import UserError
+from lit_transformer.export.marian import to_marian
+from tests.small_export import FITS
+from tests.small_models import build
+
+SECONDS = {"ours": [1.0, 2.0, 4.0], "peer": [2.0, 2.0, 12.0]}
+FOUND = {"ours": [[5], [6, 7]], "peer": [[5], [6]]}
+
+
+def test_systems_take_turns_and_the_first_turn_is_not_counted() -> None:
+    turns: list[str] = []
+    now = 0.0
+
+    def system(name: str, takes: float) -> Translate:
+        def translate(sources: object) -> list[Ids]:
+            nonlocal now
+            turns.append(name)
+            now += takes * len(turns)
+            return [[len(turns)]]
+
+        return translate
+
+    systems = {"a": system("a", 1.0), "b": system("b", 10.0)}
+    seconds, found = measure(systems, [[4]], 2, clock=lambda: now)
+    assert turns == ["a", "b"] * 3
+    assert seconds == {"a": [3.0, 5.0], "b": [40.0, 60.0]}
+    assert found == {"a": [[1]], "b": [[2]]}
+
+
+def test_a_ratio_is_of_one_round() -> None:
+    ours, peer = rows(SECONDS, FOUND, "ours", "peer")
+    assert (ours.name, ours.rate, ours.ratio, ours.same) == ("ours", (1.0, 0.5, 2.0), (2.0, 1.0, 3.0), 1.0)
+    assert (peer.name, peer.rate, peer.ratio, peer.same) == ("peer", (1.0, 2 / 12, 1.0), (1.0, 1.0, 1.0), 0.5)
+
+
+def test_the_table_and_the_json_hold_every_system(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(SECONDS, FOUND, "ours", "peer")
+    print_table("beam 4", "peer", found)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["ours", "1.0", "0.5", "to", "2.0", "2.00", "1.00", "to", "3.00", "100.0%"]
+    assert lines[2][0] == "peer"
+    written = json.loads(json.dumps(plain("peer", found)))
+    assert list(written) == ["ours", "peer"]
+    assert written["ours"]["times peer"] == {"median": 2.0, "least": 1.0, "most": 3.0}
+    assert written["peer"]["seconds"] == SECONDS["peer"]
+    assert written["peer"]["same_as_ours"] == 0.5
+
+
+def test_a_missing_joeynmt_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joeynmt_model, "FOLDER", tmp_path / "none")
+    monkeypatch.setitem(sys.modules, "joeynmt", None)  # which makes an import of it fail
+    with pytest.raises(UserError, match=r"needs the package joeynmt .*; install it: pip install --no-deps") as error:
+        joeynmt_model.to_joeynmt(to_marian(build(FITS), DecodeConfig()))
+    assert len(str(error.value).splitlines()) == 1
+    assert not set(joeynmt_model.UNUSED) & set(sys.modules) - {"torch.utils.tensorboard", "importlib_metadata"}
+
+
+def test_every_tensor_of_a_layer_has_a_name_of_its_own_in_joeynmt() -> None:
+    names = [name for name in to_marian(build(FITS), DecodeConfig()).tensors if ".layers." in name]
+    found = [joeynmt_model._renamed(name) for name in names]
+    assert len(set(found)) == len(names) > 0
+    assert "decoder.layers.1.src_trg_att.q_layer.bias" in found
+    assert "encoder.layers.0.layer_norm.weight" in found
+    assert not [name for name in found if "_attn" in name or "fc" in name or "_proj" in name]
+
+
+def test_the_command_says_what_it_takes() -> None:
+    command = [sys.executable, "-m", "benchmarks.decoding", "--help"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(word in found for word in ("JoeyNMT", "--out", "--beam"))

@@ -16,7 +16,7 @@ from torch import Tensor
 from experiments.files import replace, write_json, write_text
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
-from lit_transformer.flops import Work
+from lit_transformer.flops import Work, work_sums
 from lit_transformer.module import LitTransformer
 
 CURVE_COLUMNS = (
@@ -73,7 +73,7 @@ class Curve(pl.Callback):
     ) -> None:
         assert isinstance(batch, TranslationBatch)
         src, tgt = batch.src_layout.lengths, batch.tgt_layout.lengths
-        counts = torch.stack([src.sum(), tgt.sum(), src @ src, tgt @ tgt, src @ tgt])
+        counts = work_sums(cast(LitTransformer, pl_module).network.config, src, tgt)
         self.pending = counts if self.pending is None else self.pending + counts
         loss = outputs["loss"].detach()
         self.losses = loss if self.losses is None else self.losses + loss

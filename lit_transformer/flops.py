@@ -2,7 +2,8 @@
 
 An operation is one multiplication or one addition of a matrix product; norms, activations, softmaxes and embeddings'
 look-ups are left out, as is usual. Attention is counted over the full square of a sentence, as kernels compute it,
-causal or not. Training costs three forward passes: one forward, two products backward for each one forward.
+causal or not; local attention in long sentences over its band, the filling of its last block included. Training costs
+three forward passes: one forward, two products backward for each one forward.
 
 Each part of the model says what it costs (`Part.cost`); here the costs are multiplied by the tokens and summed.
 """
@@ -13,6 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from lit_transformer.components.mixers.local import pairs_met
 from lit_transformer.components.part import Cost, Part
 from lit_transformer.config import ModelConfig
 from lit_transformer.transformer import Transformer, build_transformer
@@ -22,7 +24,10 @@ TRAINING_FACTOR = 3
 
 @dataclass(frozen=True)
 class Work:
-    """What forward passes over sentence pairs cost depends on: sums over the pairs of S, T, S*S, T*T and S*T."""
+    """What forward passes over sentence pairs cost depends on: sums over the pairs of S, T, S*S, T*T and S*T.
+
+    Where a mixer attends nearby, S*S and T*T are the pairs of places that it computes.
+    """
 
     src: int
     tgt: int
@@ -31,10 +36,15 @@ class Work:
     cross: int
 
     @classmethod
-    def of_lengths(cls, src: Tensor, tgt: Tensor) -> "Work":
+    def of_lengths(cls, config: ModelConfig, src: Tensor, tgt: Tensor) -> "Work":
         """Sum up pairs of lengths (B,) and (B,)."""
-        products = (src, tgt, src * src, tgt * tgt, src * tgt)
-        return cls(*(int(product.sum()) for product in products))
+        return cls(*work_sums(config, src, tgt).tolist())
+
+
+def work_sums(config: ModelConfig, src: Tensor, tgt: Tensor) -> Tensor:
+    """Return the fields of a `Work` for pairs of lengths (B,) and (B,), on their device: (5,) int64."""
+    own = (pairs_met(config, False, src), pairs_met(config, True, tgt))
+    return torch.stack([part.sum() for part in (src, tgt, *own, src * tgt)])
 
 
 def forward_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:

@@ -45,7 +45,7 @@ def test_a_row_holds_the_mean_loss_the_tokens_and_the_rate_of_its_steps(tmp_path
     tokens = sum(len(batch.tgt_out) for batch in BATCHES)
     assert [int(row["target_tokens"]) for row in rows] == [tokens, 2 * tokens]
     lengths = [torch.cat([getattr(batch, side).lengths for batch in BATCHES]) for side in ("src_layout", "tgt_layout")]
-    once = Work.of_lengths(*lengths)
+    once = Work.of_lengths(DROPPING, *lengths)
     assert curve.total_work() == Work(*(2 * value for value in vars(once).values()))
 
 

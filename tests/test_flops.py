@@ -97,7 +97,7 @@ def test_forward_flops_equal_what_torch_counts(config: ModelConfig, batch: str) 
     with sdpa_kernel(SDPBackend.MATH), fused_off, FlopCounterMode(display=False) as counter:
         model.logits(model.hidden(packed))
     s, t = packed.src_layout, packed.tgt_layout
-    work = Work.of_lengths(s.lengths, t.lengths)
+    work = Work.of_lengths(config, s.lengths, t.lengths)
     if batch == "ragged":  # the kernel's rectangle is the only padding: torch counts it, the formula does not
         work = replace(
             work,
@@ -114,13 +114,13 @@ def test_training_costs_three_forward_passes() -> None:
     model = build(config)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.logits(model.hidden(packed)).sum().backward()
-    work = Work.of_lengths(packed.src_layout.lengths, packed.tgt_layout.lengths)
+    work = Work.of_lengths(config, packed.src_layout.lengths, packed.tgt_layout.lengths)
     assert training_flops(config, VOCAB, work) == 3 * forward_flops(config, VOCAB, work)
     assert counter.get_total_flops() == training_flops(config, VOCAB, work)
 
 
 def test_work_sums_over_pairs() -> None:
-    work = Work.of_lengths(torch.tensor([2, 3]), torch.tensor([5, 7]))
+    work = Work.of_lengths(ModelConfig(), torch.tensor([2, 3]), torch.tensor([5, 7]))
     assert work == Work(src=5, tgt=12, src_squared=13, tgt_squared=74, cross=31)
 
 

@@ -1,9 +1,10 @@
 """Positions inside self-attention: they turn queries and keys, or add to the scores.
 
 Two hooks with neutral defaults. `turn(x, first)` acts on queries and keys (B, H, L, E) at the places first, first + 1,
-...; `over(queries, span)` adds to the scores of queries (B, H, Q, E) for the keys of a `Span`, of which
-`bias(queries, keys)` is the usual one: all keys so far, the queries at the last Q of them. Cached keys are kept turned, so a decoding step turns only the new one. Attention to the encoder's output has none: a
-place in one sentence is no place in another.
+...; `over(queries, span)` adds to the scores of queries (B, H, Q, E) for the keys of a `Span`. The usual one is that of
+`bias(queries, keys)`: all keys so far, the queries at the last Q of their places. Cached keys are kept turned, so a
+decoding step turns only the new one. Attention to the encoder's output has none: a place in one sentence is no place in
+another.
 
 What is added comes after the scores have been scaled. Places are counted from the layout's first token, so nothing
 depends on the batch or its padding.

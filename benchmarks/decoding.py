@@ -5,7 +5,8 @@
 
 A trained cell is exported to the others, the same sentences go through all of them in the same batches, with the same
 beam and no length penalty, one system after another, several times over. Printed are medians and ranges, the ratio to
-Hugging Face within each round, and how many translations are the same to the letter.
+Hugging Face within each round, and how many translations are the same to the letter. The limit of a length is each
+sentence's own in ours and the batch's longest in the others, so one that never ends is longer there.
 """
 
 import argparse

@@ -65,10 +65,9 @@ def sentence(network: "Transformer", tokenizer: "Tokenizer", src: list[int], tgt
         return None
     maps = attention_maps(network, src, tgt)
     source, target = tokenizer.pieces(src), tokenizer.pieces(tgt)
-    mixers = {"encoder": network.config.encoder_mixer, "decoder": network.config.decoder_mixer}
-    weights: dict[str, list[Tensor | None]] = {"encoder": maps.encoder, "decoder": maps.decoder}
-    weights["cross"] = list(maps.cross)
-    missing = {name: mixer.kind.value for name, mixer in mixers.items() if all(w is None for w in weights[name])}
+    weights = {name: getattr(maps, name) for name in STACKS}
+    kinds = {name: getattr(network.config, f"{name}_mixer").kind.value for name in STACKS}
+    missing = {name: kind for name, kind in kinds.items() if all(layer is None for layer in weights[name])}
     return Sentence([*source, "</s>"], ["<s>", *target], [*target, "</s>"], weights, missing)
 
 

@@ -202,6 +202,8 @@ def _draw_attention(
     encode = corpus.tokenizer.encode
     src, tgt = encode(sources[chosen]), encode(translations[split][chosen])
     weights = cross_attention(network, src, tgt)
+    if weights is None:
+        return  # the decoder reads the source without attention
     content = {
         "source": [*corpus.tokenizer.pieces(src), "</s>"],
         "target": [*corpus.tokenizer.pieces(tgt), "</s>"],

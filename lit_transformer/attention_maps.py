@@ -2,7 +2,7 @@
 
 Fused kernels do not hand out their weights, so the inputs of each kernel are caught on their way in and the weights
 are computed again, slowly and plainly. Nothing in the model knows of this. A mixer that is no attention, such as an
-LSTM, has no weights of this kind: its layer is None.
+LSTM, has no weights of this kind: its layer is None. So is what reads the source without attention.
 """
 
 from collections.abc import Iterator
@@ -35,8 +35,8 @@ class AttentionMaps:
     """(H, S, S) each; None for a layer whose mixer is no attention."""
     decoder: list[Tensor | None]
     """(H, T, T) each: columns are tgt_in. None for a layer whose mixer is no attention."""
-    cross: list[Tensor]
-    """(H, T, S) each."""
+    cross: list[Tensor | None]
+    """(H, T, S) each; None for a layer that reads the source without attention."""
 
 
 @torch.inference_mode()
@@ -45,13 +45,20 @@ def attention_maps(network: Transformer, src: list[int], tgt: list[int]) -> Atte
     batch = TranslationBatch.from_pairs([(src, tgt)]).to(network.softmax.weight.device)
     with caught_inputs(network) as caught:
         network.hidden(batch)
-    cross = [found for found in _weights(network.decoder, "cross", caught) if found is not None]
-    return AttentionMaps(_weights(network.encoder, "mixer", caught), _weights(network.decoder, "mixer", caught), cross)
+    return AttentionMaps(
+        _weights(network.encoder, "mixer", caught),
+        _weights(network.decoder, "mixer", caught),
+        _weights(network.decoder, "cross", caught),
+    )
 
 
-def cross_attention(network: Transformer, src: list[int], tgt: list[int]) -> Tensor:
-    """Return the weights (layers, H, T, S) with which each target place looks at the source; see `AttentionMaps`."""
-    return torch.stack(attention_maps(network, src, tgt).cross)
+def cross_attention(network: Transformer, src: list[int], tgt: list[int]) -> Tensor | None:
+    """Return the weights (layers, H, T, S) with which each target place looks at the source; see `AttentionMaps`.
+
+    None where the decoder reads the source without attention.
+    """
+    found = [layer for layer in attention_maps(network, src, tgt).cross if layer is not None]
+    return torch.stack(found) if found else None
 
 
 def _weights(stack: Stack, name: str, caught: Caught) -> list[Tensor | None]:

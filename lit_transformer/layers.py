@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.attention import CrossAttention
+from lit_transformer.components.cross import FixedReading, build_cross
 from lit_transformer.components.feed_forward import build_feed_forward
 from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.norms import build_inner_norm
@@ -47,7 +48,7 @@ class Layer(nn.Module):
 
     def project(self, memory: Tensor, layout: Layout) -> LayerPast:
         """Return the past of a decoder layer before the first token: the encoder's output (N_s, D), projected."""
-        cross = cast(CrossAttention, self.sublayers["cross"].inner)
+        cross = cast(CrossAttention | FixedReading, self.sublayers["cross"].inner)
         return {"cross": SublayerPast(inner=cross.project(memory, layout))}
 
 
@@ -98,7 +99,7 @@ def build_encoder(config: ModelConfig) -> Stack:
 
 
 def build_decoder(config: ModelConfig) -> Stack:
-    """Build the layers that say: a causal mixer, attention to the memory and a feed-forward network each."""
+    """Build the layers that say: a causal mixer, what reads the memory and a feed-forward network each."""
     return _stack(config, causal=True)
 
 
@@ -107,7 +108,7 @@ def _stack(config: ModelConfig, causal: bool) -> Stack:
     for mixer in build_mixers(config, causal):
         inner = {"mixer": mixer}
         if causal:
-            inner["cross"] = CrossAttention(config.attention_at.cross, config.d_model)
+            inner["cross"] = build_cross(config)
         if feed_forward := build_feed_forward(config.feed_forward, config.d_model, norm_inside):
             inner["feed_forward"] = feed_forward
         last = list(inner)[-1]

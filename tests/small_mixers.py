@@ -41,3 +41,9 @@ def mixers(causal: bool, layers: int = 1, **settings: Any) -> list[Part]:
 
 def sentences(layout: Layout = RAGGED) -> Tensor:
     return torch.randn(layout.tokens, D, dtype=torch.float64, requires_grad=True)
+
+
+def places_with_gradient(y: Tensor, x: Tensor) -> set[int]:
+    """Return the rows of x (N, D) that a token's output y (D,) depends on, however little."""
+    (gradient,) = torch.autograd.grad(y, x, torch.randn_like(y), retain_graph=True)
+    return set(gradient.abs().sum(1).nonzero().flatten().tolist())

@@ -13,6 +13,9 @@ from lit_transformer.batch import PAD, TranslationBatch
 from lit_transformer.config import (
     AttentionConfig,
     AttentionDelta,
+    Cross,
+    CrossConfig,
+    Directions,
     EmbeddingConfig,
     FeedForward,
     FeedForwardConfig,
@@ -104,6 +107,21 @@ VARIANTS = ADMITTED | {
         BASE,
         encoder_mixer=MixerConfig(Mixer.lstm, width=5),
         decoder_mixer=MixerConfig(Mixer.dynamic_convolution, kernel=4, heads=2),
+    ),
+    "read forwards, one context": replace(
+        BASE,
+        encoder_mixer=MixerConfig(Mixer.lstm, width=5, directions=Directions.forward),
+        decoder_mixer=MixerConfig(Mixer.gru),
+        cross_mixer=CrossConfig(Cross.context),
+    ),
+    "read backwards at the bottom": replace(
+        BASE, encoder_mixer=MixerConfig(Mixer.gru, width=5, directions=Directions.bottom)
+    ),
+    "place by place, convolved": replace(
+        BASE,
+        encoder_mixer=MixerConfig(Mixer.dilated_convolution),
+        decoder_mixer=MixerConfig(Mixer.dilated_convolution),
+        cross_mixer=CrossConfig(Cross.aligned),
     ),
     "kernels of another width": replace(
         BASE,

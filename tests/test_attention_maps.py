@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_transformer.attention_maps import attention_maps, cross_attention
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
-from lit_transformer.config import AttentionConfig, Mask, Mixer, MixerConfig, ModelConfig
+from lit_transformer.config import AttentionConfig, Cross, Mask, Mixer, MixerConfig, ModelConfig
 from tests.small_models import BASE, assert_close, build, every_variant
 
 SRC, TGT = [5, 6, 7, 8], [9, 10, 11]
@@ -34,7 +34,11 @@ def test_every_variant_shows_what_it_has(config: ModelConfig) -> None:
     at = config.attention_at
     assert (len(maps.encoder), len(maps.decoder)) == (config.encoder_layers, config.decoder_layers)
     assert len(maps.cross) == config.decoder_layers
-    check(list(maps.cross), at.cross, (T, S), causal=False)
+    if config.cross_mixer.kind is Cross.attention:
+        check(maps.cross, at.cross, (T, S), causal=False)
+    else:
+        assert maps.cross == [None] * len(maps.cross)
+        assert cross_attention(build(config), SRC, TGT) is None
     for layers, mixer, attention, places, causal in (
         (maps.encoder, config.encoder_mixer, at.encoder, S, False),
         (maps.decoder, config.decoder_mixer, at.decoder, T, True),

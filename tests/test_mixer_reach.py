@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from lit_transformer.batch import Layout
 from lit_transformer.config import Mixer
-from tests.small_mixers import RAGGED, D, both_stacks, every_place, mixers, sentences
+from tests.small_mixers import RAGGED, D, both_stacks, every_place, mixers, places_with_gradient, sentences
 from tests.small_models import assert_close
 
 WINDOW, KERNEL = 2, 3
@@ -26,12 +25,6 @@ def reached(kind: Mixer, causal: bool) -> set[int]:
         case _:
             seen = range(PLACE + 1) if causal else range(LENGTH)
     return set(seen)
-
-
-def places_with_gradient(y: Tensor, x: Tensor) -> set[int]:
-    """Return the rows of x (N, D) that a token's output y (D,) depends on, however little."""
-    (gradient,) = torch.autograd.grad(y, x, torch.randn_like(y))
-    return set(gradient.abs().sum(1).nonzero().flatten().tolist())
 
 
 @every_place

@@ -159,6 +159,8 @@ def test_the_seed_decides_the_initial_weights(config: ModelConfig) -> None:
 def test_the_base_of_the_tests_refuses_only_what_cannot_be() -> None:
     assert set(REFUSED) == {
         "decoder_mixer.kind=fourier",  # every output needs the whole sentence
+        "decoder_mixer.directions=bottom",  # a decoder cannot read backwards, nor need it be told to read forwards
+        "decoder_mixer.directions=forward",
     }
 
 

@@ -8,9 +8,10 @@ Nothing here builds a module.
 from lit_transformer.config.attention import AttentionConfig, AttentionDelta, Mask, Scale, Score
 from lit_transformer.config.averaging import Averaging, AveragingConfig
 from lit_transformer.config.base import Kind, option, require, require_probability
+from lit_transformer.config.cross import Cross, CrossConfig
 from lit_transformer.config.embeddings import EmbeddingConfig, Initialisation, Tying
 from lit_transformer.config.feed_forward import FeedForward, FeedForwardConfig
-from lit_transformer.config.mixers import Mixer, MixerConfig
+from lit_transformer.config.mixers import Directions, Mixer, MixerConfig
 from lit_transformer.config.model import DropoutPlaces, ModelConfig
 from lit_transformer.config.norms import Norm, NormConfig, Placement
 from lit_transformer.config.positions import PositionConfig, Positions
@@ -22,7 +23,10 @@ __all__ = [
     "AttentionDelta",
     "Averaging",
     "AveragingConfig",
+    "Cross",
+    "CrossConfig",
     "DecodeConfig",
+    "Directions",
     "DropoutPlaces",
     "EmbeddingConfig",
     "Ensemble",

@@ -10,8 +10,8 @@ class Mixer(Kind):
 
     attention = "attention", "every token attends to every other, in the decoder to those before", "Vaswani et al. 2017"
     local_attention = "local_attention", "attention to the tokens at most `window` away", "Vaswani et al. 2017, 4"
-    lstm = "lstm", "long short-term memory, in the encoder in both directions", "Hochreiter and Schmidhuber 1997"
-    gru = "gru", "gated recurrent units, in the encoder in both directions", "Cho et al. 2014"
+    lstm = "lstm", "long short-term memory, in the encoder in both `directions`", "Hochreiter and Schmidhuber 1997"
+    gru = "gru", "gated recurrent units, in the encoder in both `directions`", "Cho et al. 2014"
     gated_convolution = "gated_convolution", "a convolution, half of it gating the other", "Gehring et al. 2017"
     dilated_convolution = "dilated_convolution", "convolutions, wider from layer to layer", "Kalchbrenner et al. 2016"
     lightweight_convolution = "lightweight_convolution", "one softmax kernel a group of features", "Wu et al. 2019"
@@ -23,6 +23,14 @@ class Mixer(Kind):
     def attends(self) -> bool:
         """True where queries meet keys, so that positions inside attention have something to act on."""
         return self in (Mixer.attention, Mixer.local_attention)
+
+
+class Directions(Kind):
+    """In which directions the recurrent layers of the encoder read; those of the decoder read forwards."""
+
+    both = "both", "forwards and backwards, in every layer", "Schuster and Paliwal 1997; Bahdanau et al. 2015"
+    bottom = "bottom", "both in the bottom layer, forwards in those above", "Wu et al. 2016, 3.2"
+    forward = "forward", "forwards", "Cho et al. 2014"
 
 
 CONVOLUTIONS = (
@@ -48,6 +56,8 @@ class MixerConfig:
     """Groups of features that share a kernel in `lightweight_convolution` and `dynamic_convolution`."""
     width: int = 0
     """Units of `lstm` and `gru`, a direction, and of the network inside `average`; 0: d_model."""
+    directions: Directions = Directions.both
+    """Of `lstm` and `gru` in the encoder."""
 
 
 def require_possible(mixer: MixerConfig, place: str, d_model: int, causal: bool) -> None:
@@ -61,6 +71,11 @@ def require_possible(mixer: MixerConfig, place: str, d_model: int, causal: bool)
     require(
         d_model % mixer.heads == 0 or mixer.kind not in (Mixer.lightweight_convolution, Mixer.dynamic_convolution),
         f"{place}.heads is {mixer.heads}; it must divide model.d_model, {d_model}",
+    )
+    require(
+        not causal or mixer.directions is Directions.both,
+        f"{place}.directions is {mixer.directions}, but a decoder reads forwards whatever is chosen: "
+        "choose it in model.encoder_mixer only",
     )
     require(
         not causal or mixer.kind is not Mixer.fourier,

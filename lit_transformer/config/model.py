@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from lit_transformer.config.attention import AttentionConfig, AttentionDelta, set_apart
 from lit_transformer.config.base import option, require_at_least_one, require_probability
+from lit_transformer.config.cross import CrossConfig
 from lit_transformer.config.embeddings import EmbeddingConfig, Initialisation
 from lit_transformer.config.feed_forward import FeedForwardConfig
 from lit_transformer.config.mixers import MixerConfig, require_possible
@@ -22,7 +23,7 @@ class DropoutPlaces:
 
     embedding: float | None = option(None, "dropout of embedding + position", "Vaswani et al. 2017, 5.4")
     mixer: float | None = option(None, "dropout of what the mixers say", "Vaswani et al. 2017, 5.4")
-    cross: float | None = option(None, "dropout of what cross-attention says", "Vaswani et al. 2017, 5.4")
+    cross: float | None = option(None, "dropout of what is read of the source", "Vaswani et al. 2017, 5.4")
     feed_forward: float | None = option(
         None, "dropout of what the feed-forward networks say", "Vaswani et al. 2017, 5.4"
     )
@@ -55,6 +56,7 @@ class ModelConfig:
     cross_attention: AttentionDelta = field(default_factory=AttentionDelta)
     encoder_mixer: MixerConfig = field(default_factory=MixerConfig)
     decoder_mixer: MixerConfig = field(default_factory=MixerConfig)
+    cross_mixer: CrossConfig = field(default_factory=CrossConfig)
     feed_forward: FeedForwardConfig = field(default_factory=FeedForwardConfig)
     positions: PositionConfig = field(default_factory=PositionConfig)
     norm: NormConfig = field(default_factory=NormConfig)

@@ -19,6 +19,7 @@ from torch import Tensor
 from lit_transformer.batch import BOS, EOS, PAD
 from lit_transformer.config import (
     AttentionConfig,
+    Cross,
     DecodeConfig,
     FeedForward,
     Mask,
@@ -43,6 +44,7 @@ ACTIVATIONS = {
 EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
     "encoder_mixer": (Mixer.attention,),
     "decoder_mixer": (Mixer.attention,),
+    "cross_mixer": (Cross.attention,),
     "feed_forward": tuple(ACTIVATIONS),
     "positions": (
         Positions.sinusoidal,

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lit_transformer.config import Mixer, MixerConfig, ModelConfig
+from lit_transformer.config import Directions, Mixer, MixerConfig, ModelConfig
 from tests.twins.attention import naive_self_attention
 
 
@@ -19,7 +19,7 @@ def naive_mixer(config: ModelConfig, part: nn.Module, x: Tensor, causal: bool, l
         case Mixer.local_attention:
             return naive_self_attention(config, part, x, causal, mixer.window)
         case Mixer.lstm | Mixer.gru:
-            return naive_recurrent(mixer.kind, part, x, causal)
+            return naive_recurrent(mixer, part, x, causal, layer)
         case Mixer.gated_convolution:
             value, gate = naive_convolution(mixer, part.convolve, x, causal, 1).chunk(2, -1)
             return value / (1 + (-gate).exp())
@@ -34,10 +34,11 @@ def naive_mixer(config: ModelConfig, part: nn.Module, x: Tensor, causal: bool, l
             return naive_fourier(x)
 
 
-def naive_recurrent(kind: Mixer, part: nn.Module, x: Tensor, causal: bool) -> Tensor:
-    step = naive_lstm_step if kind is Mixer.lstm else naive_gru_step
+def naive_recurrent(mixer: MixerConfig, part: nn.Module, x: Tensor, causal: bool, layer: int) -> Tensor:
+    step = naive_lstm_step if mixer.kind is Mixer.lstm else naive_gru_step
     forward = naive_reading(step, part.network, "l0", x)
-    if causal:
+    one_way = {Directions.both: False, Directions.bottom: layer > 0, Directions.forward: True}[mixer.directions]
+    if causal or one_way:
         return part.output(forward)
     backward = naive_reading(step, part.network, "l0_reverse", x.flip(0)).flip(0)
     return part.output(torch.cat([forward, backward], -1))

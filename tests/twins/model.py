@@ -9,7 +9,7 @@ from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.sublayer import Sublayer
 from lit_transformer.config import ModelConfig, Placement
 from lit_transformer.transformer import TokenEmbedding, Transformer
-from tests.twins.attention import naive_cross_attention
+from tests.twins.cross import naive_cross
 from tests.twins.feed_forward import naive_feed_forward
 from tests.twins.mixers import naive_mixer
 from tests.twins.norms import naive_bypass, naive_norm, naive_residual
@@ -46,7 +46,7 @@ def naive_stack(config: ModelConfig, stack: nn.Module, x: Tensor, memory: Tensor
             if name == "mixer":
                 y = naive_mixer(config, sublayer.inner, entered, causal, index)
             elif name == "cross":
-                y = naive_cross_attention(config, sublayer.inner, entered, memory)
+                y = naive_cross(config, sublayer.inner, entered, memory)
             else:
                 y = naive_feed_forward(config, sublayer.inner, entered)
             x = naive_exit(config, name, sublayer, x, y, bottom if name == names[-1] else None, causal)

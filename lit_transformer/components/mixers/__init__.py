@@ -14,7 +14,7 @@ from lit_transformer.components.mixers.recurrent import Recurrent
 from lit_transformer.components.mixers.windows import build_windows
 from lit_transformer.components.part import Part
 from lit_transformer.components.relative import ScorePositions, build_score_positions
-from lit_transformer.config import Mixer, ModelConfig
+from lit_transformer.config import Directions, Mixer, ModelConfig
 
 
 def build_mixers(config: ModelConfig, causal: bool) -> list[Part]:
@@ -27,15 +27,16 @@ def _mixer(config: ModelConfig, causal: bool, layer: int, positions: ScorePositi
     mixer = config.decoder_mixer if causal else config.encoder_mixer
     attention = config.attention_at.decoder if causal else config.attention_at.encoder
     d_model, kernel, width = config.d_model, mixer.kernel, mixer.width or config.d_model
+    both = not causal and _both_ways(mixer.directions, layer)
     match mixer.kind:
         case Mixer.attention:
             return SelfAttention(attention, d_model, positions, causal)
         case Mixer.local_attention:
             return LocalAttention(attention, d_model, positions, causal, mixer.window)
         case Mixer.lstm:
-            return Recurrent(nn.LSTM(d_model, width, bidirectional=not causal), d_model)
+            return Recurrent(nn.LSTM(d_model, width, bidirectional=both), d_model)
         case Mixer.gru:
-            return Recurrent(nn.GRU(d_model, width, bidirectional=not causal), d_model)
+            return Recurrent(nn.GRU(d_model, width, bidirectional=both), d_model)
         case Mixer.gated_convolution:
             return GatedConvolution(d_model, build_windows(kernel, 1, causal))
         case Mixer.dilated_convolution:
@@ -52,3 +53,16 @@ def _mixer(config: ModelConfig, causal: bool, layer: int, positions: ScorePositi
             return Fourier(d_model)
         case _:
             assert_never(mixer.kind)
+
+
+def _both_ways(directions: Directions, layer: int) -> bool:
+    """Say whether a recurrent layer of the encoder, counted from 0 at the bottom, reads backwards too."""
+    match directions:
+        case Directions.both:
+            return True
+        case Directions.bottom:
+            return layer == 0
+        case Directions.forward:
+            return False
+        case _:
+            assert_never(directions)

@@ -1,4 +1,4 @@
-"""Recurrent networks (Hochreiter and Schmidhuber 1997; Cho et al. 2014), in the encoder in both directions.
+"""Recurrent networks (Hochreiter and Schmidhuber 1997; Cho et al. 2014), in the encoder as `directions` says.
 
 torch's networks read packed sequences: the tokens of place 0 of all sentences, the longest sentence first, then those
 of place 1, and so on. So the cost follows the real tokens, and the backward reading starts at each sentence's own end.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from markupsafe import escape
 
 from experiments.attention_pages import COLOURS, Sentence
-from experiments.charts import INK, STRONG
+from experiments.chart_parts import INK, STRONG
 
 STEP, ROOM, MARGIN = 24, 190, 14  # pixels: from token to token, between the rows, around everything
 LEGEND = 66  # pixels for the name of a head

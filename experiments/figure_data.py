@@ -1,11 +1,12 @@
 """What the pictures draw, as plain rows: no plotting library here."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from experiments.results import Record, Results
-from experiments.statistics import estimate
+from experiments.statistics import estimate, noise_floor
 from experiments.summary import Row, Summary
 from experiments.tables import bracketed
 
@@ -56,6 +57,24 @@ def length_rows(summary: Summary, results: Results) -> tuple[str, Rows]:
         if key == "bleu" or max((entry["value"] for entry in rows), default=0) >= 5:
             return title, rows
     raise AssertionError("BLEU always serves")
+
+
+def length_lines(summary: Summary, results: Results) -> tuple[list[str], Rows]:
+    """Return lengths in words, short to long, and BLEU at each: a variant's mean, the baseline's and its noise floor.
+
+    The lengths of the split on which the study is judged, then from other splits those beyond: `split` says which.
+    """
+    places: dict[str, str] = {}
+    for split in summary.splits:
+        for words in _lengths_known(results, split):
+            places.setdefault(words, split)
+    ordered = sorted(places, key=_first_number)
+    rows: Rows = []
+    for row in summary.rows:
+        for split in dict.fromkeys(places.values()):
+            line = [entry for entry in _line(row, summary, results, split) if places[entry["words"]] == split]
+            rows += [entry | {"place": ordered.index(entry["words"]), "split": split} for entry in line]
+    return ordered, rows
 
 
 def attention_rows(attention: dict[str, Any], least: float = 0.02) -> Rows:
@@ -111,6 +130,49 @@ def _diverged_curve(record: Record) -> Rows:
     line = f"seed {record.seed}"
     rows: Rows = [{"step": step, "loss": loss, "kind": "seed", "line": line} for step, loss in _losses(record).items()]
     return [*rows, {**rows[-1], "kind": "stop"}] if rows else []
+
+
+def _bleu_by_length(variant: str, results: Results, split: str) -> dict[str, dict[int, float]]:
+    """Return BLEU by length and seed."""
+    found: dict[str, dict[int, float]] = {}
+    for record in results.of(variant):
+        for bucket in record.splits.get(split, {}).get("by_length", []) if record.scored else ():
+            if bucket.get("bleu") is not None and bucket.get("sentences"):
+                found.setdefault(bucket["words"], {})[record.seed] = float(bucket["bleu"])
+    return found
+
+
+def _lengths_known(results: Results, split: str) -> list[str]:
+    """Return the lengths that any variant has, in the order of the file."""
+    variants = dict.fromkeys(record.variant for record in results.records)
+    return list(dict.fromkeys(words for variant in variants for words in _bleu_by_length(variant, results, split)))
+
+
+def _line(row: Row, summary: Summary, results: Results, split: str) -> Rows:
+    """Return a variant's BLEU by length in one split; the floor is that of the baseline at each."""
+    own = _bleu_by_length(row.variant, results, split)
+    base = _bleu_by_length(summary.baseline, results, split)
+    common = {"variant": row.variant, "verdict": row.verdict.value}
+    rows: Rows = []
+    for words, scores in own.items():
+        found = estimate(list(scores.values()))
+        assert found is not None
+        point = {"words": words, "bleu": found.mean, "low": found.low, "high": found.high}
+        rows.append({**common, **point, "kind": "mean"})
+    if not own or row.variant == summary.baseline:
+        return rows
+    for words, scores in base.items():
+        mean = sum(scores.values()) / len(scores)
+        rows.append({**common, "words": words, "bleu": mean, "kind": "baseline"})
+        own_floor = noise_floor(list(scores.values()))
+        if own_floor:
+            low, high = max(0.0, mean - own_floor.half_width), mean + own_floor.half_width
+            rows.append({**common, "words": words, "bleu": mean, "low": low, "high": high, "kind": "floor"})
+    return rows
+
+
+def _first_number(words: str) -> int:
+    return int("".join(itertools.takewhile(str.isdigit, words)) or 0)
 
 
 def _lengths_of(variant: str, summary: Summary, results: Results, key: str) -> Rows:

@@ -7,14 +7,19 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from experiments import charts
-from experiments.charts import BLUE, GRID, INK, ORANGE, PURPLE, QUIET, STRONG
+from experiments import charts, length_charts
+from experiments.chart_parts import BLUE, GRID, INK, ORANGE, PURPLE, QUIET, STRONG, TELLS
+from experiments.figure_data import length_lines
+from experiments.pareto import frontiers, pareto
 from experiments.results import Results
 from experiments.summary import Summary
 
 VERSION = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
 """The version of Vega-Lite that Altair writes, as the renderer names it."""
 
+TOLD = re.compile(rf'(<path aria-label="([^"]*)"[^>]*aria-roledescription="{TELLS}"[^>]*)/>')
+CLIP = re.compile(r"\bclip\d+\b")
+"""Ids that the renderer counts on from one picture to the next."""
 FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 DARK = {
     INK: "#b9c0ca",
@@ -41,7 +46,7 @@ class Figure:
 
 def draw(summary: Summary, results: Results) -> list[Figure]:
     """Draw every figure that the results allow."""
-    makers = (_forest, _curves, _cost, _lengths, _attention, _heads)
+    makers = (_forest, _curves, _cost, _by_length, _lengths, _attention, _heads)
     return [figure for make in makers if (figure := make(summary, results))]
 
 
@@ -74,7 +79,9 @@ def inline(picture: str, prefix: str) -> str:
 
 def _render(chart: alt.TopLevelMixin) -> str:
     picture = vl_convert.vegalite_to_svg(_specification(chart), vl_version=VERSION)
-    return picture.replace('class="marks" ', "", 1)
+    names = {name: f"clip{place}" for place, name in enumerate(dict.fromkeys(CLIP.findall(picture)))}
+    picture = CLIP.sub(lambda match: names[match.group()], picture.replace('class="marks" ', "", 1))
+    return TOLD.sub(r"\1><title>\2</title></path>", picture)
 
 
 def _specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
@@ -100,14 +107,21 @@ def _themed(chart: alt.TopLevelMixin, background: str) -> alt.TopLevelMixin:
     )
 
 
+def _shade(summary: Summary) -> str:
+    """Say what the band of a chart of BLEU is; empty where one seed leaves none."""
+    found = summary.noise_floor
+    if found is None:
+        return ""
+    seeds = f"what {found.n} seeds of the baseline may differ from {found.n} others"
+    return f" Shaded: ±{found.half_width:.2f} BLEU, the noise floor: {seeds}."
+
+
 def _forest(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.forest(summary, 560), charts.forest(summary, 150)
+    wide, narrow = charts.forest(summary, 560), charts.forest(summary, 120, brief=True)
     if wide is None or narrow is None:
         return None
-    noise = summary.noise
-    shade = f" Shaded: ±{noise.alone:.2f} BLEU, which {noise.n} seeds cannot separate from zero." if noise else ""
-    spread = "with its 95 % interval" if noise else "one seed, so without an interval"
-    caption = f"BLEU on {summary.primary}, each change minus the baseline, {spread}.{shade}"
+    spread = "with its 95 % interval" if summary.noise else "one seed, so without an interval"
+    caption = f"BLEU on {summary.primary}, each change minus the baseline, {spread}.{_shade(summary)}"
     return Figure("forest", "What each change is worth", caption, svg(wide), svg(narrow))
 
 
@@ -124,15 +138,36 @@ def _curves(summary: Summary, results: Results) -> Figure | None:
 
 
 def _cost(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.cost(summary, 620), charts.cost(summary, 135)
+    wide, narrow = pareto(summary, results, 250, 320), pareto(summary, results, 125, 230, stacked=True)
     if wide is None or narrow is None:
         return None
-    caption = f"BLEU on {summary.primary} against the arithmetic of the whole training, counted rather than timed."
+    found = "; ".join(f"by {name}: {', '.join(on)}" for name, on in frontiers(summary, results))
+    spread = ", with 95 % intervals" if summary.seeds > 1 else ""
+    caption = (
+        f"BLEU on {summary.primary} against what a variant costs{spread}. The dashed line is the frontier: the best "
+        f"mean that a price buys ({found}). A step of it inside the shade is not a finding.{_shade(summary)} "
+        "Hollow, at the lower edge: below the scale, with their BLEU."
+    )
     return Figure("cost", "Cost against quality", caption, svg(wide), svg(narrow))
 
 
+def _by_length(summary: Summary, results: Results) -> Figure | None:
+    wide = length_charts.by_length(summary, results, 4, 205)
+    narrow = length_charts.by_length(summary, results, 2, 128)
+    if wide is None or narrow is None:
+        return None
+    spread = " Bars: 95 % intervals." if summary.seeds > 1 else ""
+    shade = " Shaded: its noise floor at that length." if summary.noise_floor else ""
+    splits = list(dict.fromkeys(entry["split"] for entry in length_lines(summary, results)[1]))
+    beyond = f", longer ones on {', '.join(splits[1:])}" if splits[1:] else ""
+    where = f"on {splits[0]}{beyond}"
+    caption = f"BLEU by words of the sentence {where}, mean over seeds.{spread} Thin grey: the baseline.{shade}"
+    return Figure("by_length", "Length against BLEU", caption, svg(wide), svg(narrow))
+
+
 def _lengths(summary: Summary, results: Results) -> Figure | None:
-    wide, narrow = charts.lengths(summary, results, 52), charts.lengths(summary, results, 42, stacked=True)
+    wide = length_charts.lengths(summary, results, 52)
+    narrow = length_charts.lengths(summary, results, 42, stacked=True)
     if wide is None or narrow is None:
         return None
     caption = f"{wide[0].capitalize()} by length of the sentence in words, mean over seeds."

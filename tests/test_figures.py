@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments import charts, figures
+from experiments import chart_parts, charts, figures
 from experiments.figure_data import attention_rows, curve_rows, length_rows, moved_apart
 from experiments.results import Results, read_results
 from experiments.summary import Summary, summarise
@@ -45,7 +45,7 @@ def drawn(built: tuple[Path, Summary, Results]) -> dict[str, figures.Figure]:
 
 
 def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, figures.Figure]) -> None:
-    assert list(drawn) == ["forest", "curves", "cost", "lengths", "attention", "heads"]
+    assert list(drawn) == ["forest", "curves", "cost", "by_length", "lengths", "attention", "heads"]
     for figure in drawn.values():
         for picture in (figure.wide, figure.narrow, figures.standalone(figure.wide)):
             assert picture
@@ -84,18 +84,24 @@ def test_inlined_pictures_share_no_id() -> None:
 
 def test_far_variants_do_not_squash_the_near_ones(full: tuple[Summary, Results]) -> None:
     values = [-91.0, -52.0, -3.0, -0.6, 0.3, 1.7]
-    scale, ticks, title = charts._difference_scale(values, full[0])
-    heights = {value: charts._height(value, scale, 300) for value in values}
+    scale, ticks, bent = chart_parts.difference_scale(values, full[0].noise)
+    content = scale.to_dict()
+
+    def place(value: float) -> float:
+        return math.copysign(math.log1p(abs(value) / content["constant"]), value)
+
+    low, high = (place(end) for end in content["domain"])
+    heights = {value: 300 * (high - place(value)) / (high - low) for value in values}
     assert heights[-0.6] - heights[0.3] > 15
     assert 0 <= min(heights.values()) < max(heights.values()) <= 300
     assert 0 in ticks
-    assert "log" in title
+    assert bent
 
 
 def test_near_differences_keep_a_linear_scale(full: tuple[Summary, Results]) -> None:
-    scale, ticks, title = charts._difference_scale([-0.9, -0.3, 0.2], full[0])
+    scale, ticks, bent = chart_parts.difference_scale([-0.9, -0.3, 0.2], full[0].noise)
     assert scale.to_dict().get("type") is None
-    assert "log" not in title
+    assert not bent
     assert 0 in ticks
     assert len(ticks) >= 3
 

@@ -94,13 +94,16 @@ def size_of(study: Study, config: RunConfig, length: int) -> Size:
 
 def lines_of(config: ModelConfig, size: Size) -> list[Line]:
     """Count a model place by place, then as a whole; the last line is the sum of the others."""
-    from lit_transformer.flops import active_parameter_count, outline, parameter_count
+    import torch
+
+    from lit_transformer.flops import Work, active_parameter_count, outline, parameter_count
 
     model = outline(config, size.vocab)
+    work = Work.of_lengths(config, torch.tensor([size.source]), torch.tensor([size.target]))
     share = size.source / size.target  # source tokens for each target token
     lines = [_embeddings(model)]
-    lines += _stack_lines("encoder", model.encoder, share, {"": (share, share, share * size.source)})
-    own = (1.0, 1.0, float(size.target))
+    lines += _stack_lines("encoder", model.encoder, share, {"": (share, share, work.src_squared / size.target)})
+    own = (1.0, 1.0, work.tgt_squared / size.target)
     lines += _stack_lines("decoder", model.decoder, 1.0, {"": own, "cross": (1.0, share, float(size.source))})
     lines.append(Line("softmax", f"{config.embeddings.tying} tying", 0, 2.0 * config.d_model * size.vocab))
     total, active = parameter_count(config, size.vocab), active_parameter_count(config, size.vocab)

@@ -75,7 +75,8 @@ class Record:
         counts = read_counts(path).get(split)
         if counts is None or bleu is None:
             return None
-        if abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
+        sentences = self.splits[split].get("sentences", len(counts))
+        if len(counts) != sentences or abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
             raise UserError(
                 f"{path}: does not add up to the BLEU of scores.json on '{split}'; evaluate this cell again"
             )

@@ -1,4 +1,4 @@
-"""From a few seeds to a verdict: t-intervals, paired t-tests, Holm's correction and what n seeds can separate.
+"""From a few seeds to a verdict: t-intervals, paired tests, Holm's correction and what n seeds can separate.
 
 Cells of one seed share the order of the data across variants, so a variant is compared with its baseline seed by seed:
 the noise that a seed gives to both cancels in the difference.
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 LEVEL = 0.95
+ALPHA = 1 - LEVEL
 Array = NDArray[np.float64]
 
 
@@ -32,10 +33,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean difference of a variant to its baseline over n shared seeds, and the p of a paired t-test."""
+    """The mean difference of a variant to its baseline over n shared seeds, and the p of two paired tests.
+
+    `p` is that of the t-test, `p_exact` that of turning signs; both None for one seed.
+    """
 
     difference: Estimate
     p: float | None
+    p_exact: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,17 @@ class Noise:
     sd is the typical standard deviation of a paired difference over n seeds. `alone` is the smallest difference that
     one uncorrected test would call separable with that sd, `corrected` the same under the strictest step of Holm's
     correction. All three in the units of the score.
+
+    `power` is how often a true difference of half, once and twice `alone` is found by one test, `power_corrected` the
+    same of `corrected` at that strictest step.
     """
 
     sd: float
     n: int
     alone: float
     corrected: float
+    power: tuple[float, float, float]
+    power_corrected: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,31 @@ def paired_p(variant: ArrayLike, baseline: ArrayLike) -> Array:
     return np.where(flat, constant, tested)
 
 
+def sign_flip_p(differences: ArrayLike) -> Array:
+    """Return the exact two-sided p of paired differences over the last axis of (..., n), n at least 2.
+
+    Where a change does nothing, each difference is as likely to have the other sign: p is the share of all 2^n choices
+    of signs whose mean is as extreme, so it assumes no normal noise and never falls below `smallest_p(n)`. Beyond 16
+    seeds, 2^16 choices are drawn instead, always the same ones.
+    """
+    values = np.asarray(differences, dtype=float)
+    found = stats.permutation_test(
+        (values, np.zeros_like(values)),
+        lambda one, other, axis: np.mean(one - other, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**16,
+        axis=-1,
+        random_state=np.random.default_rng(0),
+    )
+    return np.asarray(found.pvalue)
+
+
+def smallest_p(n: int) -> float:
+    """Return the smallest p that the exact test over n seeds can reach: 0.25 with 3, below 0.05 from 6 on."""
+    return 2.0 ** (1 - n)
+
+
 def holm(p_values: ArrayLike) -> Array:
     """Return Holm's step-down adjusted p-values over the last axis of (..., m) (Holm 1979)."""
     p = np.asarray(p_values, dtype=float)
@@ -103,6 +138,12 @@ def holm(p_values: ArrayLike) -> Array:
     adjusted = np.empty_like(p)
     np.put_along_axis(adjusted, order, ranked, axis=-1)
     return adjusted
+
+
+def decisions(p_adjusted: ArrayLike, mean_differences: ArrayLike) -> NDArray[np.int64]:
+    """Return 1 where a change is better, -1 where it is worse, 0 where it cannot be told from the baseline."""
+    found = np.asarray(p_adjusted, dtype=float) < ALPHA
+    return np.where(found, np.sign(np.asarray(mean_differences, dtype=float)), 0.0).astype(np.int64)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
@@ -123,17 +164,32 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float], level: 
         return None
     if difference.n == 1:
         return Comparison(difference, None)
-    p = paired_p([variant[seed] for seed in seeds], [baseline[seed] for seed in seeds])
-    return Comparison(difference, float(p))
+    own, other = (np.array([scores[seed] for seed in seeds]) for scores in (variant, baseline))
+    return Comparison(difference, float(paired_p(own, other)), float(sign_flip_p(own - other)))
 
 
-def smallest_separable(sd: float, n: int, alpha: float = 1 - LEVEL) -> float:
+def smallest_separable(sd: float, n: int, alpha: float = ALPHA) -> float:
     """Return the smallest mean difference that a paired t-test over n seeds calls separable at level alpha.
 
-    sd is the standard deviation of a paired difference. A true difference of this size is found half of the time.
+    sd is the standard deviation of a paired difference. A true difference of this size is found about half of the
+    time: see `power`.
     """
     assert n >= 2, "one seed separates nothing"
     return float(stats.t.ppf(1 - alpha / 2, n - 1) * sd / np.sqrt(n))
+
+
+def power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
+    """Return how often a paired t-test over n seeds at level alpha finds a true difference of that size.
+
+    That is the mass of the noncentral t beyond the critical values, taken as the mean of a normal tail over the chi of
+    the observed sd, by its quantiles: scipy's own noncentral t is not a number for some of the levels of Holm.
+    """
+    assert n >= 2, "one seed separates nothing"
+    if sd == 0:
+        return float(difference != 0)
+    critical, shift = stats.t.ppf(1 - alpha / 2, n - 1), difference / sd * np.sqrt(n)
+    spread = np.sqrt(stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, n - 1) / (n - 1))
+    return float(np.mean(stats.norm.cdf(shift - critical * spread) + stats.norm.cdf(-shift - critical * spread)))
 
 
 def noise(variants: Sequence[Mapping[int, float]], baseline: Mapping[int, float], level: float = LEVEL) -> Noise | None:
@@ -151,8 +207,13 @@ def noise(variants: Sequence[Mapping[int, float]], baseline: Mapping[int, float]
     n = int(np.median([len(values) for values in tested]))
     variances = [np.var(values, ddof=1) / _median_ratio(len(values)) for values in tested]
     sd = float(np.sqrt(np.median(variances)))
-    alpha = 1 - level
-    return Noise(sd, n, smallest_separable(sd, n, alpha), smallest_separable(sd, n, alpha / len(tested)))
+    levels = (1 - level, (1 - level) / len(tested))
+    alone, corrected = (smallest_separable(sd, n, alpha) for alpha in levels)
+    powers = [
+        (power(size / 2, sd, n, alpha), power(size, sd, n, alpha), power(2 * size, sd, n, alpha))
+        for size, alpha in zip((alone, corrected), levels, strict=True)
+    ]
+    return Noise(sd, n, alone, corrected, *powers)
 
 
 def noise_floor(baseline: Sequence[float], level: float = LEVEL) -> NoiseFloor | None:

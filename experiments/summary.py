@@ -4,15 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from experiments import paper
+from experiments import bootstrap, paper
+from experiments.against_paper import Agreement, agreement
 from experiments.results import AVERAGED, UNSIGNED, Record, Results
 from experiments.statistics import (
-    LEVEL,
+    ALPHA,
     Comparison,
     Estimate,
     Noise,
     NoiseFloor,
     compare,
+    decisions,
     estimate,
     holm,
     noise,
@@ -20,8 +22,6 @@ from experiments.statistics import (
 )
 from experiments.study import Study
 from lit_transformer.errors import UserError, nearest
-
-ALPHA = 1 - LEVEL
 
 
 class Verdict(StrEnum):
@@ -42,6 +42,10 @@ RULE = (
     f"p < {ALPHA:.2f} after Holm's correction for all changes of the study; otherwise it is not separable, which does "
     "not mean equal. Intervals are 95 % t-intervals of one row each, without that correction."
 )
+RULE_WIDE = (
+    "What an interval covers: the first, over seeds, is for new seeds on this test set; the one for new sentences too "
+    "adds what sentences drawn anew, the same for all rows, move in all seeds together."
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Row:
     """A variant over its seeds. `n` counts the seeds in its scores; `status` names what kept others out of them.
 
     `scores` holds every score by split and name; it is None where no seed of this row has one that another row has.
+    `difference` has the interval for new seeds on this test set, `difference_wide` the one for new seeds and sentences:
+    None where an evaluation kept no counts of its sentences. `agreement` is with the row of the paper's Table 3 of that
+    name, where there is one and the baseline is the paper's.
     """
 
     variant: str
@@ -65,6 +72,9 @@ class Row:
     p_holm: float | None
     status: str
     published: float | None
+    p_exact: float | None = None
+    difference_wide: Estimate | None = None
+    agreement: Agreement | None = None
 
     def score(self, split: str | None, name: str) -> Estimate | None:
         """Return a score of a split over the seeds that have it, None where none has."""
@@ -125,6 +135,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
     comparisons = {variant: compare(bleu[variant], baseline) for variant in others}
     tested = {variant: found.p for variant, found in comparisons.items() if found and found.p is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
+    wide = bootstrap.differences({name: results.sentences(name, primary) for name in study.variants}, study.baseline)
     return Summary(
         study=study.name,
         question=study.question,
@@ -134,7 +145,10 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         primary=primary,
         splits=results.splits,
         signatures=signatures,
-        rows=[_row(study, results, name, comparisons.get(name), adjusted.get(name)) for name in study.variants],
+        rows=[
+            _row(study, results, name, comparisons.get(name), adjusted.get(name), wide.get(name))
+            for name in study.variants
+        ],
         noise=noise([bleu[variant] for variant in others], baseline),
         compared=len(tested),
         missing=results.missing,
@@ -159,7 +173,14 @@ def rung(corpus: str, records: list[Record]) -> str:
     return f"corpus {corpus}"
 
 
-def _row(study: Study, results: Results, variant: str, comparison: Comparison | None, p_holm: float | None) -> Row:
+def _row(
+    study: Study,
+    results: Results,
+    variant: str,
+    comparison: Comparison | None,
+    p_holm: float | None,
+    wide: Estimate | None,
+) -> Row:
     records, primary = results.of(variant), results.primary
     finished = [record for record in records if not record.diverged]
     scores = {
@@ -168,6 +189,7 @@ def _row(study: Study, results: Results, variant: str, comparison: Comparison | 
     }
     scored = scores[primary].get("bleu") if primary else None
     is_baseline = variant == study.baseline
+    published = paper.published_difference(variant) if paper.published(study.baseline) is paper.TABLE3[0] else None
     return Row(
         variant=variant,
         change="the baseline" if is_baseline else study.describe(variant),
@@ -182,7 +204,10 @@ def _row(study: Study, results: Results, variant: str, comparison: Comparison | 
         p=comparison.p if comparison else None,
         p_holm=p_holm,
         status=_status(records, len(study.seeds)),
-        published=paper.published_difference(variant),
+        published=published,
+        p_exact=comparison.p_exact if comparison else None,
+        difference_wide=wide if wide and comparison and wide.n == comparison.difference.n else None,
+        agreement=_agreement(comparison, p_holm, published),
     )
 
 
@@ -193,9 +218,13 @@ def _verdict(records: list[Record], scored: Estimate | None, found: Comparison |
         return Verdict.NO_BASELINE
     if p_holm is None:
         return Verdict.ONE_SEED
-    if p_holm >= ALPHA:
-        return Verdict.UNCLEAR
-    return Verdict.BETTER if found.difference.mean > 0 else Verdict.WORSE
+    return {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.UNCLEAR}[int(decisions(p_holm, found.difference.mean))]
+
+
+def _agreement(found: Comparison | None, p_holm: float | None, published: float | None) -> Agreement | None:
+    if found is None or p_holm is None or published is None:
+        return None
+    return agreement(int(decisions(p_holm, found.difference.mean)), published)
 
 
 def _status(records: list[Record], seeds: int) -> str:

@@ -9,30 +9,17 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from experiments.notes import notes_of as notes_of
+from experiments.notes import title_of
 from experiments.paper import LABEL, TABLE3_TEST_SET
-from experiments.results import AVERAGED, grouped, listed
-from experiments.statistics import Estimate
-from experiments.summary import RULE, Row, Summary, Verdict
+from experiments.results import AVERAGED
+from experiments.statistics import Estimate, smallest_p
+from experiments.summary import Row, Summary, Verdict
 
 WRAPS = ("change", "status")
-AVERAGED_NOTE = "Averaged: of the averaged weights. Differences and verdicts are of the weights of the last step."
+WIDE = "[95 %] for new sentences too"
 MISSING = "–"
 MINUS = "−"
-TITLES = {
-    "bleu": "BLEU",
-    "bleu_intl": "BLEU intl",
-    "bleu_own": "BLEU (corpus's own)",
-    "bleu_paper": "BLEU (paper's)",
-    "chrf": "chrF",
-    "chrfpp": "chrF++",
-    "ter": "TER",
-    "ppl": "PPL",
-    "ppl_word": "PPL a word",
-    "bits_per_character": "bits a character",
-    "exact_match": "exact match, %",
-    "brevity_penalty": "brevity penalty",
-    "length_ratio": "length ratio",
-}
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
 STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
 
@@ -64,6 +51,8 @@ def columns(summary: Summary) -> list[Column]:
     ]
     shown += [_score(name, split, 9) for name in summary.shown]
     shown += [_score("bleu", name, 9) for name in summary.splits[1:]]
+    if any(row.difference_wide for row in summary.rows):
+        shown.append(Column(WIDE, lambda row: interval(row.difference_wide), priority=10))
     shown += [
         _score("ppl", split, 4),
         Column("parameters", lambda row: count(row.parameters), lambda row: row.parameters, priority=5),
@@ -75,21 +64,16 @@ def columns(summary: Summary) -> list[Column]:
             priority=7,
         ),
     ]
-    if sum(row.published is not None for row in summary.rows) >= 2:
+    if any(row.published is not None for row in summary.rows):
         title = f"Δ BLEU {LABEL} ({TABLE3_TEST_SET})"
-        shown.append(
-            Column(title, lambda row: number(row.published, 1, sign=True), lambda row: row.published, priority=8)
-        )
+        shown += [
+            Column(title, lambda row: number(row.published, 1, sign=True), lambda row: row.published, priority=8),
+            Column(f"against the {LABEL}", lambda row: row.agreement or MISSING, numeric=False, priority=2),
+        ]
     if any(row.n != summary.seeds or row.status for row in summary.rows):
         shown.append(Column("n", lambda row: str(row.n), lambda row: row.n, priority=1))
         shown.append(Column("seeds left out", lambda row: row.status, numeric=False, priority=5, key="status"))
     return shown
-
-
-def title_of(score: str) -> str:
-    """Return what a score is called over a column; one without a title of its own stands under its name."""
-    plain = score.removeprefix(AVERAGED)
-    return TITLES.get(plain, plain) + (" averaged" if plain != score else "")
 
 
 def _score(name: str, split: str, priority: int) -> Column:
@@ -129,8 +113,12 @@ def comma_separated(summary: Summary) -> str:
                 record |= _parts(f"{name}_{split}", row.score(split, name))
                 record[f"{name}_{split}_signature"] = signature
         record |= _parts("bleu_difference", row.difference)
-        record |= {"p": row.p, "p_holm": row.p_holm, "seeds_left_out": row.status, "rung": summary.rung}
-        record[f"bleu_difference_{LABEL}"] = row.published
+        wide = row.difference_wide
+        record |= {f"bleu_difference_wide_{end}": getattr(wide, end) if wide else None for end in ("low", "high")}
+        record |= {"p": row.p, "p_holm": row.p_holm, "p_exact": row.p_exact}
+        record |= {"p_exact_smallest": smallest_p(row.difference.n) if row.difference and row.p is not None else None}
+        record |= {"seeds_left_out": row.status, "rung": summary.rung}
+        record |= {f"bleu_difference_{LABEL}": row.published, f"against_{LABEL}": row.agreement}
         records.append(record)
     out = io.StringIO()
     writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
@@ -169,34 +157,6 @@ def terminal(summary: Summary, console: Console) -> None:
         console.print(note, style="dim", soft_wrap=not console.is_terminal, highlight=False, markup=False)
 
 
-def notes_of(summary: Summary) -> list[str]:
-    """Return what a reader of the table must know: n, the rung, signatures, noise, the rule and what is missing."""
-    seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds a row"
-    notes = [f"Evidence: {summary.rung}, {seeds} unless the row says otherwise; ± and [ ] are 95 % t-intervals."]
-    by_signature = grouped((summary.signature(split), split) for split in summary.splits)
-    notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
-    notes += [
-        f"{title_of(name)} on {summary.primary}: {summary.signature(summary.primary or '', name)}"
-        for name in summary.shown
-    ]
-    if any(name.startswith(AVERAGED) for name in summary.shown):
-        notes.append(AVERAGED_NOTE)
-    if summary.seeds > 1:
-        notes.append(RULE)
-    if summary.noise:
-        found = summary.noise
-        notes.append(
-            f"Power: a paired difference varies by {found.sd:.2f} BLEU (sd, median over changes), so {found.n} seeds "
-            f"separate {found.alone:.2f} BLEU in one test and {found.corrected:.2f} under the strictest step of Holm's "
-            f"correction over {summary.compared} changes."
-        )
-    if summary.missing:
-        notes.append(f"Not trained ({len(summary.missing)}): {listed(summary.missing)}")
-    if summary.unscored:
-        notes.append(f"Trained but not evaluated ({len(summary.unscored)}): {listed(summary.unscored)}")
-    return notes
-
-
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
     """Return a rounded number with a true minus sign; a rounded zero has no sign."""
     if value is None:
@@ -228,7 +188,14 @@ def bracketed(found: Estimate | None) -> str:
     if found is None:
         return MISSING
     mean = number(found.mean, sign=True)
-    return mean if found.low is None else f"{mean} [{number(found.low, sign=True)}, {number(found.high, sign=True)}]"
+    return mean if found.low is None else f"{mean} {interval(found)}"
+
+
+def interval(found: Estimate | None) -> str:
+    """Return "[−54.50, −50.10]"."""
+    if found is None or found.low is None:
+        return MISSING
+    return f"[{number(found.low, sign=True)}, {number(found.high, sign=True)}]"
 
 
 def speed(found: Estimate | None, expected: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic_study import SIGNATURE, SIGNATURES, SPLITS, write_study
 
-from experiments import report, tables
+from experiments import notes, report, tables
 from experiments.perplexities import PER_TOKEN
 from experiments.results import read_results
 from experiments.scoring import EXACT_MATCH
@@ -149,4 +149,4 @@ def test_a_score_that_nobody_has_is_a_mistake_with_a_suggestion(study: Study) ->
 
 
 def test_every_score_of_an_evaluation_has_a_title() -> None:
-    assert set(SIGNATURES) | {"bleu_own"} == set(tables.TITLES)
+    assert set(SIGNATURES) | {"bleu_own"} == set(notes.TITLES)

@@ -16,6 +16,7 @@ from torch import Tensor
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
 from lit_transformer.components.kernels import FusedKernel, PlainKernel
+from lit_transformer.components.mixers.local import LocalAttention
 from lit_transformer.layers import Stack
 from lit_transformer.transformer import Transformer
 
@@ -46,9 +47,9 @@ def attention_maps(network: Transformer, src: list[int], tgt: list[int]) -> Atte
     with caught_inputs(network) as caught:
         network.hidden(batch)
     return AttentionMaps(
-        _weights(network.encoder, "mixer", caught),
-        _weights(network.decoder, "mixer", caught),
-        _weights(network.decoder, "cross", caught),
+        _weights(network.encoder, "mixer", caught, batch.src_layout.longest),
+        _weights(network.decoder, "mixer", caught, batch.tgt_layout.longest),
+        _weights(network.decoder, "cross", caught, batch.tgt_layout.longest),
     )
 
 
@@ -61,18 +62,22 @@ def cross_attention(network: Transformer, src: list[int], tgt: list[int]) -> Ten
     return torch.stack(found) if found else None
 
 
-def _weights(stack: Stack, name: str, caught: Caught) -> list[Tensor | None]:
-    """Compute the weights of one kind of sub-layer, (H, Q, K) a layer."""
+def _weights(stack: Stack, name: str, caught: Caught, length: int) -> list[Tensor | None]:
+    """Compute the weights of one kind of sub-layer, (H, Q, K) a layer, of `length` queries."""
     found: list[Tensor | None] = []
     for own, sublayer in stack.sublayers():
         if own != name:
             continue
-        kernel = kernel_of(sublayer.inner)
+        part = sublayer.inner
+        kernel = kernel_of(part)
         if kernel is None:
             found.append(None)
             continue
         queries, keys, _, view, bias = caught[id(kernel)]
-        found.append(kernel.weights(queries, keys, view, bias)[0].float().cpu())
+        weights = kernel.weights(queries, keys, view, bias)  # (1, H, Q, K), or in blocks (P, H, window, keys)
+        if isinstance(part, LocalAttention) and len(weights) > 1:
+            weights = part.band.square(weights, length)[None]
+        found.append(weights[0].float().cpu())
     return found
 
 

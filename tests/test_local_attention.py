@@ -9,6 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from lit_transformer.attention_maps import attention_maps
 from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.mixers.band import Band
@@ -170,6 +171,19 @@ def test_pairs_grow_with_the_length_and_not_with_its_square() -> None:
     lengths = torch.tensor([1000, 2000, 4000])
     assert pairs_met(local(False, 4), False, lengths).tolist() == [12_000, 24_000, 48_000]
     assert pairs_met(BASE, False, lengths).tolist() == [10**6, 4 * 10**6, 16 * 10**6]
+
+
+def test_maps_of_a_long_sentence_are_whole_squares() -> None:
+    ids = torch.randint(4, VOCAB, (30,)).tolist()
+    model = build(LONG).eval()
+    banded = attention_maps(model, ids, ids)
+    for part in model.modules():
+        if isinstance(part, LocalAttention):
+            part.longest_square = math.inf
+    square = attention_maps(model, ids, ids)
+    for mine, twin in zip(banded.encoder + banded.decoder, square.encoder + square.decoder, strict=True):
+        assert mine.shape == (3, 31, 31)
+        assert_close(mine, twin, 1e-6)
 
 
 def test_bfloat16_stays_near() -> None:

@@ -1,8 +1,8 @@
 """Train one cell of a study: `python -m experiments.train --study S --variant V --seed K [key=value ...]`.
 
-Reads data/<study>, writes runs/<study>/<variant>/seed<k>/ and, at the end, training.json and curve.csv of the cell.
-Run the same command again after an interruption and it goes on from the last checkpoint; a run that is complete and
-unchanged is not trained twice.
+Reads data/<study>, writes runs/<study>/<variant>/seed<k>/ and, at the end, the cell's training.json, curve.csv and
+probe.csv. Run the same command again after an interruption and it goes on from the last checkpoint; a run that is
+complete and unchanged is not trained twice.
 """
 
 import argparse
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lit_transformer import LitTransformer
 
 PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
-OUTPUTS = ("training.json", "curve.csv")
+OUTPUTS = ("training.json", "curve.csv", "probe.csv")
 
 
 def main() -> None:
@@ -76,9 +76,11 @@ def _fit(
 ) -> None:
     import pytorch_lightning as pl
 
+    from data_modules.corpora.text import VALID
     from data_modules.translation import TranslationDataModule
     from experiments.averaging import build_averager, write_average
     from experiments.callbacks import Checkpoint, Curve, Divergence, Progress
+    from experiments.probe import Probe, probe_batch
     from lit_transformer import LitTransformer, build_transformer
 
     warnings.filterwarnings("ignore", module="pytorch_lightning|torch.optim.lr_scheduler")
@@ -90,7 +92,8 @@ def _fit(
     averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
     checkpoint, divergence = Checkpoint(folder, config.trainer.checkpoint_every, run_hash), Divergence()
     progress = Progress(folder, curve, config.optim.steps)
-    callbacks = [curve, *([averager] if averager else []), checkpoint, divergence, progress]
+    probe = Probe(folder / "probe.csv", probe_batch(corpus.split(VALID)))
+    callbacks = [probe, curve, *([averager] if averager else []), checkpoint, divergence, progress]
     trainer = _trainer(cell, config, run_hash, callbacks, args)
     if resume:
         data.position = _saved_step(resume) * config.optim.accumulate

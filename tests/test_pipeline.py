@@ -86,6 +86,8 @@ def test_every_cell_has_its_results(project: Path):
         assert training["training_flops"] > 0
         rows = list(csv.DictReader((folder / "curve.csv").open()))
         assert [int(row["step"]) for row in rows] == [20, 40]
+        probed = list(csv.DictReader((folder / "probe.csv").open()))
+        assert {int(row["step"]) for row in probed} == {0, 20, 40}
         scores = json.loads((folder / "scores.json").read_text())
         assert set(scores["splits"]) == {"test", "test_long", "test_comp"}
         for split, sentences in (("test", 20), ("test_long", 6), ("test_comp", 6)):
@@ -173,6 +175,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(project: Path):
         assert torch.equal(value, second["state_dict"][name]), name
     for row, other in zip(*(csv.DictReader((run / "curve.csv").open()) for run in (whole, folder)), strict=True):
         assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+    assert (whole / "probe.csv").read_text() == (folder / "probe.csv").read_text()
 
 
 def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path):

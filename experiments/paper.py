@@ -3,7 +3,7 @@
 Facts for comparison, always shown under the label "paper". None is a result of this project.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LABEL = "paper"
 TABLE3_TEST_SET = "newstest2013 EN-DE, tokenised BLEU"
@@ -30,16 +30,52 @@ class System:
     flops_en_fr: float | None = None
 
 
+Setting = int | float | str
+
+BASE: dict[str, Setting] = {
+    "N": 6,
+    "d_model": 512,
+    "d_ff": 2048,
+    "h": 8,
+    "d_k": 64,
+    "d_v": 64,
+    "P_drop": 0.1,
+    "eps_ls": 0.1,
+    "steps": 100_000,
+    "positions": "sinusoidal",
+}
+"""The first row of Table 3, by its columns; positions are a column here, row E says in words what changes."""
+
+KEYS = {
+    "N": ("model.encoder_layers", "model.decoder_layers"),
+    "d_model": ("model.d_model",),
+    "d_ff": ("model.feed_forward.d_ff",),
+    "h": ("model.attention.heads",),
+    "d_k": ("model.attention.d_k",),
+    "d_v": ("model.attention.d_v",),
+    "P_drop": ("model.dropout",),
+    "eps_ls": ("optim.label_smoothing",),
+    "steps": ("optim.steps",),
+    "positions": ("model.positions.kind",),
+}
+"""What the columns of Table 3 are called in a run's config."""
+
+
 @dataclass(frozen=True)
 class Ablation:
-    """A row of Table 3: what changes against base, perplexity per wordpiece, BLEU and parameters in millions."""
+    """A row of Table 3: its cells where base's do not hold, perplexity per wordpiece, BLEU, parameters in millions."""
 
     group: str
     variant: str
-    change: str
+    cells: dict[str, Setting] = field(hash=False)
     ppl: float
     bleu: float
     parameters_millions: float | None = None
+
+    @property
+    def change(self) -> str:
+        """The cells in words: "h = 1, d_k = 512, d_v = 512"."""
+        return ", ".join(f"{column} = {value}" for column, value in self.cells.items())
 
 
 TABLE1 = (
@@ -63,26 +99,26 @@ TABLE2 = (
 )
 
 TABLE3 = (
-    Ablation("base", "base", "", 4.92, 25.8, 65),
-    Ablation("A", "h1", "h = 1, d_k = d_v = 512", 5.29, 24.9),
-    Ablation("A", "h4", "h = 4, d_k = d_v = 128", 5.00, 25.5),
-    Ablation("A", "h16", "h = 16, d_k = d_v = 32", 4.91, 25.8),
-    Ablation("A", "h32", "h = 32, d_k = d_v = 16", 5.01, 25.4),
-    Ablation("B", "dk16", "d_k = 16", 5.16, 25.1, 58),
-    Ablation("B", "dk32", "d_k = 32", 5.01, 25.4, 60),
-    Ablation("C", "N2", "N = 2", 6.11, 23.7, 36),
-    Ablation("C", "N4", "N = 4", 5.19, 25.3, 50),
-    Ablation("C", "N8", "N = 8", 4.88, 25.5, 80),
-    Ablation("C", "d256", "d_model = 256, d_k = d_v = 32", 5.75, 24.5, 28),
-    Ablation("C", "d1024", "d_model = 1024, d_k = d_v = 128", 4.66, 26.0, 168),
-    Ablation("C", "ff1024", "d_ff = 1024", 5.12, 25.4, 53),
-    Ablation("C", "ff4096", "d_ff = 4096", 4.75, 26.2, 90),
-    Ablation("D", "drop0", "P_drop = 0.0", 5.77, 24.6),
-    Ablation("D", "drop0.2", "P_drop = 0.2", 4.95, 25.5),
-    Ablation("D", "ls0", "eps_ls = 0.0", 4.67, 25.3),
-    Ablation("D", "ls0.2", "eps_ls = 0.2", 5.47, 25.7),
-    Ablation("E", "learned", "learned positions instead of sinusoids", 4.92, 25.7),
-    Ablation("big", "big", "d_model = 1024, d_ff = 4096, h = 16, P_drop = 0.3, 300K steps", 4.33, 26.4, 213),
+    Ablation("base", "base", {}, 4.92, 25.8, 65),
+    Ablation("A", "h1", {"h": 1, "d_k": 512, "d_v": 512}, 5.29, 24.9),
+    Ablation("A", "h4", {"h": 4, "d_k": 128, "d_v": 128}, 5.00, 25.5),
+    Ablation("A", "h16", {"h": 16, "d_k": 32, "d_v": 32}, 4.91, 25.8),
+    Ablation("A", "h32", {"h": 32, "d_k": 16, "d_v": 16}, 5.01, 25.4),
+    Ablation("B", "dk16", {"d_k": 16}, 5.16, 25.1, 58),
+    Ablation("B", "dk32", {"d_k": 32}, 5.01, 25.4, 60),
+    Ablation("C", "N2", {"N": 2}, 6.11, 23.7, 36),
+    Ablation("C", "N4", {"N": 4}, 5.19, 25.3, 50),
+    Ablation("C", "N8", {"N": 8}, 4.88, 25.5, 80),
+    Ablation("C", "d256", {"d_model": 256, "d_k": 32, "d_v": 32}, 5.75, 24.5, 28),
+    Ablation("C", "d1024", {"d_model": 1024, "d_k": 128, "d_v": 128}, 4.66, 26.0, 168),
+    Ablation("C", "ff1024", {"d_ff": 1024}, 5.12, 25.4, 53),
+    Ablation("C", "ff4096", {"d_ff": 4096}, 4.75, 26.2, 90),
+    Ablation("D", "drop0", {"P_drop": 0.0}, 5.77, 24.6),
+    Ablation("D", "drop0.2", {"P_drop": 0.2}, 4.95, 25.5),
+    Ablation("D", "ls0", {"eps_ls": 0.0}, 4.67, 25.3),
+    Ablation("D", "ls0.2", {"eps_ls": 0.2}, 5.47, 25.7),
+    Ablation("E", "learned", {"positions": "learned"}, 4.92, 25.7),
+    Ablation("big", "big", {"d_model": 1024, "d_ff": 4096, "h": 16, "P_drop": 0.3, "steps": 300_000}, 4.33, 26.4, 213),
 )
 
 _BY_NAME = {row.variant.replace(".", ""): row for row in TABLE3}
@@ -97,3 +133,17 @@ def published_difference(variant: str) -> float | None:
     """Return the paper's BLEU of a variant minus base, one run each; None for base and off Table 3."""
     row, base = published(variant), TABLE3[0]
     return None if row is None or row is base else round(row.bleu - base.bleu, 2)
+
+
+def implied(row: Ablation, base: dict[str, Setting]) -> dict[str, Setting]:
+    """Return the settings that a row has when base has the settings `base`, both by dotted config key.
+
+    A number changes by the paper's ratio, a word to the paper's word; a key that the row leaves alone is not there.
+    """
+    return {key: _scaled(base[key], value, BASE[column]) for column, value in row.cells.items() for key in KEYS[column]}
+
+
+def _scaled(base: Setting, value: Setting, paper_base: Setting) -> Setting:
+    if isinstance(value, str) or isinstance(base, str) or isinstance(paper_base, str):
+        return value
+    return base * value / paper_base

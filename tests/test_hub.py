@@ -90,6 +90,11 @@ def test_the_layout_of_a_parquet_conversion(tmp_path: Path, monkeypatch: pytest.
             ("de", "en"),
             {"path": "IWSLT/iwslt2017", "revision": "refs/convert/parquet", "data_dir": "iwslt2017-de-en"},
         ),
+        (
+            "iwslt14",
+            ("en", "de"),
+            {"path": "bbaaaa/iwslt14-de-en", "revision": "refs/convert/parquet", "data_dir": "de-en"},
+        ),
         ("wmt14", ("en", "de"), {"path": "wmt/wmt14", "name": "de-en"}),
         ("wmt14", ("fr", "en"), {"path": "wmt/wmt14", "name": "fr-en"}),
         ("some/set:de-en", ("en", "de"), {"path": "some/set", "name": "de-en"}),

@@ -1,5 +1,7 @@
 """The paper's numbers: complete, and consistent with what the paper says of them in words."""
 
+import pytest
+
 from experiments import paper
 
 
@@ -39,3 +41,36 @@ def test_table_1_covers_the_four_layers() -> None:
         "convolutional",
         "self-attention",
     ]
+
+
+def test_a_row_implies_its_ratios_whatever_the_base() -> None:
+    """N 6 -> 2 is 3 -> 1; h 8 -> 16 and dropout 0.1 -> 0.3 are twice and three times; a word stays the paper's."""
+    base = {
+        "model.encoder_layers": 3,
+        "model.decoder_layers": 6,
+        "model.d_model": 128,
+        "model.feed_forward.d_ff": 256,
+        "model.attention.heads": 4,
+        "model.dropout": 0.05,
+        "optim.steps": 10,
+        "model.positions.kind": "rotary",
+    }
+    rows = {row.variant: paper.implied(row, base) for row in paper.TABLE3 if row.variant in ("N2", "big", "learned")}
+    assert rows["N2"] == {"model.encoder_layers": 1, "model.decoder_layers": 2}
+    assert rows["learned"] == {"model.positions.kind": "learned"}
+    assert rows["big"] == pytest.approx(
+        {
+            "model.d_model": 256,
+            "model.feed_forward.d_ff": 512,
+            "model.attention.heads": 8,
+            "model.dropout": 0.15,
+            "optim.steps": 30,
+        }
+    )
+
+
+def test_a_row_says_in_words_what_it_changes() -> None:
+    rows = {row.variant: row.change for row in paper.TABLE3}
+    assert rows["base"] == ""
+    assert rows["d256"] == "d_model = 256, d_k = 32, d_v = 32"
+    assert rows["learned"] == "positions = learned"

@@ -1,5 +1,6 @@
 """The study's finding in one sentence, written from its numbers."""
 
+from experiments.against_paper import Agreement
 from experiments.summary import Row, Summary, Verdict
 from experiments.tables import number
 
@@ -19,6 +20,11 @@ def headline(summary: Summary) -> str:
         parts.append(f"{unclear} of {changes} cannot be told from the baseline with {summary.seeds} seeds")
     else:
         parts.append("one seed shows no spread, so this settles nothing")
+    agreements = [row.agreement for row in summary.rows if row.agreement]
+    if agreements:
+        same, opposite = (agreements.count(kind) for kind in (Agreement.REPRODUCED, Agreement.CONTRADICTED))
+        rows = _count(len(agreements), "row")
+        parts.append(f"of {rows} of the paper's Table 3, {same} are reproduced and {opposite} contradicted")
     diverged = summary.with_verdict(Verdict.DIVERGED)
     if diverged:
         parts.append(f"{_count(len(diverged), 'change')} diverged in every seed")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-LEVEL = 0.95
-ALPHA = 1 - LEVEL
+ALPHA = 0.05
+LEVEL = 1 - ALPHA
 Array = NDArray[np.float64]
 
 
@@ -171,8 +171,8 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float], level: 
 def smallest_separable(sd: float, n: int, alpha: float = ALPHA) -> float:
     """Return the smallest mean difference that a paired t-test over n seeds calls separable at level alpha.
 
-    sd is the standard deviation of a paired difference. A true difference of this size is found about half of the
-    time: see `power`.
+    sd is the standard deviation of a paired difference. A true difference of this size is found somewhat more
+    often than not: see `power`.
     """
     assert n >= 2, "one seed separates nothing"
     return float(stats.t.ppf(1 - alpha / 2, n - 1) * sd / np.sqrt(n))

@@ -43,8 +43,9 @@ RULE = (
     "not mean equal. Intervals are 95 % t-intervals of one row each, without that correction."
 )
 RULE_WIDE = (
-    "What an interval covers: the first, over seeds, is for new seeds on this test set; the one for new sentences too "
-    "adds what sentences drawn anew, the same for all rows, move in all seeds together."
+    "What an interval covers: the one over seeds is for new seeds on this test set; the one for new sentences too adds "
+    "what sentences drawn anew, the same for all rows, move in all seeds together, and is never narrower. Verdicts are "
+    "of this test set."
 )
 
 

@@ -27,9 +27,9 @@ class StackPast:
     layers: Sequence[LayerPast]
     final: Past | None = None
 
-    def select(self, rows: Tensor, same_sentences: bool) -> Self:
-        layers = [{name: past.select(rows, same_sentences) for name, past in layer.items()} for layer in self.layers]
-        return type(self)(layers, self.final and self.final.select(rows, same_sentences))
+    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
+        layers = [{name: past.select(rows, sentences) for name, past in layer.items()} for layer in self.layers]
+        return type(self)(layers, self.final and self.final.select(rows, sentences))
 
 
 class Layer(nn.Module):

@@ -29,17 +29,14 @@ class Memory:
 
 @dataclass(frozen=True, eq=False)
 class DecoderState:
-    """Everything the decoder remembers: R rows, each a hypothesis of some sentence, all `said` tokens long."""
+    """Everything the decoder remembers: R rows, each a hypothesis, sentence by sentence, all `said` tokens long."""
 
     past: StackPast
     said: int
 
-    def select(self, rows: Tensor, same_sentences: bool = False) -> Self:
-        """Keep, reorder or repeat hypotheses: rows (R',) are indexes into the current ones.
-
-        `same_sentences`: each row stays with its sentence, so that the memory need not move.
-        """
-        return type(self)(self.past.select(rows, same_sentences), self.said)
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
+        """Keep, reorder or repeat hypotheses, and keep `sentences`: see `decoding.DecoderState`."""
+        return type(self)(self.past.select(rows, sentences), self.said)
 
 
 class TokenEmbedding(nn.Module):

@@ -53,12 +53,11 @@ def test_rows_that_part_read_on_where_their_own_sentences_stand(kind: Cross) -> 
     part, memory, token = reading(kind), memory_of(), memory_of(Layout.rectangle(3, 1))
     one = Layout.rectangle(3, 1)
     _, past = part(token, one, part.project(memory, SOURCE))
-    past = past.select(torch.tensor([2, 2, 0]), same_sentences=False)
+    past = past.select(torch.tensor([2, 2, 0]), None)
     expected = {Cross.context: [[7, 7, 3]] * 4, Cross.aligned: [[6, 6, 1], [7, 7, 2], [7, 7, 3], [7, 7, 3]]}[kind]
     for rows in expected:
         y, past = part(token, one, past)
         assert_close(y, part.output(torch.cat([token, memory[rows]], -1)), 1e-12)
-    assert past.select(torch.tensor([0, 1, 2]), same_sentences=True) is past
 
 
 def test_one_vector_is_all_that_a_context_says() -> None:

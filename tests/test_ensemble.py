@@ -126,7 +126,7 @@ def test_selecting_rows_selects_them_in_every_member(networks: list[Transformer]
 
     def after(tokens: Tensor, state: EnsembleState, rows: Tensor) -> Tensor:
         _, state = step(tokens, state)
-        return step(tokens[rows], state.select(rows))[0]
+        return step(tokens[rows], state.select(rows, rows))[0]
 
     with torch.inference_mode():
         begin = EnsembleState([network.start(network.read(batch.src, batch.src_layout)) for network in networks])

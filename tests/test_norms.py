@@ -125,7 +125,7 @@ def test_instance_norm_goes_on_from_its_sums_row_by_row() -> None:
     x = torch.randn(2, 5, D)
     whole, _ = ours(x.flatten(0, 1), Layout.rectangle(2, 5))
     _, past = ours(x[:, :2].flatten(0, 1), Layout.rectangle(2, 2))
-    past = past.select(torch.tensor([1, 0, 1]), same_sentences=False)
+    past = past.select(torch.tensor([1, 0, 1]), None)
     for place in range(2, 5):
         y, past = ours(x[[1, 0, 1], place], Layout.rectangle(3, 1), past)
         assert_close(y, whole.view(2, 5, D)[[1, 0, 1], place])

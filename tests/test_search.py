@@ -25,14 +25,17 @@ ALPHAS = [0.0, 0.6, 1.0, 2.0]
 
 @dataclass
 class ToyState:
-    """The sentence of each row and what an automaton has made of its tokens, both (R,)."""
+    """The sentence of each row and what an automaton has made of its tokens, both (R,); and the sentences (S,)."""
 
     sentence: Tensor
     memory: Tensor
+    kept: Tensor
 
-    def select(self, rows: Tensor, same_sentences: bool = False) -> Self:
-        assert same_sentences == torch.equal(self.sentence[rows], self.sentence), "the search promises what is so"
-        return type(self)(self.sentence[rows], self.memory[rows])
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
+        kept = self.kept if sentences is None else self.kept[sentences]
+        promised = kept.repeat_interleave(len(rows) // len(kept))
+        assert torch.equal(self.sentence[rows], promised), "rows lie sentence by sentence, as many for each"
+        return type(self)(self.sentence[rows], self.memory[rows], kept)
 
 
 @dataclass
@@ -52,14 +55,14 @@ class Toy:
 
     def begin(self, sentences: list[int] | None = None) -> ToyState:
         chosen = torch.tensor(range(len(self.table)) if sentences is None else sentences, dtype=torch.long)
-        return ToyState(chosen, torch.zeros_like(chosen))
+        return ToyState(chosen, torch.zeros_like(chosen), chosen)
 
     def step(self, tokens: Tensor, state: ToyState) -> tuple[Tensor, ToyState]:
         self.steps += 1
         self.rows.append(len(tokens))
         assert len(tokens) == len(state.memory)
         memory = (state.memory * 31 + tokens * 17 + 5) % self.table.shape[1]
-        return self.table[state.sentence, memory], ToyState(state.sentence, memory)
+        return self.table[state.sentence, memory], ToyState(state.sentence, memory, state.kept)
 
     def next_log_probs(self, sentence: int):
         def function(tokens: list[int]) -> list[float]:

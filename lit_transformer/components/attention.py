@@ -24,7 +24,7 @@ class KeyValues:
     keys: Tensor
     values: Tensor
 
-    def select(self, rows: Tensor, same_sentences: bool) -> Self:
+    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
         return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
     def extended(self, newer: Self) -> Self:
@@ -35,19 +35,19 @@ class KeyValues:
 
 @dataclass(frozen=True, eq=False)
 class MemoryKeyValues:
-    """Keys and values of the encoder's output, and which of them a query may look at."""
+    """Keys and values of the encoder's output, once a sentence, and which of them a query may look at."""
 
     keys: Tensor
     values: Tensor
     view: View
 
-    def select(self, rows: Tensor, same_sentences: bool) -> Self:
-        """Where each row keeps its sentence, the memory stays in place."""
-        if same_sentences:
+    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
+        """Keep the sentences; hypotheses that come and go leave the memory in place."""
+        if sentences is None:
             return self
-        real = None if self.view.real is None else self.view.real.index_select(0, rows)
+        real = None if self.view.real is None else self.view.real.index_select(0, sentences)
         view = View(visible=real, real=real)
-        return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows), view)
+        return type(self)(self.keys.index_select(0, sentences), self.values.index_select(0, sentences), view)
 
 
 class MultiHeadAttention(Part):
@@ -162,8 +162,12 @@ class CrossAttention(MultiHeadAttention):
     def forward(self, x: Tensor, layout: Layout, past: Any = None) -> tuple[Tensor, MemoryKeyValues]:
         """(N, D) and the projected memory -> (N, D) and that memory, which does not change."""
         assert isinstance(past, MemoryKeyValues), "a decoder's past begins with `Stack.project`"
-        mixed = self.kernel(self.queries(x, layout), past.keys, past.values, past.view, None)
-        return self.joined(mixed, x, layout), past
+        queries = self.queries(x, layout)  # (R, H, Q, E_k)
+        asked = queries.unflatten(0, (len(past.keys), -1))  # (S, n, H, Q, E_k), n hypotheses a sentence
+        together = asked.transpose(1, 2).flatten(2, 3)  # (S, H, n * Q, E_k): they ask their sentence at once
+        mixed = self.kernel(together, past.keys, past.values, past.view, None)  # (S, H, n * Q, E_v)
+        apart = mixed.unflatten(2, asked.shape[1::2]).transpose(1, 2).flatten(0, 1)  # (R, H, Q, E_v)
+        return self.joined(apart, x, layout), past
 
     def project(self, memory: Tensor, layout: Layout) -> MemoryKeyValues:
         """Return the keys and values of the encoder's output (N_s, D), computed once for all steps."""

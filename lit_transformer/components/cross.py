@@ -35,9 +35,7 @@ class SourceTokens:
     furthest: Tensor
     said: int = 0
 
-    def select(self, rows: Tensor, same_sentences: bool) -> Self:
-        if same_sentences:
-            return self
+    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
         return type(self)(
             self.memory, self.starts.index_select(0, rows), self.furthest.index_select(0, rows), self.said
         )

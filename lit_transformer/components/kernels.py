@@ -46,47 +46,8 @@ class PerHeadFactor(nn.Module):
         return x * self.factor
 
 
-class FusedKernel(nn.Module):
-    """softmax(scale * Q K^T + bias) V for every head (section 3.2.1, eq. 1), by torch's fused kernel."""
-
-    def __init__(self, scale: float, temper: nn.Module, dropout: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.temper = temper
-        self.dropout = dropout
-
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        mask, causal = view.visible, view.causal
-        if bias is not None:
-            visible, causal = view.over(queries, keys), False
-            mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
-        return F.scaled_dot_product_attention(
-            self.temper(queries),
-            keys,
-            values,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-            scale=self.scale,
-            enable_gqa=queries.shape[1] != keys.shape[1],
-        )  # (B, H, Q, E_v)
-
-    def weights(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        """Return the weights of the values, slowly and plainly: (B, H, Q, K), every row sums to 1."""
-        return self.scores(queries, keys, view, bias).softmax(-1)
-
-    def scores(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        """Return what the softmax is taken of: (B, H, Q, K)."""
-        scores = Dot()(self.temper(queries), shared_out(keys, queries)) * self.scale  # (B, H, Q, K)
-        return hide_by(-torch.inf, scores if bias is None else scores + bias, view.over(queries, keys))
-
-    def pair_cost(self, heads: int, d_k: int, d_v: int) -> int:
-        """Return the operations for each pair of a query and a key."""
-        return 2 * heads * (d_k + d_v)
-
-
 class PlainKernel(nn.Module):
-    """The same step by step, for what no fused kernel has: other scores, other masks, and heads that talk."""
+    """softmax(scale * Q K^T + bias) V for every head (section 3.2.1, eq. 1), step by step, with any score and mask."""
 
     def __init__(
         self, score: nn.Module, scale: float, temper: nn.Module, talk: tuple[nn.Module, nn.Module], hide: nn.Module,
@@ -98,6 +59,7 @@ class PlainKernel(nn.Module):
         self.temper = temper
         self.talk_before, self.talk_after = talk
         self.hide = hide
+        self.dropout = dropout
         self.drop = Dropout(dropout)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
@@ -120,6 +82,36 @@ class PlainKernel(nn.Module):
         """Return the operations for each pair of a query and a key."""
         talking = sum(2 * talk.mix.numel() for talk in (self.talk_before, self.talk_after) if isinstance(talk, Talk))
         return 2 * heads * (d_k + d_v) + talking
+
+
+class FusedKernel(PlainKernel):
+    """The same by torch's fused kernel, which knows q.k, minus infinity and heads apart.
+
+    A CPU keeps to the steps: at the lengths of sentences torch's blocked kernel takes several times as long there, and
+    its own steps scale keys as well as queries and look for rows without keys, which a sentence does not have.
+    """
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
+        if queries.device.type == "cpu":
+            return super().forward(queries, keys, values, view, bias)
+        return self.fused(queries, keys, values, view, bias)
+
+    def fused(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
+        """Return what `forward` does, on any device, by the one call."""
+        mask, causal = view.visible, view.causal
+        if bias is not None:
+            visible, causal = view.over(queries, keys), False
+            mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
+        return F.scaled_dot_product_attention(
+            self.temper(queries),
+            keys,
+            values,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+            scale=self.scale,
+            enable_gqa=queries.shape[1] != keys.shape[1],
+        )  # (B, H, Q, E_v)
 
 
 class Dot(nn.Module):
@@ -183,18 +175,17 @@ def hide_by(value: float, scores: Tensor, visible: Tensor | None) -> Tensor:
 
 def shared_out(keys: Tensor, queries: Tensor) -> Tensor:
     """Repeat each of G heads for the queries' heads that share it: (B, G, K, E) -> (B, H, K, E)."""
-    return keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
+    sharing = queries.shape[1] // keys.shape[1]
+    return keys if sharing == 1 else keys.repeat_interleave(sharing, dim=1)
 
 
-def build_kernel(config: AttentionConfig) -> FusedKernel | PlainKernel:
-    """Build the fused kernel where it can do what is asked, else the plain one."""
-    temper = _temper(config)
+def build_kernel(config: AttentionConfig) -> PlainKernel:
+    """Build the kernel that is asked for, the fused one where it can do it."""
     fused = config.score is not Score.additive and config.mask is Mask.minus_inf and not config.talking_heads
-    if fused:
-        return FusedKernel(score_scale(config), temper, config.dropout)
     score = Additive(config.heads, config.d_k) if config.score is Score.additive else Dot()
     talk = (Talk(config.heads), Talk(config.heads)) if config.talking_heads else (nn.Identity(), nn.Identity())
-    return PlainKernel(score, score_scale(config), temper, talk, _hide(config.mask), config.dropout)
+    kernel = FusedKernel if fused else PlainKernel
+    return kernel(score, score_scale(config), _temper(config), talk, _hide(config.mask), config.dropout)
 
 
 def score_scale(config: AttentionConfig) -> float:

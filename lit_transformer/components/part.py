@@ -15,10 +15,10 @@ from lit_transformer.batch import Layout
 
 
 class Past(Protocol):
-    """What a part remembers of R rows, each a sentence or a hypothesis."""
+    """What a part remembers of R rows, each a hypothesis of one of S sentences; they lie sentence by sentence."""
 
-    def select(self, rows: Tensor, same_sentences: bool) -> Self:
-        """Keep, reorder or repeat rows: (R',) -> R' rows. `same_sentences`: row i stays with the sentence of row i."""
+    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
+        """Keep, reorder or repeat rows (R',), and keep the sentences (S',), None for all; see `DecoderState`."""
         ...
 
 
@@ -28,7 +28,7 @@ class Rows:
 
     tensors: tuple[Tensor, ...]
 
-    def select(self, rows: Tensor, same_sentences: bool) -> Self:
+    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
         return type(self)(tuple(tensor.index_select(0, rows) for tensor in self.tensors))
 
 

@@ -37,8 +37,8 @@ class SublayerPast(NamedTuple):
     behind: Any = None
     after: Any = None
 
-    def select(self, rows: Tensor, same_sentences: bool) -> Self:
-        return type(self)(*(None if past is None else past.select(rows, same_sentences) for past in self))
+    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
+        return type(self)(*(None if past is None else past.select(rows, sentences) for past in self))
 
 
 class Norms(NamedTuple):

@@ -30,8 +30,8 @@ class EnsembleState:
 
     members: Sequence[DecoderState]
 
-    def select(self, rows: Tensor, same_sentences: bool = False) -> Self:
-        return type(self)([member.select(rows, same_sentences) for member in self.members])
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
+        return type(self)([member.select(rows, sentences) for member in self.members])
 
 
 def ensemble_step(steps: Sequence[Step[Any]], kind: Ensemble = Ensemble.probabilities) -> Step[EnsembleState]:

@@ -47,7 +47,7 @@ def greedy_search(step: Step[State], state: State, *, max_lengths: Tensor, alpha
             if len(rows) == 0:
                 break
             if len(rows) <= (1 - COPY_WORTH) * len(over):
-                state, tokens, sentences, over = state.select(rows), tokens[rows], sentences[rows], over[rows]
+                state, tokens, sentences, over = state.select(rows, rows), tokens[rows], sentences[rows], over[rows]
     hypotheses = []
     for row, length, total in zip(written.tolist(), lengths.tolist(), log_prob.tolist(), strict=True):
         words = row[: length - 1] if row[length - 1] == EOS else row[:length]
@@ -88,18 +88,17 @@ def beam_search(
     tokens = torch.full_like(limits, BOS)  # (R,)
     for length in range(1, horizon + 1):
         logits, state = step(tokens, state)  # (R, V)
-        before = search.live_log_prob.shape
         tokens, rows = search.advance(logits, length, alpha, tree)  # (S, n), (S, n)
         search.note_over(length, nbest)
+        keep = None
         if _may_look(length, limits.device) or length == horizon:
-            keep = (~search.over).nonzero()[:, 0]
-            if len(keep) < len(tokens):
+            left = (~search.over).nonzero()[:, 0]
+            if len(left) < len(tokens):
                 parts.append(search.select(search.over.nonzero()[:, 0]))
-                search, tokens, rows = search.select(keep), tokens[keep], rows[keep]
-            if len(keep) == 0:
+                search, tokens, rows, keep = search.select(left), tokens[left], rows[left], left
+            if len(left) == 0:
                 break
-        same_sentences = tokens.shape == before  # rows lie sentence by sentence, each with n of them
-        state, tokens = state.select(rows.flatten(), same_sentences), tokens.flatten()
+        state, tokens = state.select(rows.flatten(), keep), tokens.flatten()
     return _read(parts, tree, len(limits), nbest)
 
 

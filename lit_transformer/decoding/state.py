@@ -7,16 +7,17 @@ from torch import Tensor
 
 
 class DecoderState(Protocol):
-    """All that a model remembers of the sentences it is decoding, one row a hypothesis.
+    """All that a model remembers of the S sentences it is decoding, in R rows, each a hypothesis.
 
-    A row holds whatever the next token depends on: cached keys and values, recurrent states, the memory of its source.
+    Rows lie sentence by sentence, as many for one as for another. A row holds what the next token depends on: cached
+    keys and values, recurrent states. What is of the source alone, the projected memory, is kept once a sentence.
     """
 
-    def select(self, rows: Tensor, same_sentences: bool = False) -> Self:
-        """Return the state whose row i is row `rows[i]` of this one; rows (R,) int64 may drop, reorder and repeat.
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
+        """Return the state whose row i is row `rows[i]` of this one, and whose sentences are `sentences`, None for all.
 
-        `same_sentences` promises that there are as many rows as before, and that row i is of the same sentence as row
-        i was: what belongs to the sentence and not to the hypothesis may stay where it is.
+        rows (R',) and sentences (S',) are int64 indexes into this state. Rows may drop, reorder and repeat: those of
+        each sentence that stays come together, in the order of the sentences, and are as many for each.
         """
         ...
 

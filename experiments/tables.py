@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from experiments.notes import notes_of as notes_of
-from experiments.notes import title_of
+from experiments.notes import title_of, widened
 from experiments.paper import LABEL, TABLE3_TEST_SET
 from experiments.results import AVERAGED
 from experiments.statistics import Estimate, smallest_p
@@ -51,7 +51,7 @@ def columns(summary: Summary) -> list[Column]:
     ]
     shown += [_score(name, split, 9) for name in summary.shown]
     shown += [_score("bleu", name, 9) for name in summary.splits[1:]]
-    if any(row.difference_wide for row in summary.rows):
+    if widened(summary):
         shown.append(Column(WIDE, lambda row: interval(row.difference_wide), priority=10))
     shown += [
         _score("ppl", split, 4),

@@ -171,7 +171,8 @@ class CrossAttention(MultiHeadAttention):
 
     def project(self, memory: Tensor, layout: Layout) -> MemoryKeyValues:
         """Return the keys and values of the encoder's output (N_s, D), computed once for all steps."""
-        return MemoryKeyValues(*self.key_values(memory, layout), key_padding(layout))
+        keys, values = self.key_values(memory, layout)
+        return MemoryKeyValues(keys.contiguous(), values.contiguous(), key_padding(layout))  # else a copy every step
 
 
 def key_padding(layout: Layout) -> View:

@@ -79,7 +79,9 @@ def test_an_evaluation_of_old_has_no_counts_and_a_diverged_one_no_rows(tmp_path:
 
 def test_counts_are_kept_by_every_study_and_stay_in_git() -> None:
     for path in [Path("dvc.yaml"), *Path("experiments/studies").glob("*/dvc.yaml")]:
-        stage = yaml.safe_load(path.read_text())["stages"]["evaluate"]
+        stage = yaml.safe_load(path.read_text())["stages"].get("evaluate")
+        if stage is None:
+            continue  # a study that trains nothing
         assert "experiments/sentences.py" in stage["deps"]
         assert {"cache": False} in [next(iter(out.values())) for out in stage["outs"] if "sentences.csv" in str(out)]
 

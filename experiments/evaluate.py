@@ -9,7 +9,8 @@ scores.json, hypotheses/averaged/<split>.txt.
     python -m experiments.evaluate --study S --variant V --ensemble [--with-variants A,B] [--averaged]
 
 scores all trained seeds of the variant, and of others, as one model; decode.ensemble says how they are joined. That is
-no cell of the study and stands in no table: its scores.json and hypotheses are under runs/<study>/<variant>/ensemble/.
+no cell of the study: its scores.json and hypotheses are under runs/<study>/<variant>/ensemble/. Where study.yaml names
+the variant under `ensembles`, the scores of all its seeds are kept in the study's results too, for its report.
 """
 
 import argparse
@@ -130,6 +131,8 @@ def evaluate_ensemble(cell: Cell, others: Sequence[str], averaged: bool) -> None
     _write_lines(folder / "hypotheses", translations)
     write_json(folder / "scores.json", frame)
     print(f"{folder}: scores.json and hypotheses")
+    if cell.variant in cell.study.ensembles and not joined and not cell.overrides:
+        write_json(cell.study.ensemble(cell.variant) / "scores.json", frame)
 
 
 def _write_lines(folder: Path, translations: dict[str, list[str]]) -> None:

@@ -1,8 +1,9 @@
 """Run a study's stale cells several at once: `python -m experiments.launch --study S [--slots K] [--dry-run]`.
 
 DVC says what is stale; the data stage runs once; then K slots take the cells one by one, each with its share of the
-cores, as `dvc --wait-for-lock repro -s train@... evaluate@...`; the report comes last. A failed cell leaves the others
-running. Ctrl-C stops every cell at its next step; the same command goes on from there.
+cores, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the variants that study.yaml names under
+`ensembles` are scored, all seeds as one model; the report comes last. A failed cell leaves the others running. Ctrl-C
+stops every cell at its next step; the same command goes on from there.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 from experiments import cli, machine
 from experiments.board import Board
 from experiments.run_config import read_yaml
-from experiments.study import Cell, Study, load_study
+from experiments.study import ENSEMBLES, Cell, Study, load_study
 from lit_transformer.errors import UserError
 
 LOG = "log.txt"
@@ -59,26 +60,28 @@ def _positive(text: str) -> int:
 def launch(study: Study, slots: int, dry_run: bool = False) -> None:
     """Run what is stale; say so where nothing is."""
     pipeline = Pipeline.of(study)
-    stale = pipeline.stale()
+    stale, joint = pipeline.stale(), pipeline.joint(study)
     page = study.report_folder / "index.html"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     if "prepare" in stale and not dry_run:
         pipeline.call("prepare")
         stale = pipeline.stale()  # the same text again makes no cell stale
-    if not stale:
+    if not (stale or (joint and joint.stale())):
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")
         return
     cells = [cell for cell in _cells(study) if pipeline.touches(cell, stale)]
     print(f"{study.name}: {len(cells)} of {len(_cells(study))} cells to run, {slots} at once")
     if dry_run:
-        print("\n".join(sorted(stale)))
+        print("\n".join(sorted(stale | (joint.stale() if joint else set()))))
         return
     board = Board(cells)
     failed = run_cells(cells, slots, pipeline, board)
     board.close()
     for cell in failed:
         print(f"FAILED {cell.variant} seed {cell.seed}: {_last_error(cell)} (see {cell.run_folder / LOG})")
+    if joint:
+        _join_seeds(joint, {cell.variant for cell in failed})
     pipeline.call("report")
     print(f"The page: {page.resolve()}")
     if failed:
@@ -113,6 +116,15 @@ class Pipeline:
             return cls(dvc, root)
         raise UserError(f"{own} is missing; copy the dvc.yaml of experiments/studies/components_multi30k there")
 
+    def joint(self, study: Study) -> "Pipeline | None":
+        """Return the stages that score all seeds of a variant as one model, where the study asks for some."""
+        own = study.folder / ENSEMBLES / "dvc.yaml"
+        if not study.ensembles:
+            return None
+        if not own.exists():
+            raise UserError(f"{own} is missing; copy it from the study systems, or leave out {ENSEMBLES} in study.yaml")
+        return Pipeline(self.dvc, own)
+
     def address(self, stage: str) -> str:
         return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"
 
@@ -141,6 +153,13 @@ class Pipeline:
         """Run one stage in the foreground."""
         if subprocess.run(self.command(stage), env=_environment(0)).returncode != 0:
             raise UserError(f"the stage {stage} failed; its message stands above")
+
+
+def _join_seeds(joint: Pipeline, failed: set[str]) -> None:
+    """Score the stale ensembles, but for variants of which a seed failed: theirs would be of fewer models."""
+    for stage in sorted(joint.stale()):
+        if stage.rpartition("@")[2] not in failed:
+            joint.call(stage)
 
 
 def _cells(study: Study) -> list[Cell]:

@@ -1,5 +1,6 @@
 """What stands under a study's table: the evidence, the rules, what the seeds can tell apart, and what is missing."""
 
+from experiments import systems
 from experiments.against_paper import RULE as RULE_PAPER
 from experiments.results import AVERAGED, grouped, listed
 from experiments.statistics import smallest_p
@@ -47,6 +48,7 @@ def notes_of(summary: Summary) -> list[str]:
         notes.append(RULE_WIDE + ("" if widened(summary) else " Here none is wider by 0.01 BLEU, so they stand once."))
     if any(row.agreement for row in summary.rows):
         notes.append(RULE_PAPER)
+    notes += systems.notes(summary.beside)
     notes += _notes_of_noise(summary)
     if summary.missing:
         notes.append(f"Not trained ({len(summary.missing)}): {listed(summary.missing)}")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STUDIES = Path("experiments/studies")
 SECTIONS = ("model", "data", "optim", "trainer", "decode")
 KEYS = ("name", "question", "corpus", "baseline", "seeds", "base", "variants")
+ENSEMBLES = "ensembles"
+"""The one key that may be left out: the variants of which all seeds are scored as one model too."""
 FREE_DATA = ("batch_tokens",)
 """Fields of `data` that may differ within a study: they do not touch the prepared corpus."""
 
@@ -38,6 +40,7 @@ class Study:
     seeds: list[int]
     base: dict[str, Any]
     variants: dict[str, dict[str, Any]]
+    ensembles: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -54,6 +57,10 @@ class Study:
     def results(self, variant: str, seed: int) -> Path:
         """Return the folder of one cell's results."""
         return self.folder / "results" / variant / f"seed{seed}"
+
+    def ensemble(self, variant: str) -> Path:
+        """Return the folder of what all seeds of a variant score as one model."""
+        return self.folder / "results" / ENSEMBLES / variant
 
     def config(self, variant: str, seed: int, overrides: Sequence[str] = ()) -> RunConfig:
         """Resolve one cell: defaults, base, the variant's delta, overrides."""
@@ -152,8 +159,8 @@ def load_study(name: str) -> Study:
 def parse_study(content: dict[str, Any], path: Path) -> Study:
     """Check the content of a study.yaml and every cell's config; errors name the path and the key."""
     for key in content:
-        if key not in KEYS:
-            raise UserError(f"{path}: unknown key '{key}'{nearest(key, KEYS)} (known: {', '.join(KEYS)})")
+        if key not in (*KEYS, ENSEMBLES):
+            raise UserError(f"{path}: unknown key '{key}'{nearest(key, KEYS)} (known: {', '.join((*KEYS, ENSEMBLES))})")
     for key in KEYS:
         if content.get(key) is None:
             raise UserError(f"{path}: the key '{key}' is missing")
@@ -176,8 +183,9 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
         raise UserError(f"{path}: the baseline '{baseline}' is no variant{nearest(baseline, variants)}")
     seeds = _seeds(content["seeds"], path)
     study = Study(
-        str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants
-    )
+        str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants,
+        _ensembles(content.get(ENSEMBLES), variants, seeds, path),
+    )  # fmt: skip
     for variant in variants:
         study.config(variant, seeds[0])
     return study
@@ -206,6 +214,21 @@ def _seeds(value: Any, path: Path) -> list[int]:
     if len(set(value)) != len(value):
         raise UserError(f"{path}: seeds holds {value!r}; each seed may stand once")
     return value
+
+
+def _ensembles(value: Any, variants: dict[str, Any], seeds: list[int], path: Path) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise UserError(f"{path}: {ENSEMBLES} is {value!r}; it must be a list of variants")
+    for name in value:
+        if name not in variants:
+            raise UserError(f"{path}: {ENSEMBLES} names '{name}', which is no variant{nearest(str(name), variants)}")
+    if value and len(seeds) < 2:
+        raise UserError(f"{path}: {ENSEMBLES} joins the seeds of a variant, and seeds holds one: give it two at least")
+    if value and ENSEMBLES in variants:
+        raise UserError(f"{path}: a variant is called '{ENSEMBLES}', the folder of their results; call it otherwise")
+    return list(dict.fromkeys(value))
 
 
 def _check_same_corpus(base: DataConfig, own: DataConfig, where: str) -> None:

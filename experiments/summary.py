@@ -1,7 +1,7 @@
 """One row a variant: cost, scores with their intervals, the difference to the baseline and the verdict on it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from experiments import bootstrap, paper
@@ -21,6 +21,7 @@ from experiments.statistics import (
     noise_floor,
 )
 from experiments.study import Study
+from experiments.systems import Beside, beside
 from lit_transformer.errors import UserError, nearest
 
 
@@ -105,6 +106,8 @@ class Summary:
     unscored: list[str]
     shown: tuple[str, ...] = ()
     noise_floor: NoiseFloor | None = None
+    beside: dict[str, Beside] = field(default_factory=dict)
+    """By variant: all its seeds as one model, and the published system that it is like."""
 
     def signature(self, split: str, name: str = "bleu") -> str:
         """Return the signature of a score of a split."""
@@ -156,6 +159,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         unscored=results.unscored,
         shown=tuple(dict.fromkeys([*_averaged(signatures.get(primary or "", {})), *shown])),
         noise_floor=noise_floor(list(baseline.values())),
+        beside=beside(study, results),
     )
 
 

@@ -15,6 +15,7 @@ from experiments.paper import LABEL, TABLE3_TEST_SET
 from experiments.results import AVERAGED
 from experiments.statistics import Estimate, smallest_p
 from experiments.summary import Row, Summary, Verdict
+from experiments.systems import Extra, extras
 
 WRAPS = ("change", "status")
 WIDE = "[95 %] for new sentences too"
@@ -70,6 +71,7 @@ def columns(summary: Summary) -> list[Column]:
             Column(title, lambda row: number(row.published, 1, sign=True), lambda row: row.published, priority=8),
             Column(f"against the {LABEL}", lambda row: row.agreement or MISSING, numeric=False, priority=2),
         ]
+    shown += [_beside(summary, extra) for extra in extras(summary.beside, split)]
     if any(row.n != summary.seeds or row.status for row in summary.rows):
         shown.append(Column("n", lambda row: str(row.n), lambda row: row.n, priority=1))
         shown.append(Column("seeds left out", lambda row: row.status, numeric=False, priority=5, key="status"))
@@ -84,6 +86,16 @@ def _score(name: str, split: str, priority: int) -> Column:
         lambda row: text(row.score(split, name), row.n),
         lambda row: _mean(row.score(split, name)),
         priority=priority,
+    )
+
+
+def _beside(summary: Summary, extra: Extra) -> Column:
+    text = flops if extra.digits is None else partial(number, digits=extra.digits)
+    return Column(
+        extra.title,
+        lambda row: text(extra.of(summary.beside, row.variant)),
+        lambda row: extra.of(summary.beside, row.variant),
+        priority=8,
     )
 
 
@@ -119,6 +131,7 @@ def comma_separated(summary: Summary) -> str:
         record |= {"p_exact_smallest": smallest_p(row.difference.n) if row.difference and row.p is not None else None}
         record |= {"seeds_left_out": row.status, "rung": summary.rung}
         record |= {f"bleu_difference_{LABEL}": row.published, f"against_{LABEL}": row.agreement}
+        record |= {extra.name: extra.of(summary.beside, row.variant) for extra in extras(summary.beside, "")}
         records.append(record)
     out = io.StringIO()
     writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")

@@ -164,3 +164,19 @@ def test_unknown_study_and_variant_name_the_nearest():
         load_study("component")
     with pytest.raises(UserError, match="no variant 'no_scalling'; did you mean 'no_scaling'"):
         load_study("components").config("no_scalling", 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ensembles": "base"}, "ensembles is 'base'; it must be a list of variants"),
+        ({"ensembles": ["h2"]}, "ensembles names 'h2', which is no variant"),
+        ({"ensembles": ["h1"], "seeds": [0]}, "joins the seeds of a variant, and seeds holds one"),
+        ({"ensembles": ["h1"], "variants": {"base": {}, "h1": {}, "ensembles": {}}}, "a variant is called 'ensembles'"),
+    ],
+)
+def test_ensembles_name_variants_of_several_seeds(changes, message):
+    with pytest.raises(UserError, match=message):
+        parse_study(GOOD | changes, PATH)
+    assert parse_study(GOOD | {"ensembles": ["h1"]}, PATH).ensembles == ["h1"]
+    assert parse_study(GOOD, PATH).ensembles == []

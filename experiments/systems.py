@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experiments.files import read_json
 from experiments.paper import LABEL, TABLE2, System
+from experiments.rates import rate_of, time_times_rate
 from experiments.results import Results
 from experiments.study import Study
 
@@ -26,19 +27,23 @@ SYSTEMS = {
 """The row of Table 2 beside a variant of this name, in whatever study; without attention there is none."""
 
 NOTE = (
-    f"Columns that say '{LABEL}' are of the system of Table 2 that a row is like, published: another corpus, another "
-    "size, single runs. Its FLOPs are training time x GPUs x an assumed sustained rate. Ours, without that word, are "
-    "counted from the arithmetic, for one training."
+    f"Columns that say '{LABEL}' are of the published system that a row is like, from Table 2: another corpus, another "
+    "size, single runs. FLOPs are counted in two ways: from the arithmetic, of one training; and, where a column says "
+    "time x rate, as the paper does, training time x devices x operations a second, the paper's rate being assumed, "
+    "ours that of a large matrix product on the machine, or the peak of its GPU."
 )
 NOTE_ENSEMBLE = "All seeds as one model: joined at every token, as decode.ensemble says; one figure, so no interval."
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What stands beside a row. `ensemble` is BLEU on the primary split, of `members` seeds as one model."""
+    """What stands beside a row. `ensemble` is BLEU on the primary split, of all its seeds as one model.
+
+    `spent` is the mean over its trainings of seconds times the rate of their device, the paper's way to count FLOPs.
+    """
 
     ensemble: float | None
-    members: int
+    spent: float | None
     published: System | None
     published_ensemble: System | None
 
@@ -58,24 +63,25 @@ class Extra:
 
 
 def beside(study: Study, results: Results) -> dict[str, Beside]:
-    """Return what stands beside each variant of which there is something to say.
+    """Return what stands beside each variant, nothing where no variant has an ensemble or is like a published system.
 
     An ensemble of other trainings than the results hold is left out: DVC, too, calls its stage stale.
     """
     found = {}
     for variant in study.variants:
-        ensemble, members = _ensemble(study.ensemble(variant) / "scores.json", results, variant)
+        ensemble = _ensemble(study.ensemble(variant) / "scores.json", results, variant)
         system = SYSTEMS.get(variant, "")
-        row, row_ensemble = _published(system), _published(f"{system} ensemble")
-        if ensemble is not None or row is not None:
-            found[variant] = Beside(ensemble, members, row, row_ensemble)
-    return found
+        published = _published(system), _published(f"{system} ensemble")
+        found[variant] = Beside(ensemble, _spent(results, variant), *published)
+    told = any(own.ensemble is not None or own.published is not None for own in found.values())
+    return found if told else {}
 
 
 def extras(rows: Mapping[str, Beside], split: str) -> list[Extra]:
     """Return the columns in which some row has a number; the first is of a split."""
     columns = [
         Extra("bleu_ensemble", f"BLEU {split}, all seeds as one model", lambda own: own.ensemble),
+        Extra("flops_time_times_rate", "training FLOPs (time x rate)", lambda own: own.spent, None),
         Extra(f"bleu_{LABEL}", f"BLEU {LABEL} ({TEST_SET})", lambda own: _bleu(own.published)),
         Extra(f"bleu_ensemble_{LABEL}", f"BLEU {LABEL}, ensemble", lambda own: _bleu(own.published_ensemble)),
         Extra(f"flops_{LABEL}", f"training FLOPs {LABEL} (time x rate)", lambda own: _flops(own.published), None),
@@ -95,15 +101,21 @@ def notes(rows: Mapping[str, Beside]) -> list[str]:
     return [*found, NOTE] if any(own.published is not None for own in rows.values()) else found
 
 
-def _ensemble(path: Path, results: Results, variant: str) -> tuple[float | None, int]:
+def _ensemble(path: Path, results: Results, variant: str) -> float | None:
     if not path.exists() or results.primary is None:
-        return None, 0
+        return None
     scores = read_json(path)
     joined = {member["seed"]: member["config_hash"] for member in scores["ensemble"]["members"]}
     trained = {r.seed: r.training["config_hash"] for r in results.of(variant) if not r.diverged}
     if joined != trained or results.primary not in scores["splits"]:
-        return None, 0
-    return float(scores["splits"][results.primary]["bleu"]), len(joined)
+        return None
+    return float(scores["splits"][results.primary]["bleu"])
+
+
+def _spent(results: Results, variant: str) -> float | None:
+    trainings = [record.training for record in results.of(variant) if not record.diverged]
+    spent = [time_times_rate(float(own["seconds"]), rate) for own in trainings if (rate := rate_of(own))]
+    return sum(spent) / len(spent) if spent else None
 
 
 def _published(name: str) -> System | None:

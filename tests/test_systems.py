@@ -85,6 +85,9 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(SYSTEMS, "base", "GNMT + RL")
     study = write_study(tmp_path, names=["base", "one_head", "pre_norm"])
+    for seed in study.seeds:
+        path = study.results("base", seed) / "training.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"matrix_flops_per_second": 2e11}))
     write_ensemble(study, "base", 91.25, {seed: f"base-{seed}" for seed in study.seeds})
     write_ensemble(study, "one_head", 99.0, {0: "one_head-0", 1: "of another training", 2: "one_head-2"})
     write_ensemble(study, "pre_norm", 98.0, {0: "pre_norm-0", 1: "pre_norm-1"})
@@ -103,6 +106,9 @@ def test_an_ensemble_and_the_published_system_stand_beside_the_row(made_up: Stud
     assert row["BLEU paper (newstest2014 EN-DE, tokenised BLEU)"] == "24.60"
     assert row["BLEU paper, ensemble"] == "26.30"
     assert row["training FLOPs paper (time x rate)"] == "2.3e19"
+    assert row["training FLOPs"] == "6.1e12"
+    assert row["training FLOPs (time x rate)"] == "1.9e13"  # (95 + 96 + 97) / 3 seconds at 2e11 operations a second
+    assert row_of(made_up, "one_head")["training FLOPs (time x rate)"] == tables.MISSING  # no rate measured there
     assert row["training FLOPs paper, ensemble"] == "1.8e20"
     first, *others = csv.DictReader(io.StringIO(tables.comma_separated(summarise(made_up, read_results(made_up)))))
     assert (first["bleu_ensemble"], first["flops_ensemble_paper"]) == ("91.25", "1.8e+20")
@@ -122,7 +128,7 @@ def test_what_these_columns_are_is_said_where_they_are(made_up: Study) -> None:
         return " ".join(tables.notes_of(found))
 
     assert "All seeds as one model: joined" in notes(made_up)
-    assert "x an assumed sustained rate" in notes(made_up)
+    assert "the paper's rate being assumed" in notes(made_up)
     (made_up.ensemble("base") / "scores.json").unlink()
     assert "All seeds as one model" not in notes(made_up)
 

@@ -41,7 +41,7 @@ def forest(summary: Summary, width: int, brief: bool = False) -> alt.HConcatChar
     order = [entry["variant"] for entry in data]
     ends = [entry[key] for entry in data for key in ("low", "mean", "high") if entry.get(key) is not None]
     scale, ticks, bent = difference_scale(ends, summary.noise)
-    title = "BLEU, difference to the baseline" + (" (symmetric log)" if bent else "")
+    title = ("Δ BLEU" if brief else "BLEU, difference to the baseline") + (" (symmetric log)" if bent else "")
     axis = alt.Axis(values=ticks, labelExpr=SIGNED, labelOverlap=True)
     x = alt.X("mean:Q", scale=scale, axis=axis, title=title)
     own: dict[str, Any] = {"sort": order, "scale": alt.Scale(domain=order)}

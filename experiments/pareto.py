@@ -106,7 +106,8 @@ def _panel(
     wide = max(ends) > 4 * min(ends)
     room = 1.15 if wide else 1 + 0.12 * (max(ends) / min(ends) - 1) + 0.002
     span = [min(ends) / room, max(ends) * room]
-    axis = alt.Axis(tickCount=3, labelExpr=cost.tick, grid=False, labelOverlap=True, labelFlush=True)
+    apart: dict[str, Any] = {"labelOverlap": "greedy", "labelSeparation": 8, "labelFlush": True}
+    axis = alt.Axis(tickCount=3, labelExpr=cost.tick, grid=False, **apart)
     scale = alt.Scale(type="log" if wide else "linear", domain=span, nice=False, zero=False)
     x = alt.X("cost:Q", title=cost.title, scale=scale, axis=axis)
     ticks = alt.Axis(values=linear_ticks(*domain, most=7), labels=titled)

@@ -3,7 +3,8 @@
     python -m experiments.report --study components
 
 What is written under experiments/studies/<study>/report/: index.html, table.md, table.csv, table.tex, curves.csv,
-one SVG a picture and forest.png. The same results give the same bytes.
+one SVG a picture and forest.png. The same results give the same bytes. Where another study has results for the same
+changes on another corpus, the page says what the cheaper of the two predicts of the other.
 """
 
 import argparse
@@ -49,11 +50,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def write_report(study: Study, summary: Summary, results: Results, texts: Texts) -> Path:
     """Write every file of the report and return the page's path."""
     from experiments import charts, figures
+    from experiments.ladder_figures import ladder_figure
     from experiments.page import page
+    from experiments.rungs import ladders_of
 
     folder = study.report_folder
     drawn = figures.draw(summary, results)
-    for figure in drawn:
+    ladders = [(ladder, ladder_figure(ladder)) for ladder in ladders_of(study, results, summary)]
+    for figure in [*drawn, *(figure for _, figure in ladders)]:
         write_text(folder / f"{figure.name}.svg", figures.standalone(figure.wide))
     forest = charts.forest(summary, 560)
     if forest is not None:
@@ -63,7 +67,7 @@ def write_report(study: Study, summary: Summary, results: Results, texts: Texts)
     write_text(folder / "table.csv", tables.comma_separated(summary))
     write_text(folder / "table.tex", tables.latex(summary))
     write_text(folder / "curves.csv", curves_csv(results))
-    write_text(folder / "index.html", page(summary, results, drawn, texts))
+    write_text(folder / "index.html", page(summary, results, drawn, texts, ladders))
     return folder / "index.html"
 
 

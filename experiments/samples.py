@@ -13,7 +13,10 @@ Texts = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A translation that some variants share; words are marked where they differ from the reference."""
+    """A translation that some variants share; words are marked where they differ from the reference.
+
+    Where no reference is at hand, they are marked where they differ from the baseline's translation.
+    """
 
     variants: list[str]
     words: list[tuple[str, bool]]
@@ -46,8 +49,9 @@ def samples(summary: Summary, results: Results, texts: Texts, each: int = 4) -> 
         for index in spread_by_length(measure[:count], each if split == summary.primary else 2):
             reference = references[index] if known else ""
             hypotheses = {variant: own[index] for variant, own in lines.items()}
+            baseline = hypotheses.get(summary.baseline, "")
             source = sources[index] if known else ""
-            found.append(Sample(split, index, source, reference, _together(hypotheses, reference)))
+            found.append(Sample(split, index, source, reference, _together(hypotheses, reference, baseline)))
     return found
 
 
@@ -69,14 +73,13 @@ def marked(hypothesis: str, reference: str) -> list[tuple[str, bool]]:
     return runs
 
 
-def _together(hypotheses: dict[str, str], reference: str) -> list[Hypothesis]:
+def _together(hypotheses: dict[str, str], reference: str, baseline: str) -> list[Hypothesis]:
     groups: dict[str, list[str]] = {}
     for variant, hypothesis in hypotheses.items():
         groups.setdefault(hypothesis, []).append(variant)
+    meant = reference or baseline
     return [
-        Hypothesis(
-            variants, marked(text, reference) if reference else [(text, False)], bool(reference) and text == reference
-        )
+        Hypothesis(variants, marked(text, meant) if meant else [(text, False)], bool(reference) and text == reference)
         for text, variants in groups.items()
     ]
 

@@ -163,10 +163,13 @@ def test_equal_translations_are_told_once(full: tuple[Summary, Results]) -> None
         )
 
 
-def test_without_the_corpus_translations_stand_alone(full: tuple[Summary, Results]) -> None:
+def test_without_the_corpus_words_are_marked_against_the_baseline(full: tuple[Summary, Results]) -> None:
     found = samples(*full, {})
     assert found[0].reference == ""
-    assert not any(differs for hypothesis in found[0].hypotheses for _, differs in hypothesis.words)
+    own = {name: hypothesis for sample in found[:1] for hypothesis in sample.hypotheses for name in hypothesis.variants}
+    assert not any(differs for _, differs in own["base"].words)
+    assert any(differs for _, differs in own["no_residuals"].words)
+    assert not any(hypothesis.exact for hypothesis in own.values())
 
 
 def test_differences_are_marked_by_words() -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from experiments import cli, machine, tracking
 from experiments.decoder import AVERAGED
 from experiments.files import only_writer, read_json, replace, write_json, write_text
+from experiments.rates import measured_rate
 from experiments.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
 from experiments.study import Cell
 from lit_transformer.config import Positions
@@ -269,6 +270,7 @@ def _record(
         "config_hash": run_hash,
         "code_hash": machine.code_hash(),
         **machine.describe(),
+        "matrix_flops_per_second": round(measured_rate(trainer.strategy.root_device, config.trainer.precision).flops),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **({"averaging": averager.record()} if averager and divergence.step is None else {}),
     }

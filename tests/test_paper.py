@@ -45,7 +45,7 @@ def test_table_1_covers_the_four_layers() -> None:
 
 def test_a_row_implies_its_ratios_whatever_the_base() -> None:
     """N 6 -> 2 is 3 -> 1; h 8 -> 16 and dropout 0.1 -> 0.3 are twice and three times; a word stays the paper's."""
-    base = {
+    base: dict[str, paper.Setting] = {
         "model.encoder_layers": 3,
         "model.decoder_layers": 6,
         "model.d_model": 128,

@@ -233,7 +233,9 @@ def test_a_mistake_is_one_line_and_a_failing_status(project: Path, arguments: li
     assert expected in done.stderr
 
 
-@pytest.mark.parametrize("module", ["prepare", "train", "evaluate", "report", "launch", "translate", "attention"])
+@pytest.mark.parametrize(
+    "module", ["prepare", "plan", "train", "evaluate", "report", "launch", "translate", "attention"]
+)
 def test_every_entry_point_has_help(module: str):
     done = python(ROOT, module, "--help")
     assert "usage:" in done.stdout

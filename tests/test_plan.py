@@ -1,0 +1,191 @@
+"""The plan of a study: what it says a cell costs is what a cell costs, and its totals are sums."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from data_modules.translation import TranslationDataModule
+from experiments import plan, plan_tables, step_times
+from experiments.planned import Fleet, makespan
+from experiments.rates import GPUS
+from experiments.run_config import RunConfig
+from experiments.separable import separable
+from experiments.step_times import Measured, Sample, probe, sample_of, shape_of, step_flops
+from experiments.study import ROOT, load_study
+from lit_transformer import LitTransformer, build_transformer
+from lit_transformer.config import Averaging
+from lit_transformer.errors import UserError
+from lit_transformer.flops import Work, training_flops
+from tests.small_cell import write_cells
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_cells(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_operations_of_a_step_are_those_of_the_batches(tiny: Path) -> None:
+    """Over whole epochs nothing is estimated: the plan's figure is the sum over the batches that training reads."""
+    from data_modules.prepared import PreparedCorpus
+
+    study = load_study("tiny")
+    config = study.config("read", 3, ["data.batch_tokens=40", "optim.accumulate=2", "optim.r_drop=1"])
+    corpus = PreparedCorpus.open(study.data_folder)
+    data = TranslationDataModule(corpus, config.data, seed=3)
+    batches = data.batches_per_epoch()
+    assert batches > 1
+    counted, stream = 0, iter(data.train_dataloader())
+    for _ in range(batches):
+        batch = next(stream)
+        lengths = batch.src_layout.lengths, batch.tgt_layout.lengths
+        counted += training_flops(config.model, corpus.vocab_size, Work.of_lengths(config.model, *lengths))
+    found = step_flops(config, sample_of(study))
+    assert found == pytest.approx(2 * 2 * counted / batches)  # two batches a step, each twice through the network
+
+
+def test_a_probe_takes_steps_and_scales_a_batch_that_it_cut(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study("tiny")
+    config, sample = study.config("base", 3), sample_of(study)
+    whole = probe(config, sample)
+    assert whole.seconds > 0
+    assert (whole.tokens, whole.cut) == (config.data.batch_tokens, False)
+    assert 2 <= whole.steps <= step_times.STEPS
+    seen = []
+
+    def time(config: object, sample: object, tokens: int, device: object) -> tuple[float, float, int, float]:
+        seen.append(tokens)
+        return 1e-9, 0.5, 20, 1.0
+
+    monkeypatch.setattr(step_times, "_time", time)
+    monkeypatch.setattr(step_times, "CPU_FLOPS", step_flops(config, sample) / 1000)
+    cut = probe(config, sample)
+    assert seen == [config.data.batch_tokens // 1000]
+    assert cut.cut
+    assert cut.seconds == pytest.approx(1e-9 * step_flops(config, sample) + 0.5)  # the update is not scaled
+
+
+def test_shapes_that_take_the_same_time_are_probed_once(at_root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study("table3_multi30k")
+    configs = {variant: study.config(variant, 0) for variant in study.variants}
+    probed: list[RunConfig] = []
+
+    def measured(config: RunConfig, sample: Sample) -> Measured:
+        probed.append(config)
+        return Measured(float(len(probed)), 20, config.data.batch_tokens, False, 1.0)
+
+    monkeypatch.setattr(plan, "probe", measured)
+    found = plan.probe_all(configs, sample_of(study))
+    assert len(probed) == 17
+    assert found["base"] == found["drop02"] == found["ls0"] == found["ls02"]
+    assert len({found[name] for name in ("base", "drop0", "h1", "dk16", "learned", "big")}) == 6
+    base = configs["base"]
+    assert shape_of(base) != shape_of(replace(base, data=replace(base.data, batch_tokens=99)))
+
+
+def test_a_corpus_that_is_not_prepared_is_random_and_said_so(tiny: Path) -> None:
+    study = load_study("tiny")
+    (study.data_folder / "corpus.json").unlink()
+    sample = sample_of(study)
+    assert "random lengths" in sample.origin
+    assert sample.vocab_size == study.data_config().vocab_size
+    assert sample.source_lengths.max() <= study.data_config().max_length
+    batch = sample.batch(sample.batches(1000)[0])
+    assert batch.src.max() < sample.vocab_size
+    assert batch.src_layout.lengths.tolist() == sample.source_lengths[sample.batches(1000)[0]].tolist()
+
+
+def test_a_checkpoint_is_as_large_as_planned() -> None:
+    """Against a saved one: weights and Adam's means; and an average of 5 keeps 6 more sets of weights."""
+    config = RunConfig()
+    network = build_transformer(replace(config.model, encoder_layers=1, decoder_layers=1), 1000)
+    module = LitTransformer(network, config.optim)
+    adam = cast(dict[str, Any], module.configure_optimizers())["optimizer"]
+    torch.stack([parameter.sum() for parameter in network.parameters()]).sum().backward()
+    adam.step()
+    saved = io.BytesIO()
+    torch.save({"state_dict": module.state_dict(), "optimizer": adam.state_dict()}, saved)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    assert plan.disk_of(config, parameters) == pytest.approx(saved.tell(), rel=0.02)
+    averaged = replace(
+        config, optim=replace(config.optim, averaging=replace(config.optim.averaging, kind=Averaging.last))
+    )
+    assert plan.disk_of(averaged, parameters) == parameters * (12 + 6 * 4)
+
+
+def test_cells_are_taken_in_order_by_the_first_free_slot() -> None:
+    assert makespan([4, 1, 1, 1], 1) == 7
+    assert makespan([4, 1, 1, 1], 2) == 4
+    assert makespan([1, 1, 1, 4], 2) == 5  # the long one comes last, as big does
+    assert makespan([2, 3], 9) == 3
+
+
+def test_a_fleet_is_as_fast_as_its_arithmetic_or_its_kernels() -> None:
+    fleet = Fleet("H200", GPUS["H200"], 8, 0.5)
+    assert fleet.seconds(989e12 * 60, 10, 12) == pytest.approx(120)
+    assert fleet.seconds(1.0, 1000, 12) == pytest.approx(1000 * 12 * 1.5e-3)
+
+
+def test_more_seeds_separate_less_and_the_noise_is_named(at_root: None) -> None:
+    own, other = load_study("components"), load_study("table3_wmt14")
+    assert "this study's results so far, 3 seeds" in separable(own, 3)
+    told = separable(other, 3)
+    assert "0.39 BLEU in one paired t-test" in told  # t(0.975, 2) x 0.11 sqrt(2) / sqrt(3)
+    assert "published: one run of EN-DE varies by 0.11" in told
+    assert "0.19 BLEU in one" in separable(other, 5)
+    assert "One seed separates nothing" in separable(other, 1)
+
+
+def test_the_plan_is_printed_in_plain_lines(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.main(["--study", "tiny", "--gpus", "H200:2", "A100", "--seeds", "5", "--no-probe"])
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert [line.partition(":")[0] for line in lines[1:4]] == ["base", "learned", "read"]
+    assert "parameters" in lines[1]
+    assert "FLOPs by arithmetic" in lines[1]
+    assert "15 cells (3 variants, 5 seeds)" in text
+    assert "Nothing was measured here" in text
+    assert "ASSUMED: 30 %" in text
+    assert "On 2 H200" in text
+    assert "On 1 A100" in text
+    assert "time here" not in text
+
+
+def test_totals_are_sums_over_cells(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "probe", lambda config, sample: Measured(36.0, 20, 100, False, 1.0))
+    found = plan.plan(load_study("tiny"), 3, (), 1, measure=True)
+    assert [line.seconds for line in found.lines] == [360.0] * 3
+    assert found.rate is not None
+    text = "\n".join(plan_tables.notes(found))
+    assert "9 cells (3 variants, 3 seeds)" in text
+    assert f"{9 * 360 * found.threads / 3600:,.3g} core-hours of training, 54 min 00 s with 1 cells at once" in text
+    assert "Time x rate: " in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--study", "tinny"], "no study 'tinny'"),
+        (["--study", "tiny", "--gpus", "H300:8"], "no GPU 'H300'; did you mean 'H200'"),
+        (["--study", "tiny", "--gpus", "H200:many"], "'many' is no number of GPUs"),
+        (["--study", "tiny", "--gpus", "H200:0"], "'0' is no number of GPUs"),
+        (["--study", "tiny", "--seeds", "0"], "--seeds is 0; it must be at least 1"),
+        (["--study", "tiny", "--slots", "0"], "--slots is 0; it must be at least 1"),
+        (["--study", "tiny", "--utilisation", "1.5"], "--utilisation is 1.5"),
+    ],
+)
+def test_a_mistake_is_one_line(tiny: Path, arguments: list[str], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        plan.main(arguments)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)

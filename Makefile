@@ -8,13 +8,16 @@ STUDY ?= components
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help ablation test test-full check bench setup clean
+.PHONY: help ablation layers test test-full check bench setup clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ablation: $(VENV)/.run ## Train and score every stale cell of the default study, then write the report (STUDY=name for another)
 	@python -m experiments.launch --study $(STUDY)
+
+layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write their report (about 5 minutes, one quiet core)
+	@python -m experiments.layer_costs
 
 test: $(VENV)/.dev ## Run the tests (about 4 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "not slow"

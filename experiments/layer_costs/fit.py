@@ -1,0 +1,40 @@
+"""Exponents: the slope of a line through logarithms, with its interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """y grows with x to the power `value`; `low` to `high` is its 95 % interval. `end`: between the two largest x.
+
+    The interval says how well a power describes the points. Where it does not, as where two terms share the cost, the
+    exponent still moves with x, and `end` is the better guess of where it goes.
+    """
+
+    value: float
+    low: float
+    high: float
+    end: float
+    points: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> Exponent:
+    """Fit log y = a + b log x by least squares; at least three points."""
+    from scipy import stats
+
+    assert len(x) == len(y) >= 3
+    log_x, log_y = (np.log(np.asarray(values, float)) for values in (x, y))
+    from_mean = log_x - log_x.mean()
+    slope = float(from_mean @ log_y / (from_mean @ from_mean))
+    residuals = log_y - log_y.mean() - slope * from_mean
+    error = float(np.sqrt(residuals @ residuals / (len(x) - 2) / (from_mean @ from_mean)))
+    half = float(stats.t.ppf(0.975, len(x) - 2)) * error
+    last = np.argsort(log_x)[-2:]
+    end = float(np.diff(log_y[last])[0] / np.diff(log_x[last])[0])
+    return Exponent(slope, slope - half, slope + half, end, len(x))

@@ -20,7 +20,7 @@ from experiments.summary import Summary, summarise
 class Outline(HTMLParser):
     """Collects what a page would load, its ids, and whether its tags close."""
 
-    void = frozenset({"meta", "link", "br", "path", "rect", "line", "use", "stop"})
+    void = frozenset({"meta", "link", "br", "wbr", "path", "rect", "line", "use", "stop"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

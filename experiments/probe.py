@@ -5,9 +5,6 @@ each validation, in probe.csv. It looks and never touches: no random number is d
 changed, so that the weights of a run are those of a run without it. A mixer that is no attention has no softmax.
 """
 
-import csv
-import io
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.arrow_split import Split
-from experiments.files import write_text
+from experiments.probe_file import Key, write_probe
 from lit_transformer.attention_maps import caught_inputs, kernel_of
 from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
@@ -29,7 +26,6 @@ from lit_transformer.module import LitTransformer
 from lit_transformer.training.losses import smoothed_nats
 from lit_transformer.transformer import Transformer
 
-COLUMNS = ("step", "part", "layer", "measure", "value")
 MEASURES = {
     "largest_weight": "the largest weight of a row of the softmax, mean over rows",
     "entropy": "the entropy of a row over that of equal weights",
@@ -47,9 +43,6 @@ LEAST = 4
 """Rows of fewer visible keys are left out: one key has all the weight, whatever its score."""
 HIDDEN = -5e8
 """A score below this takes no part: a mask gives hidden keys minus infinity or -1e9."""
-
-Key = tuple[str, int | None, str]
-"""Part, layer (from 1, None for a part that has no layers) and measure."""
 
 
 def probe_batch(split: Split) -> TranslationBatch:
@@ -134,7 +127,7 @@ class Probe(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step == 0:
             self._measure(trainer, cast(LitTransformer, pl_module).network)
-        self._write()
+        write_probe(self.path, self.rows)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -147,7 +140,7 @@ class Probe(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._measure(trainer, cast(LitTransformer, pl_module).network)
-        self._write()
+        write_probe(self.path, self.rows)
 
     def _measure(self, trainer: pl.Trainer, network: Transformer) -> None:
         self.batch = self.batch.to(network.softmax.weight.device)
@@ -162,26 +155,6 @@ class Probe(pl.Callback):
         if trainer.logger:
             named = {f"probe/{_place(part, layer)}/{name}": value for (part, layer, name), value in found.items()}
             trainer.logger.log_metrics(named, step=step)
-
-    def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for step, part, layer, name, value in self.rows:
-            writer.writerow((step, part, "" if layer is None else layer, name, f"{value:.6g}"))
-        write_text(self.path, text.getvalue())
-
-
-def read_probe(path: Path) -> list[tuple[int, Key, float]]:
-    """Read the step, what was measured and its value of each row that is a finite number; nothing without the file."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [
-            (int(row["step"]), (row["part"], int(row["layer"]) if row["layer"] else None, row["measure"]), row["value"])
-            for row in csv.DictReader(file)
-        ]
-    return [(step, key, float(value)) for step, key, value in rows if math.isfinite(float(value))]
 
 
 def _place(part: str, layer: int | None) -> str:

@@ -3,8 +3,8 @@
     python -m experiments.report --study components
 
 What is written under experiments/studies/<study>/report/: index.html, table.md, table.csv, table.tex, curves.csv,
-one SVG a picture and forest.png. The same results give the same bytes. Where another study has results for the same
-changes on another corpus, the page says what the cheaper of the two predicts of the other.
+probe.csv, one SVG a picture and forest.png. The same results give the same bytes. Where another study has results for
+the same changes on another corpus, the page says what the cheaper of the two predicts of the other.
 """
 
 import argparse
@@ -49,13 +49,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def write_report(study: Study, summary: Summary, results: Results, texts: Texts) -> Path:
     """Write every file of the report and return the page's path."""
-    from experiments import charts, figures
+    from experiments import charts, figures, probe_charts, probe_data
     from experiments.ladder_figures import ladder_figure
     from experiments.page import page
     from experiments.rungs import ladders_of
 
     folder = study.report_folder
-    drawn = figures.draw(summary, results)
+    measured = probe_data.seen(summary, results)
+    drawn = [*figures.draw(summary, results), *probe_charts.draw(summary, measured)]
     ladders = [(ladder, ladder_figure(ladder)) for ladder in ladders_of(study, results, summary)]
     for figure in [*drawn, *(figure for _, figure in ladders)]:
         write_text(folder / f"{figure.name}.svg", figures.standalone(figure.wide))
@@ -67,6 +68,8 @@ def write_report(study: Study, summary: Summary, results: Results, texts: Texts)
     write_text(folder / "table.csv", tables.comma_separated(summary))
     write_text(folder / "table.tex", tables.latex(summary))
     write_text(folder / "curves.csv", curves_csv(results))
+    if measured:
+        write_text(folder / "probe.csv", probe_data.probe_csv(measured))
     write_text(folder / "index.html", page(summary, results, drawn, texts, ladders))
     return folder / "index.html"
 

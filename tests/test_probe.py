@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from experiments.callbacks import Checkpoint
-from experiments.probe import COLUMNS, LEAST, MEASURES, Key, Probe, measure, probe_batch, read_probe, softmax_measures
+from experiments.probe import LEAST, MEASURES, Probe, measure, probe_batch, softmax_measures
+from experiments.probe_file import COLUMNS, Key, read_probe
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
 from lit_transformer.components.mixers.local import LocalAttention

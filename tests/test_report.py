@@ -16,7 +16,7 @@ from lit_transformer.errors import UserError
 
 FILES = {
     "index.html", "table.md", "table.csv", "table.tex", "curves.csv", "forest.png",
-    "forest.svg", "curves.svg", "cost.svg", "by_length.svg", "lengths.svg", "attention.svg", "heads.svg",
+    "forest.svg", "splits.svg", "curves.svg", "cost.svg", "by_length.svg", "lengths.svg", "attention.svg", "heads.svg",
 }  # fmt: skip
 
 

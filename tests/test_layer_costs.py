@@ -154,8 +154,8 @@ def test_findings_take_the_fastest_pass_and_say_what_is_not_reached(settings: Se
         assert found.of_n["time"].value == pytest.approx(found.kind.n)
         assert found.mixing_share == 0.25
     (said,) = unreached(findings)
-    assert "power of d yet" in said
-    assert said.endswith("sizes: self-attention, restricted 1.50 against 1 (all its operations 2.00).")
+    assert "power of d: " in said
+    assert said.endswith("power of d: self-attention, restricted 1.50 against 1 (all its operations 2.00).")
     assert any("n^2.00 d^1.00" in cell for table in tables(settings, findings) for row in table.rows for cell in row)
 
 

@@ -14,7 +14,8 @@ from experiments.files import only_writer, read_json, write_json
 from experiments.layer_costs.settings import STUDY, quick, read_settings
 from lit_transformer.errors import UserError
 
-QUICK = Path("runs/table1-quick")
+QUICK, LOCK = Path("runs/table1-quick"), Path("runs/table1")
+"""Where the quick study goes, and the folder whose lock keeps two measurements from timing each other."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells the terminal that it starts
         from experiments.layer_costs.measure import measure
 
-        with only_writer(folder / "results"):
+        with only_writer(QUICK if args.quick else LOCK):
             write_json(found, measure(settings))
     if args.stage != "measure":
         from experiments.layer_costs.report import write_report

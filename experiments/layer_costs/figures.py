@@ -23,7 +23,7 @@ Values = list[dict[str, Any]]
 
 def draw(settings: Settings, results: dict[str, Any]) -> list[Figure]:
     """Draw every figure."""
-    fixed = f"Left over n at d = {settings.width}, right over d at n = {settings.length}."
+    fixed = f"First over n at d = {settings.width}, then over d at n = {settings.length}."
     fastest = f"The fastest of {settings.repeats} passes forward and backward over one sentence, one thread. {fixed}"
     held = f"The most bytes of tensors held at once during such a pass. {fixed}"
     counted = f"Multiplications and additions of matrix products in such a pass, projections included. {fixed}"
@@ -53,7 +53,7 @@ def _pair(
     of_n, of_d = (_values(settings, results, measure, axis) for axis in ("n", "d"))
     beside = alt.hconcat(_panel(of_n, "n", unit, 400, legend=3), _panel(of_d, "d", unit, 300), spacing=30)
     below = alt.vconcat(_panel(of_n, "n", unit, 240, legend=1), _panel(of_d, "d", unit, 240), spacing=20)
-    caption = f"{caption} Grey: one and two powers of the size."
+    caption = f"{caption} Dotted grey: growth with the first and the second power."
     return Figure(name, title, caption, svg(beside), svg(below))
 
 

@@ -67,7 +67,7 @@ def _finding(settings: Settings, results: Row, kind: LayerKind) -> Finding:
 
 
 def unreached(findings: Sequence[Finding]) -> list[str]:
-    """Say, a sentence for n and one for d, whose time does not yet grow as the paper's count at the largest sizes."""
+    """Say, a sentence for n and one for d, whose time does not grow as the paper's count at the largest sizes."""
     said = []
     for axis in ("n", "d"):
         short = []
@@ -78,7 +78,6 @@ def unreached(findings: Sequence[Finding]) -> list[str]:
                 short.append(f"{found.kind.title} {end:.2f} against {claim} (all its operations {counted:.2f})")
         if short:
             said.append(
-                f"Time does not grow with the paper's power of {axis} yet, between the two largest sizes: "
-                f"{'; '.join(short)}."
+                f"Between the two largest sizes time does not follow the paper's power of {axis}: {'; '.join(short)}."
             )
     return said

@@ -65,7 +65,7 @@ def _timed(findings: Sequence[Finding], sizes: str) -> Table:
 def _held(findings: Sequence[Finding]) -> Table:
     about = (
         "The paper makes no claim. Step by step attention keeps its scores and weights for the backward pass, n^2 of "
-        "them; the fused kernel makes them again, block by block."
+        "them; the fused kernel makes them again, block by block. The gradients of weights, of d^2, are held too."
     )
     return Table("memory", "Memory", [about], ["layer", *AXES], [[f.kind.title, *_both(f, "memory")] for f in findings])
 

@@ -81,7 +81,7 @@ def here(plan: Plan) -> list[str]:
     hours = total * (1 if plan.on_gpu else plan.threads) / 3600
     unit = "GPU-hours" if plan.on_gpu else "core-hours"
     probes = [line.measured for line in plan.lines if line.measured]
-    at_once = f"{plan.slots} cells at once, {plan.threads} threads each"
+    at_once = f"{many(plan.slots, 'cell')} at once, {many(plan.threads, 'thread')} each"
     steps = sorted(one.steps for one in probes)
     found = [
         f"Here: {hours:,.3g} {unit} of training, {span(plan.span(seconds, plan.slots))} with {at_once}; validation and "
@@ -126,6 +126,11 @@ def disk(plan: Plan) -> str:
         f"Disk: {size(checkpoints)} of checkpoints, {size(beside)} more while they are written, {results}, {data}; "
         f"{size(free)} are free.{short}"
     )
+
+
+def many(number: int, thing: str) -> str:
+    """Return a number of things: "1 cell", "2 cells"."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def span(seconds: float) -> str:

@@ -168,7 +168,7 @@ def test_totals_are_sums_over_cells(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.rate is not None
     text = "\n".join(plan_tables.notes(found))
     assert "9 cells (3 variants, 3 seeds)" in text
-    assert f"{9 * 360 * found.threads / 3600:,.3g} core-hours of training, 54 min 00 s with 1 cells at once" in text
+    assert f"{9 * 360 * found.threads / 3600:,.3g} core-hours of training, 54 min 00 s with 1 cell at once" in text
     assert "Time x rate: " in text
 
 

@@ -15,7 +15,7 @@ from experiments.rates import rate_of, time_times_rate
 from experiments.results import Results
 from experiments.study import Study
 
-TEST_SET = "newstest2014 EN-DE, tokenised BLEU"
+TEST_SET = "newstest2014 EN-DE, tokenised"
 SYSTEMS = {
     "bytenet_like": "ByteNet",
     "gnmt_like": "GNMT + RL",

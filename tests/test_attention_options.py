@@ -11,7 +11,7 @@ from x_transformers.x_transformers import Attention
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.attention import SelfAttention
-from lit_transformer.components.kernels import FusedKernel, View, build_kernel, score_scale
+from lit_transformer.components.kernels import FusedKernel, View, build_kernel, product, score_scale, softmax
 from lit_transformer.components.relative import ScorePositions
 from lit_transformer.config import AttentionConfig, AttentionDelta, Mask, ModelConfig, Scale, Score
 from lit_transformer.errors import UserError
@@ -105,6 +105,28 @@ def test_the_plain_kernel_equals_the_fused_one(scale: Scale, causal: bool, bias:
     assert_close(fused.fused(q, k, v, view, bias), fused(q, k, v, view, bias))
     assert_close(plain.weights(q, k, view, bias), fused.weights(q, k, view, bias))
     assert_close(fused.weights(q, k, view, bias) @ v, fused(q, k, v, view, bias))
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 40])
+def test_rows_of_any_length_have_torchs_softmax(length: int) -> None:
+    one = torch.randn(2, 3, 4, length, dtype=torch.float64, requires_grad=True)
+    other = one.detach().clone().requires_grad_()
+    with torch.no_grad():
+        for scores in (one, other):
+            scores[..., 1:][scores[..., 1:] > 1] = -torch.inf  # hidden keys, but never all
+    upstream = torch.randn(2, 3, 4, length, dtype=torch.float64)
+    assert_close(softmax(one), other.softmax(-1), 1e-14)
+    softmax(one).backward(upstream)
+    other.softmax(-1).backward(upstream)
+    assert_close(one.grad, other.grad, 1e-14)
+
+
+@pytest.mark.parametrize(("rows", "summed", "columns"), [(1, 6, 7), (1, 7, 6), (1, 20, 19), (1, 20, 20), (2, 3, 4)])
+def test_products_of_any_size_are_torchs(rows: int, summed: int, columns: int) -> None:
+    one = torch.randn(3, 2, rows, summed, dtype=torch.float64, requires_grad=True)
+    other = torch.randn(3, 2, columns, summed, dtype=torch.float64).transpose(-1, -2)  # as keys are
+    assert_close(product(one, other), torch.einsum("abqc,abcn->abqn", one, other), 1e-14)
+    assert_close(product(one, other.contiguous()), product(one, other), 1e-14)
 
 
 @pytest.mark.parametrize("mask", [Mask.minus_inf, Mask.minus_1e9])

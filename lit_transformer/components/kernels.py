@@ -14,6 +14,11 @@ from lit_transformer.components.dropout import Dropout
 from lit_transformer.components.precision import widened
 from lit_transformer.config import AttentionConfig, Mask, Scale, Score
 
+VECTOR = 16
+"""Entries of float32 in a CPU's widest vector: from this length on torch takes the rows of a softmax in vectors."""
+SMALL_PRODUCT = 400
+"""Multiplications up to which torch leaves matrices to a plain loop."""
+
 
 class View(NamedTuple):
     """Which keys a query may look at.
@@ -64,11 +69,11 @@ class PlainKernel(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
         weights = self.weights(queries, keys, view, bias)
-        return self.drop(weights).to(values.dtype) @ shared_out(values, queries)  # (B, H, Q, E_v)
+        return product(self.drop(weights).to(values.dtype), shared_out(values, queries))  # (B, H, Q, E_v)
 
     def weights(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
         """Return the weights of the values: (B, H, Q, K). Where heads talk, a row need not sum to 1."""
-        weights: Tensor = self.talk_after(self.scores(queries, keys, view, bias).softmax(-1))
+        weights: Tensor = self.talk_after(softmax(self.scores(queries, keys, view, bias)))
         return weights
 
     def scores(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
@@ -118,7 +123,7 @@ class Dot(nn.Module):
     """q.k: (B, H, Q, E) and (B, H, K, E) -> (B, H, Q, K)."""
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        return queries @ keys.transpose(-1, -2)
+        return product(queries, keys.transpose(-1, -2))
 
 
 class Additive(nn.Module):
@@ -171,6 +176,29 @@ class HideByZero(nn.Module):
 def hide_by(value: float, scores: Tensor, visible: Tensor | None) -> Tensor:
     """Set the scores of hidden keys, if any."""
     return scores if visible is None else scores.masked_fill(~visible, value)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Return the softmax of each row of (..., K).
+
+    A CPU goes through a row of fewer entries than its vectors hold one by one, which takes ten times as long: such rows
+    are filled up with what weighs nothing.
+    """
+    missing = VECTOR - scores.shape[-1]
+    if missing <= 0 or scores.device.type != "cpu":
+        return scores.softmax(-1)
+    return F.pad(scores, (0, missing), value=-torch.inf).softmax(-1)[..., :-missing]
+
+
+def product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the matrix product of (..., Q, C) and (..., C, N).
+
+    torch multiplies many small matrices on a CPU by a plain loop. One row, as in decoding, is faster entry by entry.
+    """
+    rows, (summed, columns) = one.shape[-2], other.shape[-2:]
+    if rows > 1 or summed * columns >= SMALL_PRODUCT or one.device.type != "cpu":
+        return one @ other
+    return (one.transpose(-1, -2) * other).sum(-2, keepdim=True)
 
 
 def shared_out(keys: Tensor, queries: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""The systems that translate, each from the same network: token ids in, token ids out, in batches of one size."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.joeynmt_model import to_joeynmt, translator
+from benchmarks.rounds import Ids, Translate
+from experiments.decoder import translate_ids
+from experiments.export import save_marian
+from lit_transformer.config import DecodeConfig
+from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    from lit_transformer import Transformer
+
+
+def _batches(sources: Sequence[Ids], size: int) -> list[Sequence[Ids]]:
+    return [sources[start : start + size] for start in range(0, len(sources), size)]
+
+
+def ours(network: "Transformer", decode: DecodeConfig, size: int) -> Translate:
+    """Return our own search, in batches of `size`, as the others."""
+    whole = replace(decode, batch_tokens=10**9)  # a batch is what it is given
+
+    def translate(sources: Sequence[Ids]) -> list[Ids]:
+        return [best[0].tokens for batch in _batches(sources, size) for best in translate_ids([network], batch, whole)]
+
+    return translate
+
+
+def hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folder: Path) -> Translate:
+    """Return `generate` of a MarianMTModel with the network's weights."""
+    import torch
+    from transformers import MarianMTModel, logging
+
+    from lit_transformer.batch import BOS, EOS, PAD
+    from lit_transformer.export.marian import to_marian
+
+    logging.set_verbosity_error()  # it warns of two limits at every batch
+    folder.mkdir()
+    save_marian(to_marian(network, decode), folder)
+    model = MarianMTModel.from_pretrained(folder).eval()
+
+    def translate(sources: Sequence[Ids]) -> list[Ids]:
+        found = []
+        for batch in _batches(sources, size):
+            rows = [torch.tensor([*ids, EOS]) for ids in batch]
+            ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+            longest = max(map(len, batch)) + decode.extra_length
+            with torch.inference_mode():
+                said = model.generate(ids, attention_mask=(ids != PAD).long(), max_new_tokens=longest)
+            found += [[token for token in row if token not in (PAD, BOS, EOS)] for row in said.tolist()]
+        return found
+
+    return translate
+
+
+def ctranslate2(
+    network: "Transformer", decode: DecodeConfig, size: int, tokens: list[str], folder: Path, threads: int
+) -> dict[str, Translate]:
+    """Return CTranslate2's system, or none where it is not installed or has no words for the model."""
+    from experiments.ctranslate2_model import require_ctranslate2, save_ctranslate2
+    from lit_transformer.export.marian import to_marian
+
+    folder.mkdir()
+    try:
+        require_ctranslate2()
+        save_ctranslate2(to_marian(network, decode), tokens, folder)
+    except UserError as error:
+        print(f"CTranslate2 is left out: {error}")
+        return {}
+    from ctranslate2 import Translator
+
+    translator = Translator(str(folder), inter_threads=1, intra_threads=threads)
+    ids = {token: number for number, token in enumerate(tokens)}
+
+    def translate(sources: Sequence[Ids]) -> list[Ids]:
+        found = []
+        for batch in _batches(sources, size):
+            said = translator.translate_batch(
+                [[tokens[number] for number in source] for source in batch],
+                beam_size=decode.beam,
+                length_penalty=1e-9,  # with 0 it stops by another rule
+                min_decoding_length=0,
+                max_decoding_length=max(map(len, batch)) + decode.extra_length,
+            )
+            found += [[ids[token] for token in result.hypotheses[0]] for result in said]
+        return found
+
+    return {"CTranslate2 float32": translate}
+
+
+def joeynmt(network: "Transformer", decode: DecodeConfig, size: int) -> dict[str, Translate]:
+    """Return JoeyNMT's system, or none where it is not installed or has no words for the model."""
+    from lit_transformer.export.marian import to_marian
+
+    try:
+        say = translator(to_joeynmt(to_marian(network, decode)), decode.beam)
+    except UserError as error:
+        print(f"JoeyNMT is left out: {error}")
+        return {}
+
+    def translate(sources: Sequence[Ids]) -> list[Ids]:
+        found = []
+        for batch in _batches(sources, size):
+            found += say(batch, max(map(len, batch)) + decode.extra_length)
+        return found
+
+    return {"JoeyNMT": translate}

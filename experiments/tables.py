@@ -57,7 +57,12 @@ def columns(summary: Summary) -> list[Column]:
     shown += [
         _score("ppl", split, 4),
         Column("parameters", lambda row: count(row.parameters), lambda row: row.parameters, priority=5),
-        Column("training FLOPs", lambda row: flops(row.training_flops), lambda row: row.training_flops, priority=6),
+        Column(
+            "training FLOPs (arithmetic)",
+            lambda row: flops(row.training_flops),
+            lambda row: row.training_flops,
+            priority=6,
+        ),
         Column(
             "target tokens/s",
             lambda row: speed(row.tokens_per_second, row.n),

@@ -11,7 +11,8 @@ from lit_transformer.config import Schedule
 from lit_transformer.flops import parameter_count
 from tests.test_flops import PAPER_VOCAB, TABLE3_MODELS
 
-STUDIES = pytest.mark.parametrize("name", ["table3_multi30k", "table3_iwslt14", "table3_wmt14"])
+NAMES = ["table3_grammar", "table3_multi30k", "table3_iwslt14", "table3_wmt14"]
+STUDIES = pytest.mark.parametrize("name", NAMES)
 ROWS = pytest.mark.parametrize("row", TABLE3, ids=lambda row: row.variant)
 
 

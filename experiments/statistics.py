@@ -4,6 +4,7 @@ Cells of one seed share the order of the data across variants, so a variant is c
 the noise that a seed gives to both cancels in the difference.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -95,7 +96,8 @@ def paired_p(variant: ArrayLike, baseline: ArrayLike) -> Array:
     """
     difference = np.asarray(variant, dtype=float) - np.asarray(baseline, dtype=float)
     flat = np.ptp(difference, axis=-1) <= 1e-9 * np.maximum(1.0, np.abs(difference).max(axis=-1))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, of the flat ones
         tested = stats.ttest_rel(variant, baseline, axis=-1).pvalue
     constant = np.where(np.abs(difference).max(axis=-1) <= 1e-9, 1.0, 0.0)
     return np.where(flat, constant, tested)

@@ -21,10 +21,11 @@ def headline(summary: Summary) -> str:
     else:
         parts.append("one seed shows no spread, so this settles nothing")
     agreements = [row.agreement for row in summary.rows if row.agreement]
-    if agreements:
+    if len(agreements) > 1:
         same, opposite = (agreements.count(kind) for kind in (Agreement.REPRODUCED, Agreement.CONTRADICTED))
-        rows = _count(len(agreements), "row")
-        parts.append(f"of {rows} of the paper's Table 3, {same} are reproduced and {opposite} contradicted")
+        parts.append(
+            f"of {len(agreements)} rows of the paper's Table 3, {same} are reproduced and {opposite} contradicted"
+        )
     diverged = summary.with_verdict(Verdict.DIVERGED)
     if diverged:
         parts.append(f"{_count(len(diverged), 'change')} diverged in every seed")

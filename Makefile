@@ -32,11 +32,13 @@ check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 
 # The override changes nothing but the run's folder, so that the study's own cell is left alone.
 CELL := --study components --variant base --seed 0 optim.clip_norm=1.0
-bench: $(VENV)/.dev $(VENV)/joeynmt ## Time beam search beside Hugging Face, CTranslate2 and JoeyNMT, on one trained cell (about 4 minutes)
+bench: $(VENV)/.dev $(VENV)/joeynmt ## Time decoding beside Hugging Face, CTranslate2 and JoeyNMT (about 7 minutes)
 	@python -m experiments.prepare --study components
 	@python -m experiments.train $(CELL) --wandb disabled
 	@python -m benchmarks.decoding $(CELL) --out benchmarks/results/beam_4.json
 	@python -m benchmarks.decoding $(CELL) --beam 1 --out benchmarks/results/greedy.json
+	@python -m benchmarks.drawn_decoding --rounds 3 --out benchmarks/results/small_beam_4.json
+	@python -m benchmarks.drawn_decoding --rounds 3 --beam 1 --out benchmarks/results/small_beam_1.json
 
 setup: $(VENV)/.dev ## Only install, into .venv
 

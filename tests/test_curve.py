@@ -23,7 +23,7 @@ class Recorded(LitTransformer):
 
     def training_step(self, batch: TranslationBatch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        self.losses = [*getattr(self, "losses", []), float(loss)]
+        self.losses = [*getattr(self, "losses", []), float(loss.detach())]
         return loss
 
 

@@ -1,6 +1,7 @@
 """Where the numbers come from, and what in a study's cells does not match."""
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from experiments.results import Results, grouped, shortened
@@ -32,6 +33,7 @@ def provenance(summary: Summary, results: Results) -> Provenance:
         ("Machine", _list(trained, "machine")),
         ("Device", _list(trained, "device")),
         ("Threads", _list(trained, "threads")),
+        ("Load of the machine", _loads(trained)),
         ("Versions", "; ".join(sorted({_settings(cell.get("versions") or {}) for cell in trained}))),
         ("Training time", _durations(seconds)),
         ("Trained between", _span([str(cell["finished_at"]) for cell in trained if cell.get("finished_at")])),
@@ -88,6 +90,14 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _loads(trained: list[dict[str, Any]]) -> str:
+    """Say how many processes wanted a core as cells ended: times of a machine that others used do not compare."""
+    loads = sorted(float(cell["load"]) for cell in trained if cell.get("load") is not None)
+    if not loads:
+        return ""
+    return f"{loads[0]:.1f} to {loads[-1]:.1f} processes wanted a core when cells ended, median {median(loads):.1f}"
 
 
 def _span(times: list[str]) -> str:

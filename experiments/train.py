@@ -50,7 +50,7 @@ def main() -> None:
 def train(cell: Cell, args: argparse.Namespace) -> None:
     """Bring the cell to its last step, from wherever it stands, and publish what it found."""
     config = cell.config
-    machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
+    machine.set_up(config.trainer.matmul.value)
     machine.git_commit()  # of the code as loaded: the repository may move on while the run lasts
     from data_modules.prepared import PreparedCorpus
 
@@ -270,6 +270,7 @@ def _record(
         "config_hash": run_hash,
         "code_hash": machine.code_hash(),
         **machine.describe(),
+        "load": _finite(machine.load()),
         "matrix_flops_per_second": round(measured_rate(trainer.strategy.root_device, config.trainer.precision).flops),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **({"averaging": averager.record()} if averager and divergence.step is None else {}),

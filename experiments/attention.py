@@ -44,7 +44,7 @@ def look(args: argparse.Namespace) -> None:
     if not source:
         raise UserError("--line is empty; give a sentence of the source language")
     heads = _heads(args.heads)
-    machine.set_up(cell.config.trainer.matmul.value, cell.config.trainer.accelerator)
+    machine.set_up(cell.config.trainer.matmul.value)
     (network,), corpus = trained_networks([cell], args.averaged)
     from experiments import attention_pages
     from experiments.files import write_text

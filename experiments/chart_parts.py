@@ -68,6 +68,11 @@ def difference_scale(values: Sequence[float], noise: Noise | None) -> tuple[alt.
     return scale, [tick for tick in ticks if low * 1.35 <= tick <= high * 1.35], True
 
 
+def signed_axis(ticks: Sequence[float]) -> alt.Axis:
+    """Return an axis of differences, each tick with its sign."""
+    return alt.Axis(values=list(ticks), labelExpr=SIGNED, labelOverlap=True)
+
+
 def linear_ticks(low: float, high: float, most: int = 8) -> list[float]:
     """Return at most `most` round ticks, and one more, between two values."""
     step = 10 ** math.floor(math.log10((high - low) / most))

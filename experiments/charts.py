@@ -15,11 +15,11 @@ from experiments.chart_parts import (
     INK,
     PURPLE,
     QUIET,
-    SIGNED,
     colour,
     difference_scale,
     floor,
     shape,
+    signed_axis,
     zero,
 )
 from experiments.figure_data import Rows, attention_rows, curve_rows, difference_row
@@ -42,7 +42,7 @@ def forest(summary: Summary, width: int, brief: bool = False) -> alt.HConcatChar
     ends = [entry[key] for entry in data for key in ("low", "mean", "high") if entry.get(key) is not None]
     scale, ticks, bent = difference_scale(ends, summary.noise)
     title = ("Δ BLEU" if brief else "BLEU, difference to the baseline") + (" (symmetric log)" if bent else "")
-    axis = alt.Axis(values=ticks, labelExpr=SIGNED, labelOverlap=True)
+    axis = signed_axis(ticks)
     x = alt.X("mean:Q", scale=scale, axis=axis, title=title)
     own: dict[str, Any] = {"sort": order, "scale": alt.Scale(domain=order)}
     y = alt.Y(

@@ -3,8 +3,9 @@
 import argparse
 import errno
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.study import ROOT, Cell, load_study
@@ -58,6 +59,12 @@ def parse_cell(args: argparse.Namespace) -> Cell:
     cell = Cell(study, args.variant, seed, tuple(args.overrides))
     _ = cell.config  # a mistake in the variant or an override is said before anything slow is imported
     return cell
+
+
+def page_folder(out: Path | None, kind: str, names: Sequence[str]) -> Path:
+    """Return the folder that the user gave for a page about several studies, else one under runs/, out of git."""
+    plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names)
+    return Path("runs") / "report" / f"{kind}-{plain}" if out is None else STARTED_IN / out
 
 
 def _leave(message: str, status: int) -> None:

@@ -8,7 +8,6 @@ never set in one column: such studies show differences to their own baselines on
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +19,8 @@ from experiments.files import write_text
 from experiments.grids import Cell, Grid, print_grid
 from experiments.revisions import read_side
 from experiments.side_by_side import SAME, Comparison, Gap, Line, how_made, side_by_side
-from experiments.statistics import Estimate
-from experiments.tables import MISSING, bracketed, p_value, plus_minus
+from experiments.statistics import ALPHA, Estimate
+from experiments.tables import MISSING, bracketed, many, p_value, plus_minus
 from lit_transformer.errors import UserError
 
 RULE = (
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"A and B are both {args.a}; name two studies, or a revision of it: {args.a}@HEAD~1 {args.a}")
     with TemporaryDirectory() as folder:
         found = side_by_side(read_side(args.a, Path(folder, "a")), read_side(args.b, Path(folder, "b")))
-        path = default_folder("compare", (args.a, args.b)) if args.out is None else cli.STARTED_IN / args.out
+        path = cli.page_folder(args.out, "compare", (args.a, args.b))
         write_text(path / "index.html", page(found))
     console = Console()
     console.print(f"A = {args.a} ({found.a.origin})\nB = {args.b} ({found.b.origin})", highlight=False, soft_wrap=True)
@@ -52,12 +51,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(note, style="dim", soft_wrap=True, highlight=False, markup=False)
     print_grid(made(found), console)
     console.print(f"\npage: {path / 'index.html'}", soft_wrap=True, highlight=False)
-
-
-def default_folder(kind: str, names: Sequence[str]) -> Path:
-    """Return the folder of a page about several studies, under runs/, out of git."""
-    plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names)
-    return Path("runs") / "report" / f"{kind}-{plain}"
 
 
 def grid(found: Comparison) -> Grid:
@@ -114,10 +107,10 @@ def page(found: Comparison) -> str:
 
 
 def _headline(found: Comparison) -> str:
-    count = f"{len(found.lines)} variant{'' if len(found.lines) == 1 else 's'} on both sides"
+    count = f"{many(len(found.lines), 'variant')} on both sides"
     if found.apart:
         return f"{count}; other test sets or measures, so each is set against its own baseline only."
-    moved = [line.variant for line in found.lines if line.p_holm is not None and line.p_holm < 0.05]
+    moved = [line.variant for line in found.lines if line.p_holm is not None and line.p_holm < ALPHA]
     same = sum(line.gap is not None and line.gap.how == SAME for line in found.lines)
     told = f"{', '.join(moved)} {'is' if len(moved) == 1 else 'are'} worth more or less than before" if moved else ""
     parts = [count, told or "no change is separably worth more or less on one of them"]

@@ -73,7 +73,7 @@ def main() -> None:
 def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     """Translate and score every test split of the cell's corpus."""
     config = cell.config
-    machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
+    machine.set_up(config.trainer.matmul.value)
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cell.study.data_folder)
@@ -108,7 +108,7 @@ def evaluate_ensemble(cell: Cell, others: Sequence[str], averaged: bool) -> None
     """Score the trained seeds of a cell's variant, and of `others`, as one model."""
     config = cell.config
     members = trained_seeds(cell, [name for name in dict.fromkeys(others) if name != cell.variant])
-    machine.set_up(config.trainer.matmul.value, config.trainer.accelerator)
+    machine.set_up(config.trainer.matmul.value)
     networks, corpus = trained_networks(members, averaged)
     print("ensemble of", ", ".join(f"{one.variant}/seed{one.seed}" for one in members), flush=True)
     found, translations = _score_splits(networks, config, corpus)

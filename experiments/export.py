@@ -56,7 +56,7 @@ def export(cell: Cell, to: Format, out: Path, averaged: bool = False) -> None:
     config = cell.config
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another or remove it")
-    machine.set_up("highest", config.trainer.accelerator)  # coarser products would hide a difference, or look like one
+    machine.set_up("highest")  # coarser products would hide a difference, or look like one
     _check_possible(cell, to)
     (network,), corpus = trained_networks([cell], averaged)
     network, training = network.cpu(), training_record(cell, config, corpus)

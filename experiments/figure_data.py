@@ -132,26 +132,26 @@ def _diverged_curve(record: Record) -> Rows:
     return [*rows, {**rows[-1], "kind": "stop"}] if rows else []
 
 
-def _bleu_by_length(variant: str, results: Results, split: str) -> dict[str, dict[int, float]]:
-    """Return BLEU by length and seed."""
+def _by_length(variant: str, results: Results, split: str, key: str) -> dict[str, dict[int, float]]:
+    """Return a score by length and seed."""
     found: dict[str, dict[int, float]] = {}
     for record in results.of(variant):
         for bucket in record.splits.get(split, {}).get("by_length", []) if record.scored else ():
-            if bucket.get("bleu") is not None and bucket.get("sentences"):
-                found.setdefault(bucket["words"], {})[record.seed] = float(bucket["bleu"])
+            if bucket.get(key) is not None and bucket.get("sentences"):
+                found.setdefault(bucket["words"], {})[record.seed] = float(bucket[key])
     return found
 
 
 def _lengths_known(results: Results, split: str) -> list[str]:
     """Return the lengths that any variant has, in the order of the file."""
     variants = dict.fromkeys(record.variant for record in results.records)
-    return list(dict.fromkeys(words for variant in variants for words in _bleu_by_length(variant, results, split)))
+    return list(dict.fromkeys(words for variant in variants for words in _by_length(variant, results, split, "bleu")))
 
 
 def _line(row: Row, summary: Summary, results: Results, split: str) -> Rows:
     """Return a variant's BLEU by length in one split; the floor is that of the baseline at each."""
-    own = _bleu_by_length(row.variant, results, split)
-    base = _bleu_by_length(summary.baseline, results, split)
+    own = _by_length(row.variant, results, split, "bleu")
+    base = _by_length(summary.baseline, results, split, "bleu")
     common = {"variant": row.variant, "verdict": row.verdict.value}
     rows: Rows = []
     for words, scores in own.items():
@@ -176,15 +176,9 @@ def _first_number(words: str) -> int:
 
 
 def _lengths_of(variant: str, summary: Summary, results: Results, key: str) -> Rows:
-    found: dict[tuple[str, str], list[float]] = {}
-    for record in results.of(variant):
-        for split in summary.splits if record.scored else ():
-            for bucket in record.splits.get(split, {}).get("by_length", []):
-                if bucket.get(key) is not None and bucket.get("sentences"):
-                    found.setdefault((split, bucket["words"]), []).append(bucket[key])
-    rows = []
-    for (split, words), values in found.items():
-        mean = estimate(values)
-        assert mean is not None
-        rows.append({"variant": variant, "split": split, "words": words, "value": mean.mean})
+    rows: Rows = []
+    for split in summary.splits:
+        for words, scores in _by_length(variant, results, split, key).items():
+            mean = sum(scores.values()) / len(scores)
+            rows.append({"variant": variant, "split": split, "words": words, "value": mean})
     return rows

@@ -34,16 +34,18 @@ def print_grid(grid: Grid, console: Console) -> None:
         console.print(_fitted(grid))
         return
     rows = [grid.titles, *([cell.text for cell in row] for row in grid.rows)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(grid.titles))]
+    print_plain(rows, [grid.is_numeric(place) for place in range(len(grid.titles))], console)
+
+
+def print_plain(rows: Sequence[Sequence[str]], numeric: Sequence[bool], console: Console) -> None:
+    """Print rows, titles first, as aligned columns, whole whatever their width; those of numbers stand at the right."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(numeric))]
     for row in rows:
-        console.out("  ".join(_aligned(grid, row, widths)).rstrip(), highlight=False)
-
-
-def _aligned(grid: Grid, row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        text.rjust(width) if grid.is_numeric(place) else text.ljust(width)
-        for place, (text, width) in enumerate(zip(row, widths, strict=True))
-    ]
+        cells = [
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(row, widths, numeric, strict=True)
+        ]
+        console.out("  ".join(cells).rstrip(), highlight=False)
 
 
 def _fitted(grid: Grid) -> Table:

@@ -2,7 +2,7 @@
 
 from experiments.against_paper import Agreement
 from experiments.summary import Row, Summary, Verdict
-from experiments.tables import number
+from experiments.tables import many, number
 
 
 def headline(summary: Summary) -> str:
@@ -11,12 +11,12 @@ def headline(summary: Summary) -> str:
         return f"Nothing can be compared yet: the baseline {summary.baseline} has no score."
     compared = [row for row in summary.changes if row.difference]
     if not compared:
-        return f"{_count(len(summary.changes), 'change')} and no score to compare with the baseline yet."
+        return f"{many(len(summary.changes), 'change')} and no score to compare with the baseline yet."
     found = summary.with_verdict(Verdict.BETTER, Verdict.WORSE)
     parts = [_effect(max(found or compared, key=_size), bool(found) or not summary.compared)]
     if summary.compared:
         unclear = len(summary.with_verdict(Verdict.UNCLEAR))
-        changes = _count(summary.compared, "change")
+        changes = many(summary.compared, "change")
         parts.append(f"{unclear} of {changes} cannot be told from the baseline with {summary.seeds} seeds")
     else:
         parts.append("one seed shows no spread, so this settles nothing")
@@ -28,7 +28,7 @@ def headline(summary: Summary) -> str:
         )
     diverged = summary.with_verdict(Verdict.DIVERGED)
     if diverged:
-        parts.append(f"{_count(len(diverged), 'change')} diverged in every seed")
+        parts.append(f"{many(len(diverged), 'change')} diverged in every seed")
     return "; ".join(parts) + "."
 
 
@@ -49,7 +49,3 @@ def _effect(row: Row, stands: bool) -> str:
 
 def _size(row: Row) -> float:
     return abs(row.difference.mean) if row.difference else 0.0
-
-
-def _count(value: int, noun: str) -> str:
-    return f"{value} {noun}" + ("" if value == 1 else "s")

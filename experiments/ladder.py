@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import cli
-from experiments.compare import default_folder
 from experiments.files import write_text
 from experiments.grids import print_grid
 from experiments.rungs import Ladder, Rung, climb, grid, read_rung, told
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(args.studies) < 2 or len(set(args.studies)) < len(args.studies):
         raise UserError("a ladder needs two studies or more, each once; name the cheapest first")
     ladders = climb_all([read_rung(load_study(name)) for name in args.studies])
-    path = default_folder("ladder", args.studies) if args.out is None else cli.STARTED_IN / args.out
+    path = cli.page_folder(args.out, "ladder", args.studies)
     write_text(path / "index.html", page(ladders))
     console = Console()
     for ladder in ladders:

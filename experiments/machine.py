@@ -3,13 +3,13 @@
 `set_up` is the one place that touches the allocator, the matrix library and threads:
 * the allocator keeps freed memory (glibc mallopt) instead of handing it back after every tensor;
 * `matmul` other than "highest" sends float32 products through oneDNN with bfloat16 factors where that is faster;
-* without a GPU, attention takes the plain products: on sentences the CPU's blocked kernel is several times slower;
 * threads follow OMP_NUM_THREADS, else the cores this process may use.
 LIT_PLAIN_ALLOCATOR=1 leaves the allocator alone.
 """
 
 import ctypes
 import hashlib
+import math
 import os
 import platform
 import resource
@@ -61,16 +61,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def set_up(matmul: str = "highest", accelerator: str = "auto") -> None:
+def set_up(matmul: str = "highest") -> None:
     """Make the process ready for tensors; call once, before the first large one."""
     keep_freed_memory()
     import torch
 
     torch.set_float32_matmul_precision(matmul)
-    if accelerator == "cpu" or not torch.cuda.is_available():
-        torch.backends.cuda.enable_flash_sdp(False)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores())
+
+
+def load() -> float:
+    """Return how many processes have wanted a core in the last minute, on average; nan where nobody counts them."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else math.nan
 
 
 def peak_memory() -> int:

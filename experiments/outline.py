@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.run_config import read_yaml
-from experiments.study import STUDIES, Study, flatten
+from experiments.study import STUDIES, Study, flatten, short_key
 from lit_transformer.errors import UserError
 
 
@@ -21,7 +21,9 @@ class Outline(Study):
 
     def describe(self, variant: str) -> str:
         """Say what a variant sets: "positions.kind none"."""
-        return ", ".join(f"{_short(key)} {value}" for key, value in flatten(self.delta(variant)).items()) or "no change"
+        return (
+            ", ".join(f"{short_key(key)} {value}" for key, value in flatten(self.delta(variant)).items()) or "no change"
+        )
 
 
 def read_outline(name: str, root: Path = Path()) -> Outline:
@@ -48,7 +50,3 @@ def read_outline(name: str, root: Path = Path()) -> Outline:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _short(key: str) -> str:
-    return key.removeprefix("model.")

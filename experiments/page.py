@@ -7,13 +7,14 @@ from markupsafe import Markup
 
 from experiments.figures import Figure
 from experiments.headline import headline
+from experiments.notes import notes_of
 from experiments.provenance import provenance
 from experiments.results import Results, listed
 from experiments.rungs import Ladder, grid, told
 from experiments.samples import Texts, samples
 from experiments.sheets import dark_inks, drawn
 from experiments.summary import Summary, Verdict
-from experiments.tables import MISSING, columns, notes_of
+from experiments.tables import MISSING, columns
 from experiments.templating import template, verbatim
 
 

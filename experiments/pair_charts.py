@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from experiments.chart_parts import INK, SIGNED, TELLS, colour, difference_scale, floor, names_beside, shape, zero
+from experiments.chart_parts import INK, TELLS, colour, difference_scale, floor, names_beside, shape, signed_axis, zero
 from experiments.figure_data import Rows, difference_row, moved_apart
 from experiments.rungs import Ladder
 from experiments.statistics import Estimate, NoiseFloor
@@ -27,8 +27,8 @@ def scatter(ladder: Ladder, width: int, height: int) -> alt.HConcatChart | None:
         told = f"{pair.variant}: {bracketed(one)} on {ladder.lower.name}, {bracketed(other)} on {ladder.upper.name}"
         names = {"variant": pair.variant, "verdict": pair.upper.verdict.value, "told": told}
         data.append({**names, **_three("x", one), **_three("y", other)})
-    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {ladder.lower.name}", axis=_axis(x_ticks))
-    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {ladder.upper.name}", axis=_axis(y_ticks))
+    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {ladder.lower.name}", axis=signed_axis(x_ticks))
+    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {ladder.upper.name}", axis=signed_axis(y_ticks))
     base = alt.Chart(alt.Data(values=data)).encode(x=x, y=y, color=colour())
     layers = [_floor(floors[0], "x", x_scale), _floor(floors[1], "y", y_scale)]
     layers += [zero(alt.X("zero:Q", scale=x_scale)), zero(alt.Y("zero:Q", scale=y_scale))]
@@ -77,20 +77,18 @@ def _forest(
     order = [row.variant for row in rows]
     axis = alt.Axis(ticks=False, domain=False, labelLimit=140 if width < 200 else 180, offset=4) if labels else None
     y = alt.Y("variant:N", title=None, axis=axis, sort=order, scale=alt.Scale(domain=order))
-    x = alt.X("mean:Q", scale=scale, axis=_axis(ticks), title="Δ BLEU to its baseline" if width >= 200 else "Δ BLEU")
+    x = alt.X(
+        "mean:Q", scale=scale, axis=signed_axis(ticks), title="Δ BLEU to its baseline" if width >= 200 else "Δ BLEU"
+    )
     points = alt.Chart(alt.Data(values=data)).transform_filter("isValid(datum.mean)").encode(y=y)
     layers = [_floor(summary.noise_floor, "x", scale), zero(alt.X("zero:Q", scale=scale))]
     if any(entry.get("low") is not None for entry in data):
         layers.append(points.mark_rule(strokeWidth=2.2).encode(x=alt.X("low:Q"), x2="high:Q", color=colour()))
     marks = points.mark_point(filled=True, size=80, opacity=1, ariaRoleDescription=TELLS)
     layers.append(marks.encode(x=x, color=colour(), shape=shape(), description="told:N"))
-    title = alt.Title(name, color=INK, fontSize=12, anchor="start", limit=width)
-    drawn = alt.layer(*[layer for layer in layers if layer], title=title)
+    heading = alt.Title(name, color=INK, fontSize=12, anchor="start", limit=width)
+    drawn = alt.layer(*[layer for layer in layers if layer], title=heading)
     return drawn.properties(width=width, height=alt.Step(24))
-
-
-def _axis(ticks: list[float]) -> alt.Axis:
-    return alt.Axis(values=ticks, labelExpr=SIGNED, labelOverlap=True)
 
 
 def _floor(found: NoiseFloor | None, across: str, scale: alt.Scale) -> alt.Chart | None:

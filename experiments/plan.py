@@ -67,7 +67,7 @@ def plan(study: Study, seeds: int, fleets: tuple[Fleet, ...], slots: int | None,
     sample = sample_of(study)
     slots = slots or default_slots(study)
     threads = max(1, machine.cores() // slots)
-    machine.set_up(base.trainer.matmul.value, base.trainer.accelerator)
+    machine.set_up(base.trainer.matmul.value)
     set_threads(threads)
     probes = probe_all(configs, sample) if measure else {}
     lines = [line(variant, config, sample, probes.get(variant), fleets) for variant, config in configs.items()]

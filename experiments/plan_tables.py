@@ -10,6 +10,7 @@ from experiments.planned import Line, Plan
 from experiments.provenance import duration
 from experiments.rates import LAYER_SECONDS, gpu_rate, time_times_rate
 from experiments.tables import flops as powers
+from experiments.tables import many
 
 BUSY = 0.8
 
@@ -126,11 +127,6 @@ def disk(plan: Plan) -> str:
         f"Disk: {size(checkpoints)} of checkpoints, {size(beside)} more while they are written, {results}, {data}; "
         f"{size(free)} are free.{short}"
     )
-
-
-def many(number: int, thing: str) -> str:
-    """Return a number of things: "1 cell", "2 cells"."""
-    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def span(seconds: float) -> str:

@@ -1,19 +1,18 @@
 """Do two rungs of the ladder put the same changes into the same order? Rank correlations with honest intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from experiments.statistics import LEVEL
+from experiments.statistics import LEVEL, BySeed
 
 FEWEST = 5
 """Changes from which a resampling of them says anything: of fewer, most samples repeat two or three."""
 SAMPLES = 4000
 Array = NDArray[np.float64]
-BySeed = Mapping[int, float]
 
 
 @dataclass(frozen=True)

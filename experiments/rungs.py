@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from experiments.grids import Cell, Grid
 from experiments.outline import read_outline
-from experiments.ranks import FEWEST, BySeed, Correlation, Ranks, rank_correlations
+from experiments.ranks import FEWEST, Correlation, Ranks, rank_correlations
 from experiments.results import Results, read_results
 from experiments.run_config import read_yaml
-from experiments.statistics import Estimate
+from experiments.statistics import Estimate, differences
 from experiments.study import STUDIES, Study, list_studies
 from experiments.summary import Row, Summary, Verdict, summarise
-from experiments.tables import bracketed, number
+from experiments.tables import bracketed, many, number
 from lit_transformer.errors import UserError
 
 RUNGS = ("grammar corpus", "Multi30k", "IWSLT", "WMT14 short", "WMT14 full")
@@ -172,7 +172,7 @@ def _order(ladder: Ladder) -> str:
 
 
 def _changes(count: int, start: bool = False) -> str:
-    text = "1 change" if count == 1 else f"{count} changes"
+    text = many(count, "change")
     return f"{text} {'stands' if count == 1 else 'stand'}" if start else text
 
 
@@ -180,11 +180,10 @@ def _points(count: int) -> str:
     return "points" if count == 1 else "point"
 
 
-def _by_seed(rung: Rung, variants: Iterable[str]) -> list[BySeed]:
+def _by_seed(rung: Rung, variants: Iterable[str]) -> list[dict[int, float]]:
     primary, results = rung.results.primary, rung.results
     base = results.scores(rung.study.baseline, primary, "bleu")
-    own = {variant: results.scores(variant, primary, "bleu") for variant in variants}
-    return [{s: scores[s] - base[s] for s in sorted(scores.keys() & base.keys())} for scores in own.values()]
+    return [differences(results.scores(variant, primary, "bleu"), base) for variant in variants]
 
 
 def _height(rung: Rung) -> tuple[int, str]:

@@ -1,6 +1,5 @@
 """Two studies variant by variant: both estimates, and whether a change is worth as much in one as in the other."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +7,12 @@ from scipy import stats
 
 from experiments.provenance import provenance
 from experiments.revisions import Side
-from experiments.statistics import Estimate, estimate, holm, paired_p
+from experiments.statistics import LEVEL, BySeed, Estimate, compare, differences, holm
 from experiments.study import flatten
 from experiments.summary import Row
 from lit_transformer.errors import UserError
 
 SAME = "the same cells"
-BySeed = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,9 @@ def between(a: BySeed, b: BySeed) -> Gap | None:
     """
     if not a or not b:
         return None
-    seeds = sorted(a.keys() & b.keys())
-    if len(seeds) >= 2:
-        found = estimate([b[seed] - a[seed] for seed in seeds])
-        assert found is not None
-        p = float(paired_p([b[seed] for seed in seeds], [a[seed] for seed in seeds]))
-        return Gap(found, f"paired, {len(seeds)} seeds", p)
+    paired = compare(b, a)
+    if paired and paired.difference.n >= 2:
+        return Gap(paired.difference, f"paired, {paired.difference.n} seeds", paired.p)
     one, other = list(a.values()), list(b.values())
     mean = sum(other) / len(other) - sum(one) / len(one)
     least = min(len(one), len(other))
@@ -90,7 +85,7 @@ def between(a: BySeed, b: BySeed) -> Gap | None:
     if max(one) - min(one) + max(other) - min(other) < 1e-9:
         return Gap(Estimate(mean, None, None, least), "no spread")
     test = stats.ttest_ind(other, one, equal_var=False)
-    interval = test.confidence_interval(0.95)
+    interval = test.confidence_interval(LEVEL)
     found = Estimate(mean, float(interval.low), float(interval.high), least)
     return Gap(found, f"Welch, {len(other)} and {len(one)} seeds", float(test.pvalue))
 
@@ -118,7 +113,7 @@ def _line(a: Side, b: Side, variant: str, apart: bool) -> Line:
         return Line(variant, *rows, None, None)
     scores = [_bleu(side, variant) for side in (a, b)]
     bases = [_bleu(side, side.study.baseline) for side in (a, b)]
-    gains = [{s: own[s] - base[s] for s in own.keys() & base.keys()} for own, base in zip(scores, bases, strict=True)]
+    gains = [differences(own, base) for own, base in zip(scores, bases, strict=True)]
     is_baseline = variant in (a.study.baseline, b.study.baseline)
     same = _same_cells(a, b, variant)
     gap = between(*scores)

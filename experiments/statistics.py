@@ -18,6 +18,9 @@ LEVEL = 1 - ALPHA
 Array = NDArray[np.float64]
 
 
+BySeed = Mapping[int, float]
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over n seeds and its interval; low and high are None when n is 1, for one seed shows no spread."""
@@ -158,15 +161,20 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
     return Estimate(float(mean), float(low), float(high), len(values))
 
 
-def compare(variant: Mapping[int, float], baseline: Mapping[int, float], level: float = LEVEL) -> Comparison | None:
+def differences(variant: BySeed, baseline: BySeed) -> dict[int, float]:
+    """Return variant less baseline by seed, over the seeds that both have, ascending."""
+    return {seed: variant[seed] - baseline[seed] for seed in sorted(variant.keys() & baseline.keys())}
+
+
+def compare(variant: BySeed, baseline: BySeed, level: float = LEVEL) -> Comparison | None:
     """Compare two scores by seed, over the seeds that both have; None when they share none."""
-    seeds = sorted(variant.keys() & baseline.keys())
-    difference = estimate([variant[seed] - baseline[seed] for seed in seeds], level)
+    by_seed = differences(variant, baseline)
+    difference = estimate(list(by_seed.values()), level)
     if difference is None:
         return None
     if difference.n == 1:
         return Comparison(difference, None)
-    own, other = (np.array([scores[seed] for seed in seeds]) for scores in (variant, baseline))
+    own, other = (np.array([scores[seed] for seed in by_seed]) for scores in (variant, baseline))
     return Comparison(difference, float(paired_p(own, other)), float(sign_flip_p(own - other)))
 
 
@@ -194,16 +202,13 @@ def power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
     return float(np.mean(stats.norm.cdf(shift - critical * spread) + stats.norm.cdf(-shift - critical * spread)))
 
 
-def noise(variants: Sequence[Mapping[int, float]], baseline: Mapping[int, float], level: float = LEVEL) -> Noise | None:
+def noise(variants: Sequence[BySeed], baseline: BySeed, level: float = LEVEL) -> Noise | None:
     """Return the noise of a study, from the paired differences of the variants that share n >= 2 seeds with it.
 
     The sd is the median variance over the variants, divided by the median of a chi-square per degree so that it is
     consistent for normal noise: a variant that fails outright varies a lot and must not set the noise of the others.
     """
-    differences = [
-        [scores[seed] - baseline[seed] for seed in sorted(scores.keys() & baseline.keys())] for scores in variants
-    ]
-    tested = [values for values in differences if len(values) >= 2]
+    tested = [list(own.values()) for scores in variants if len(own := differences(scores, baseline)) >= 2]
     if not tested:
         return None
     n = int(np.median([len(values) for values in tested]))

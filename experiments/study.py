@@ -84,7 +84,7 @@ class Study:
         """Say what a variant changes, old value -> new: "attention.heads 4 -> 1, ..."."""
         base = flatten(to_dict(self.config(self.baseline, self.seeds[0])))
         own = flatten(to_dict(self.config(variant, self.seeds[0])))
-        changes = [f"{_short(key)} {base[key]} -> {own[key]}" for key in base if base[key] != own[key]]
+        changes = [f"{short_key(key)} {base[key]} -> {own[key]}" for key in base if base[key] != own[key]]
         return ", ".join(changes) if changes else "the baseline"
 
 
@@ -250,6 +250,6 @@ def _hashed(overrides: list[str]) -> str:
     return "+" + hashlib.sha256(text.encode()).hexdigest()[:6] if overrides else ""
 
 
-def _short(key: str) -> str:
+def short_key(key: str) -> str:
     """Drop the leading `model.`, which goes without saying."""
     return key.removeprefix("model.")

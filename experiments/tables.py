@@ -9,8 +9,8 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from experiments.notes import notes_of as notes_of
-from experiments.notes import title_of, widened
+from experiments.grids import print_plain
+from experiments.notes import notes_of, title_of, widened
 from experiments.paper import LABEL, TABLE3_TEST_SET
 from experiments.results import AVERAGED
 from experiments.statistics import Estimate, smallest_p
@@ -165,10 +165,7 @@ def terminal(summary: Summary, console: Console) -> None:
     shown = columns(summary)
     if not console.is_terminal:
         rows = [[column.title for column in shown], *([column.text(row) for column in shown] for row in summary.rows)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(shown))]
-        for row in rows:
-            cells = [_aligned(cell, width, column) for cell, width, column in zip(row, widths, shown, strict=True)]
-            console.out("  ".join(cells).rstrip(), highlight=False)
+        print_plain(rows, [column.numeric for column in shown], console)
     else:
         console.print(_fitted(summary, shown, console.width))
     for note in notes_of(summary):
@@ -234,6 +231,11 @@ def flops(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1e}".replace("e+", "e")
 
 
+def many(number: int, thing: str) -> str:
+    """Return a number of things: "1 cell", "2 cells"."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def p_value(value: float | None) -> str:
     """Return a p-value with two significant digits."""
     if value is None:
@@ -248,10 +250,6 @@ def _mean(found: Estimate | None) -> float | None:
 def _parts(name: str, found: Estimate | None) -> dict[str, float | int | None]:
     mean, low, high, n = (found.mean, found.low, found.high, found.n) if found else (None, None, None, 0)
     return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
-
-
-def _aligned(cell: str, width: int, column: Column) -> str:
-    return cell.rjust(width) if column.numeric else cell.ljust(width)
 
 
 def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:

@@ -133,7 +133,7 @@ def main() -> None:
     args = parser.parse_args()
     cell = cli.parse_cell(args)
     page = _checked(args, cell.config)
-    machine.set_up(cell.config.trainer.matmul.value, cell.config.trainer.accelerator)
+    machine.set_up(cell.config.trainer.matmul.value)
     networks, corpus = trained_networks(_cells(cell, args.ensemble), args.averaged)
     keep = SENTENCES if page else 0
     translator = Translator(networks, corpus.tokenizer, cell.config, args.nbest, args.scores, keep=keep)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
-from lit_transformer.components.kernels import FusedKernel, PlainKernel
+from lit_transformer.components.kernels import PlainKernel
 from lit_transformer.components.mixers.local import LocalAttention
 from lit_transformer.layers import Stack
 from lit_transformer.transformer import Transformer
@@ -81,7 +81,7 @@ def _weights(stack: Stack, name: str, caught: Caught, length: int) -> list[Tenso
     return found
 
 
-def kernel_of(part: Any) -> FusedKernel | PlainKernel | None:
+def kernel_of(part: Any) -> PlainKernel | None:
     """Return the kernel of an attention, None for any other part."""
     return part.kernel if isinstance(part, MultiHeadAttention) else None
 

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import tables
 from experiments.launch import Pipeline, _join_seeds
+from experiments.notes import notes_of
 from experiments.paper import TABLE2
 from experiments.results import read_results
 from experiments.run_config import read_yaml
@@ -125,7 +126,7 @@ def test_an_ensemble_of_other_trainings_or_fewer_is_left_out(made_up: Study, var
 def test_what_these_columns_are_is_said_where_they_are(made_up: Study) -> None:
     def notes(study: Study) -> str:
         found: Summary = summarise(study, read_results(study))
-        return " ".join(tables.notes_of(found))
+        return " ".join(notes_of(found))
 
     assert "All seeds as one model: joined" in notes(made_up)
     assert "the paper's rate being assumed" in notes(made_up)

@@ -15,6 +15,7 @@ from experiments import bootstrap, tables
 from experiments.against_paper import RULE as RULE_PAPER
 from experiments.against_paper import Agreement
 from experiments.headline import headline
+from experiments.notes import notes_of
 from experiments.results import read_results
 from experiments.sentences import corpus_bleu, summands, write_counts
 from experiments.study import Study
@@ -112,7 +113,7 @@ def test_notes_tell_power_noise_floor_and_what_the_exact_test_cannot(here: Path)
     summary = read(write_study(here, names=list(LOGITS)))
     assert summary.noise is not None
     assert summary.noise_floor is not None
-    text = "\n".join(tables.notes_of(summary))
+    text = "\n".join(notes_of(summary))
     half, _, double = summary.noise.power
     assert f"found in {100 * half:.0f} % and {100 * double:.0f} % of studies by one test" in text
     assert "cannot go below 0.25 with 3 seeds" in text

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.statistics import LEVEL
+
 
 @dataclass(frozen=True)
 class Exponent:
@@ -30,11 +32,8 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> Exponent:
 
     assert len(x) == len(y) >= 3
     log_x, log_y = (np.log(np.asarray(values, float)) for values in (x, y))
-    from_mean = log_x - log_x.mean()
-    slope = float(from_mean @ log_y / (from_mean @ from_mean))
-    residuals = log_y - log_y.mean() - slope * from_mean
-    error = float(np.sqrt(residuals @ residuals / (len(x) - 2) / (from_mean @ from_mean)))
-    half = float(stats.t.ppf(0.975, len(x) - 2)) * error
+    (slope, _), covariance = np.polyfit(log_x, log_y, 1, cov=True)
+    half = stats.t.ppf((1 + LEVEL) / 2, len(x) - 2) * np.sqrt(covariance[0, 0])
     last = np.argsort(log_x)[-2:]
     end = float(np.diff(log_y[last])[0] / np.diff(log_x[last])[0])
-    return Exponent(slope, slope - half, slope + half, end, len(x))
+    return Exponent(float(slope), float(slope - half), float(slope + half), end, len(x))

@@ -1,7 +1,6 @@
 """Times passes forward and backward and counts their memory; layers take turns, so that all meet the same machine."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> dict[str,
     torch.set_num_threads(1)
     machine.keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    load = machine_load()
+    load = machine.load()
     rows = []
     for n, d in settings.sizes:
         say(f"n = {n}, d = {d}")
@@ -51,7 +50,7 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> dict[str,
         "paths": list(_paths(settings)),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "load_before": load,
-        "load_after": machine_load(),
+        "load_after": machine.load(),
         **machine.describe(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -118,8 +117,3 @@ def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
         now += event.nbytes()
         most = max(most, now)
     return most
-
-
-def machine_load() -> float:
-    """Return how many processes have wanted a core in the last minute."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else math.nan

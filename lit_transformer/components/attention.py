@@ -166,7 +166,7 @@ class CrossAttention(MultiHeadAttention):
         asked = queries.unflatten(0, (len(past.keys), -1))  # (S, n, H, Q, E_k), n hypotheses a sentence
         together = asked.transpose(1, 2).flatten(2, 3)  # (S, H, n * Q, E_k): they ask their sentence at once
         mixed = self.kernel(together, past.keys, past.values, past.view, None)  # (S, H, n * Q, E_v)
-        apart = mixed.unflatten(2, asked.shape[1::2]).transpose(1, 2).flatten(0, 1)  # (R, H, Q, E_v)
+        apart = mixed.unflatten(2, (asked.shape[1], -1)).transpose(1, 2).flatten(0, 1)  # (R, H, Q, E_v)
         return self.joined(apart, x, layout), past
 
     def project(self, memory: Tensor, layout: Layout) -> MemoryKeyValues:

@@ -73,7 +73,7 @@ class Context(FixedReading):
     """The source's last token, whatever the place."""
 
     def project(self, memory: Tensor, layout: Layout) -> SourceTokens:
-        return SourceTokens(memory, layout.lengths.cumsum(0) - 1, layout.lengths * 0)
+        return SourceTokens(memory, layout.lengths.cumsum(0) - 1, torch.zeros_like(layout.lengths))
 
 
 class Aligned(FixedReading):

@@ -215,7 +215,10 @@ class Divergence(pl.Callback):
 
 
 class Progress(pl.Callback):
-    """Prints a line at each validation, and keeps progress.json up to date for whoever watches many runs."""
+    """Prints a line at each validation, and keeps progress.json up to date for whoever watches many runs.
+
+    Its loss is a late batch's, null where it is none; its speed is in non-pad target tokens of training time.
+    """
 
     def __init__(self, folder: Path, curve: Curve, steps: int) -> None:
         self.path = folder / "progress.json"
@@ -229,7 +232,21 @@ class Progress(pl.Callback):
         now = time.monotonic()
         if now - self.written > 2.0:
             self.written = now
-            write_json(self.path, {"step": trainer.global_step, "steps": self.steps})
+            # Lightning hands out each batch's loss divided by the batches of a step
+            self._write(trainer, float(outputs["loss"]) * trainer.accumulate_grad_batches)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._write(trainer, self.curve.mean_loss)  # a watcher sees that only the scores are to come
+
+    def _write(self, trainer: pl.Trainer, loss: float) -> None:
+        speed = self.curve.total_work().tgt / max(self.curve.training_seconds(), 1e-9)
+        progress = {
+            "step": trainer.global_step,
+            "steps": self.steps,
+            "loss": round(loss, 4) if math.isfinite(loss) else None,
+            "target_tokens_per_second": round(speed, 1),
+        }
+        write_json(self.path, progress)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         row = self.curve.rows[-1]

@@ -1,16 +1,18 @@
 """The curve: what a row says is what the steps did, accumulated or not; a run that diverges stops and is remembered."""
 
 import csv
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.callbacks import CURVE_COLUMNS, Curve, Divergence
+from experiments.callbacks import CURVE_COLUMNS, Curve, Divergence, Progress
 from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.flops import Work
@@ -47,6 +49,28 @@ def test_a_row_holds_the_mean_loss_the_tokens_and_the_rate_of_its_steps(tmp_path
     lengths = [torch.cat([getattr(batch, side).lengths for batch in BATCHES]) for side in ("src_layout", "tgt_layout")]
     once = Work.of_lengths(DROPPING, *lengths)
     assert curve.total_work() == Work(*(2 * value for value in vars(once).values()))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_whoever_watches_sees_the_step_a_loss_and_the_speed(tmp_path: Path, accumulate: int) -> None:
+    seen = []
+
+    class Watched(Progress):
+        def on_train_batch_end(self, *arguments: Any, **named: Any) -> None:
+            self.written = -math.inf  # write at every batch
+            super().on_train_batch_end(*arguments, **named)
+            seen.append(json.loads(self.path.read_text()))
+
+    curve, lit = Curve(tmp_path / "curve.csv", lambda: 2.0), Recorded(build(DROPPING), OPTIM)
+    settings = {"val_check_interval": 4, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
+    watched = Watched(tmp_path, curve, steps=8 // accumulate)
+    trainer(8 // accumulate, callbacks=[curve, watched], **settings).fit(
+        lit, endless(BATCHES), DataLoader(BATCHES, batch_size=None, collate_fn=lambda batch: batch)
+    )
+    assert [row["loss"] for row in seen] == pytest.approx(lit.losses, abs=1e-4)
+    last = json.loads((tmp_path / "progress.json").read_text())
+    assert last["step"] == last["steps"] == 8 // accumulate
+    assert last["target_tokens_per_second"] > 0
 
 
 def test_a_run_that_diverges_stops_at_its_step() -> None:

@@ -32,13 +32,21 @@ check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 
 # The override changes nothing but the run's folder, so that the study's own cell is left alone.
 CELL := --study components --variant base --seed 0 optim.clip_norm=1.0
-bench: $(VENV)/.dev $(VENV)/joeynmt ## Time decoding beside Hugging Face, CTranslate2 and JoeyNMT (about 7 minutes)
+BENCH := benchmarks/results
+bench: $(VENV)/.dev $(VENV)/joeynmt ## Time training and decoding beside their peers, and how training scales (about 30 minutes, quiet machine)
+	@python -m benchmarks.training --rounds 3 --out $(BENCH)/training_small_float32.json
+	@python -m benchmarks.training --rounds 3 --precision bfloat16 --out $(BENCH)/training_small_bfloat16.json
+	@python -m benchmarks.training --rounds 2 --mixed --only "Hugging Face Marian" --out $(BENCH)/training_small_mixed.json
+	@python -m benchmarks.training --rounds 3 --size tiny --tokens 1024 --batches 8 --out $(BENCH)/training_tiny_float32.json
+	@python -m benchmarks.training --rounds 2 --size base --batches 1 --only "Hugging Face Marian" --out $(BENCH)/training_base_float32.json
+	@python -m benchmarks.training --rounds 2 --size base --batches 1 --only "Hugging Face Marian" --precision bfloat16 --out $(BENCH)/training_base_bfloat16.json
+	@python -m benchmarks.scaling --out $(BENCH)/scaling.json
 	@python -m experiments.prepare --study components
 	@python -m experiments.train $(CELL) --wandb disabled
-	@python -m benchmarks.decoding $(CELL) --out benchmarks/results/beam_4.json
-	@python -m benchmarks.decoding $(CELL) --beam 1 --out benchmarks/results/greedy.json
-	@python -m benchmarks.drawn_decoding --rounds 3 --out benchmarks/results/small_beam_4.json
-	@python -m benchmarks.drawn_decoding --rounds 3 --beam 1 --out benchmarks/results/small_beam_1.json
+	@python -m benchmarks.decoding $(CELL) --out $(BENCH)/beam_4.json
+	@python -m benchmarks.decoding $(CELL) --beam 1 --out $(BENCH)/greedy.json
+	@python -m benchmarks.drawn_decoding --rounds 3 --out $(BENCH)/small_beam_4.json
+	@python -m benchmarks.drawn_decoding --rounds 3 --beam 1 --out $(BENCH)/small_beam_1.json
 
 setup: $(VENV)/.dev ## Only install, into .venv
 

@@ -13,20 +13,18 @@ sentence's own in ours and the batch's longest in the others, so one that never 
 
 import argparse
 import tempfile
-from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.joeynmt_model import require_joeynmt
-from benchmarks.rounds import Ids, measure, plain, print_table, rows
+from benchmarks.rounds import Column, Ids, plain, print_table, rows, take_turns, timed
 from benchmarks.translators import ctranslate2, hugging_face, joeynmt, ours
+from benchmarks.versions import described
 from experiments import cli, files, machine
 from experiments.decoder import load_network, training_record
 from experiments.study import Cell
 from lit_transformer.config import DecodeConfig
-from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
     from lit_transformer import Transformer
@@ -87,11 +85,16 @@ def compare(subject: Subject, args: argparse.Namespace) -> None:
         systems |= ctranslate2(network, decode, args.batch, subject.tokens, Path(folder) / "ct2", args.threads)
         systems |= joeynmt(network, decode, args.batch)
         before = machine.load()
-        found = rows(*measure(systems, sources, args.rounds), OURS, PEER)
-    print_table(f"beam {args.beam}, {args.threads} thread(s), batches of {args.batch}", PEER, found)
+        said = {name: translate(sources) for name, translate in systems.items()}
+        turns = {name: timed(partial(translate, sources)) for name, translate in systems.items()}
+        found = rows(take_turns(turns, args.rounds), len(sources), PEER)
+    same = {name: sum(map(list.__eq__, own, said[OURS])) / len(sources) for name, own in said.items()}
+    columns = [Column("same as ours", ".1%", "same_as_ours", same)]
+    title = f"beam {args.beam}, {args.threads} thread(s), batches of {args.batch}"
+    print_table(title, "sentences", PEER, found, columns)
     if args.out is not None:
         record = _record(subject, args, [before, machine.load()])
-        files.write_json(args.out, record | {"systems": plain(PEER, found)})
+        files.write_json(args.out, record | {"systems": plain("sentences", PEER, found, columns)})
 
 
 def _trained(cell: Cell, args: argparse.Namespace) -> Subject:
@@ -110,14 +113,8 @@ def _trained(cell: Cell, args: argparse.Namespace) -> Subject:
 
 def _record(subject: Subject, args: argparse.Namespace, load: list[float]) -> dict[str, Any]:
     """Return what the figures are of: the model, the settings, the machine and how busy it was, the versions."""
-    of_the_machine = machine.describe()
-    for package in ("transformers", "ctranslate2"):
-        with suppress(PackageNotFoundError):
-            of_the_machine["versions"][package] = version(package)
-    with suppress(UserError):
-        of_the_machine["versions"]["joeynmt"] = require_joeynmt()
     settings = subject.name | {name: getattr(args, name) for name in ("batch", "beam", "rounds")}
-    return {"settings": settings | {"sentences": len(subject.sources)}, "load_before_and_after": load} | of_the_machine
+    return {"settings": settings | {"sentences": len(subject.sources)}, "load_before_and_after": load} | described()
 
 
 if __name__ == "__main__":

@@ -11,21 +11,11 @@ import argparse
 import random
 
 from benchmarks.decoding import Subject, add_settings, compare, set_up
+from benchmarks.sizes import SIZES, VOCABULARY
 from experiments import cli
 from lit_transformer.batch import UNK
-from lit_transformer.config import AttentionConfig, DecodeConfig, FeedForwardConfig, ModelConfig
+from lit_transformer.config import DecodeConfig
 
-SIZES = {
-    "small": ModelConfig(
-        d_model=256,
-        encoder_layers=3,
-        decoder_layers=3,
-        attention=AttentionConfig(heads=4, d_k=64, d_v=64),
-        feed_forward=FeedForwardConfig(d_ff=1024),
-    ),
-    "base": ModelConfig(),
-}
-VOCABULARY = 8000
 LENGTHS = (19, 17, 16, 14, 13)
 """Tokens of the sentences of one batch after another, EOS not counted; 79 steps in all."""
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 Ids = list[int]
 Translate = Callable[[Sequence[Ids]], list[Ids]]
+Turn = Callable[[], float]
+"""Does its work once and returns the seconds it took."""
 
 
 class Span(NamedTuple):
@@ -17,73 +19,88 @@ class Span(NamedTuple):
     least: float
     most: float
 
+    def __format__(self, form: str) -> str:
+        return f"{self.median:{form}} ({self.least:{form}} to {self.most:{form}})"
+
 
 class Row(NamedTuple):
-    """What is said of a system: sentences a second, times the peer's of the same round, and the share said as ours."""
+    """What is said of a system: units of work a second, and times the peer's of the same round."""
 
     name: str
     seconds: list[float]
     rate: Span
     ratio: Span
-    same: float
 
 
-def measure(
-    systems: Mapping[str, Translate],
-    sources: Sequence[Ids],
-    rounds: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> tuple[dict[str, list[float]], dict[str, list[Ids]]]:
-    """Return the seconds of every round, after one that is not counted, and the translations, by system."""
-    found = {name: translate(sources) for name, translate in systems.items()}
+class Column(NamedTuple):
+    """One more figure of every system: what the table calls it, and how it is written there, its key in JSON."""
+
+    title: str
+    form: str
+    key: str
+    values: Mapping[str, float]
+
+
+def take_turns(systems: Mapping[str, Turn], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of every round by system, after a round that is not counted."""
+    for turn in systems.values():
+        turn()
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(rounds):
-        for name, translate in systems.items():
-            started = clock()
-            translate(sources)
-            seconds[name].append(clock() - started)
-    return seconds, found
+        for name, turn in systems.items():
+            seconds[name].append(turn())
+    return seconds
 
 
-def rows(seconds: Mapping[str, Sequence[float]], found: Mapping[str, Sequence[Ids]], ours: str, peer: str) -> list[Row]:
-    """Return a row a system. A ratio is taken within a round, so that what slows a whole round down drops out."""
-    sentences = len(found[ours])
+def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> Turn:
+    """Return a turn that does the work under a clock."""
+
+    def turn() -> float:
+        started = clock()
+        work()
+        return clock() - started
+
+    return turn
+
+
+def rows(seconds: Mapping[str, Sequence[float]], units: float, peer: str) -> list[Row]:
+    """Return a row a system. A ratio is taken within a round, so that what slows a whole round down drops out.
+
+    `units`: what every system does in a turn, such as sentences.
+    """
     return [
         Row(
             name,
             list(own),
-            _span([sentences / value for value in own]),
+            _span([units / value for value in own]),
             _span([other / value for other, value in zip(seconds[peer], own, strict=True)]),
-            sum(map(list.__eq__, found[name], found[ours])) / sentences,
         )
         for name, own in seconds.items()
     ]
 
 
-def print_table(title: str, peer: str, found: Sequence[Row]) -> None:
+def print_table(title: str, unit: str, peer: str, found: Sequence[Row], columns: Sequence[Column] = ()) -> None:
     """Print the rows for people."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(title)
-    for heading in ("sentences/s", "range", f"x {peer}", "range", "same as ours"):
+    for heading in (f"{unit}/s", f"x {peer}", *(column.title for column in columns)):
         table.add_column(heading, justify="right")
     for row in found:
-        rate, ratio = row.rate, row.ratio
-        cells = [f"{rate.median:.1f}", f"{rate.least:.1f} to {rate.most:.1f}"]
-        cells += [f"{ratio.median:.2f}", f"{ratio.least:.2f} to {ratio.most:.2f}", f"{row.same:.1%}"]
-        table.add_row(row.name, *cells)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+        extra = [f"{column.values[row.name]:{column.form}}" if row.name in column.values else "" for column in columns]
+        table.add_row(row.name, f"{row.rate:,.1f}", f"{row.ratio:.2f}", *extra)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def plain(peer: str, found: Sequence[Row]) -> dict[str, Any]:
+def plain(unit: str, peer: str, found: Sequence[Row], columns: Sequence[Column] = ()) -> dict[str, Any]:
     """Return the rows as JSON values, by system."""
     return {
         row.name: {
-            "sentences_per_second": _rounded(row.rate),
+            f"{unit.replace(' ', '_')}_per_second": _rounded(row.rate),
             f"times {peer}": _rounded(row.ratio),
-            "same_as_ours": row.same,
+            **{column.key: column.values[row.name] for column in columns if row.name in column.values},
             "seconds": [round(value, 4) for value in row.seconds],
         }
         for row in found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import joeynmt_model
-from benchmarks.rounds import Ids, Translate, measure, plain, print_table, rows
+from benchmarks.rounds import Column, Turn, plain, print_table, rows, take_turns, timed
 from experiments.study import ROOT
 from lit_transformer.config import DecodeConfig
 from lit_transformer.errors import UserError
@@ -17,44 +17,42 @@ from tests.small_export import FITS
 from tests.small_models import build
 
 SECONDS = {"ours": [1.0, 2.0, 4.0], "peer": [2.0, 2.0, 12.0]}
-FOUND = {"ours": [[5], [6, 7]], "peer": [[5], [6]]}
+SAME = Column("same as ours", ".1%", "same_as_ours", {"ours": 1.0, "peer": 0.5})
 
 
 def test_systems_take_turns_and_the_first_turn_is_not_counted() -> None:
-    turns: list[str] = []
+    order: list[str] = []
     now = 0.0
 
-    def system(name: str, takes: float) -> Translate:
-        def translate(sources: object) -> list[Ids]:
+    def system(name: str, takes: float) -> Turn:
+        def work() -> None:
             nonlocal now
-            turns.append(name)
-            now += takes * len(turns)
-            return [[len(turns)]]
+            order.append(name)
+            now += takes * len(order)
 
-        return translate
+        return timed(work, clock=lambda: now)
 
-    systems = {"a": system("a", 1.0), "b": system("b", 10.0)}
-    seconds, found = measure(systems, [[4]], 2, clock=lambda: now)
-    assert turns == ["a", "b"] * 3
+    seconds = take_turns({"a": system("a", 1.0), "b": system("b", 10.0)}, 2)
+    assert order == ["a", "b"] * 3
     assert seconds == {"a": [3.0, 5.0], "b": [40.0, 60.0]}
-    assert found == {"a": [[1]], "b": [[2]]}
 
 
 def test_a_ratio_is_of_one_round() -> None:
-    ours, peer = rows(SECONDS, FOUND, "ours", "peer")
-    assert (ours.name, ours.rate, ours.ratio, ours.same) == ("ours", (1.0, 0.5, 2.0), (2.0, 1.0, 3.0), 1.0)
-    assert (peer.name, peer.rate, peer.ratio, peer.same) == ("peer", (1.0, 2 / 12, 1.0), (1.0, 1.0, 1.0), 0.5)
+    ours, peer = rows(SECONDS, 2, "peer")
+    assert (ours.name, ours.rate, ours.ratio) == ("ours", (1.0, 0.5, 2.0), (2.0, 1.0, 3.0))
+    assert (peer.name, peer.rate, peer.ratio) == ("peer", (1.0, 2 / 12, 1.0), (1.0, 1.0, 1.0))
 
 
 def test_the_table_and_the_json_hold_every_system(capsys: pytest.CaptureFixture[str]) -> None:
-    found = rows(SECONDS, FOUND, "ours", "peer")
-    print_table("beam 4", "peer", found)
+    found = rows(SECONDS, 2, "peer")
+    print_table("beam 4", "sentences", "peer", found, [SAME])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[1] == ["ours", "1.0", "0.5", "to", "2.0", "2.00", "1.00", "to", "3.00", "100.0%"]
+    assert lines[1] == ["ours", "1.0", "(0.5", "to", "2.0)", "2.00", "(1.00", "to", "3.00)", "100.0%"]
     assert lines[2][0] == "peer"
-    written = json.loads(json.dumps(plain("peer", found)))
+    written = json.loads(json.dumps(plain("sentences", "peer", found, [SAME])))
     assert list(written) == ["ours", "peer"]
     assert written["ours"]["times peer"] == {"median": 2.0, "least": 1.0, "most": 3.0}
+    assert written["ours"]["sentences_per_second"] == {"median": 1.0, "least": 0.5, "most": 2.0}
     assert written["peer"]["seconds"] == SECONDS["peer"]
     assert written["peer"]["same_as_ours"] == 0.5
 
@@ -77,7 +75,16 @@ def test_every_tensor_of_a_layer_has_a_name_of_its_own_in_joeynmt() -> None:
     assert not [name for name in found if "_attn" in name or "fc" in name or "_proj" in name]
 
 
-def test_the_command_says_what_it_takes() -> None:
-    command = [sys.executable, "-m", "benchmarks.decoding", "--help"]
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("decoding", ("JoeyNMT", "--out", "--beam")),
+        ("drawn_decoding", ("--size", "--beam")),
+        ("training", ("JoeyNMT", "--out", "--precision", "--mixed")),
+        ("scaling", ("--axis", "--out")),
+    ],
+)
+def test_a_command_says_what_it_takes(module: str, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{module}", "--help"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(word in found for word in ("JoeyNMT", "--out", "--beam"))
+    assert all(word in found for word in words)

@@ -26,7 +26,7 @@ def main() -> None:
         parser.error("key=value goes with --corpus; a study's settings stand in its study.yaml")
     if args.study:
         study = load_study(args.study)
-        name, config, folder = study.corpus, study.data_config(), study.data_folder
+        name, config, folder = study.corpus, study.data_config, study.data_folder
     else:
         name, config = args.corpus, resolve([], args.overrides, where="command line").data
         folder = Path("data") / re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")

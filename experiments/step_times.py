@@ -70,7 +70,7 @@ def sample_of(study: Study) -> Sample:
         split = corpus.split("train")
         origin = f"the prepared corpus, {len(split):,} pairs"
         return Sample(split.source_lengths, split.target_lengths, corpus.vocab_size, origin, split)
-    config = study.data_config()
+    config = study.data_config
     random = np.random.default_rng(0)
     source = random.lognormal(np.log(RANDOM_LENGTH[0]), RANDOM_LENGTH[1], RANDOM_PAIRS)
     sides = (source, source * random.lognormal(0.0, 0.2, RANDOM_PAIRS))

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,12 @@ class Study:
         """Resolve one cell: defaults, base, the variant's delta, overrides."""
         where = f"study {self.name}, variant {variant}"
         resolved = resolve([self.base, self.delta(variant), {"seed": seed}], overrides, where)
-        _check_same_corpus(self.data_config(), resolved.data, where)
+        _check_same_corpus(self.data_config, resolved.data, where)
         return resolved
 
+    @cached_property
     def data_config(self) -> DataConfig:
-        """Return the corpus settings that all variants share."""
+        """The corpus settings that all variants share."""
         return resolve([self.base], where=f"study {self.name}").data
 
     def delta(self, variant: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def write_cells(root: Path) -> None:
     (root / "experiments/studies/tiny/study.yaml").write_text(STUDY)
     study = load_study("tiny")
     text = ParallelText(SENTENCES, [sentence.upper() for sentence in SENTENCES])
-    corpus = prepare(RawCorpus("made_up", "en", "de", {"train": text}), study.data_config(), study.data_folder)
+    corpus = prepare(RawCorpus("made_up", "en", "de", {"train": text}), study.data_config, study.data_folder)
     for variant, seed in (("base", 3), ("base", 4), ("learned", 3), ("read", 3)):
         cell = Cell(study, variant, seed)
         torch.manual_seed(seed)

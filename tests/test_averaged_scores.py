@@ -60,7 +60,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (root / "experiments/studies/tiny").mkdir(parents=True)
         (root / "experiments/studies/tiny/study.yaml").write_text(STUDY)
         loaded = load_study("tiny")
-        prepare(load_corpus(loaded.corpus, loaded.data_config()), loaded.data_config(), loaded.data_folder)
+        prepare(load_corpus(loaded.corpus, loaded.data_config), loaded.data_config, loaded.data_folder)
         for variant, seed in CELLS:
             cell = Cell(loaded, variant, seed)
             train.train(cell, ARGUMENTS)

@@ -68,7 +68,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         study = load_study("tiny")
         text = ParallelText(SENTENCES, [sentence.upper() for sentence in SENTENCES])
         raw = RawCorpus("made_up", "en", "de", {"train": text, "valid": text})
-        corpus = prepare(raw, study.data_config(), study.data_folder)
+        corpus = prepare(raw, study.data_config, study.data_folder)
         for variant in study.variants:
             write_run(Cell(study, variant, 0), corpus)
     return root

@@ -98,8 +98,8 @@ def test_a_corpus_that_is_not_prepared_is_random_and_said_so(tiny: Path) -> None
     (study.data_folder / "corpus.json").unlink()
     sample = sample_of(study)
     assert "random lengths" in sample.origin
-    assert sample.vocab_size == study.data_config().vocab_size
-    assert sample.source_lengths.max() <= study.data_config().max_length
+    assert sample.vocab_size == study.data_config.vocab_size
+    assert sample.source_lengths.max() <= study.data_config.max_length
     batch = sample.batch(sample.batches(1000)[0])
     assert batch.src.max() < sample.vocab_size
     assert batch.src_layout.lengths.tolist() == sample.source_lengths[sample.batches(1000)[0]].tolist()

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.apart import processes
+from benchmarks.float32 import measure
 from benchmarks.pairs import draw, padded_pairs
 from benchmarks.sizes import SIZES
 from benchmarks.trainers import TRAINERS, Stepper, Task, build
@@ -144,6 +145,19 @@ def test_systems_run_in_processes_of_their_own(capsys: pytest.CaptureFixture[str
 def test_a_process_that_dies_is_told_from_one_that_works() -> None:
     with processes({"dead": partial(Counting, "hard")}) as running, pytest.raises(UserError, match="status 3"):
         running["dead"].turn()
+
+
+def test_every_mode_of_products_is_float32_on_a_cpu_or_says_so() -> None:
+    before = torch.get_float32_matmul_precision()
+    found = measure(torch.device("cpu"))
+    assert torch.get_float32_matmul_precision() == before
+    assert list(found) == ["highest", "high", "medium"]
+    assert found["highest"].equal_to_highest
+    assert found["highest"].product_error < 1e-6
+    assert found["highest"].gradient_error < 1e-5
+    for mode in found.values():
+        assert mode.product_error < 1e-2  # of 8 bits at least
+        assert mode.equal_to_highest <= (mode.product_error == found["highest"].product_error)
 
 
 def test_the_benchmark_of_training_writes_what_it_prints(tmp_path: Path) -> None:

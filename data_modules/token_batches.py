@@ -1,7 +1,7 @@
 """The planner: lengths -> batches. Pure, so that every rank computes the same plan and takes its own stride of it.
 
-A plan is a list of global batches, one an optimiser step. Its budget is global too: k ranks share one batch of 25,000
-tokens, rank r taking the pairs `batch[r::k]`, so 1 x 25,000 and k x 25,000/k tokens are the same steps.
+A plan is a list of global batches, one or several an optimiser step. Its budget is global too: k ranks share one batch
+of 25,000 tokens, rank r taking the pairs `batch[r::k]`, so 1 x 25,000 and k x 25,000/k tokens are the same steps.
 
 Pairs are sorted by their longer side; among equals the difference of the two sides runs up and down in turn, so that
 neighbours are alike on both sides (Multi30k at 4,096 tokens: 3 % padding, against 7 % when sorted by one side alone).
@@ -10,6 +10,7 @@ epoch has the same number of batches, and a position in the stream is an (epoch,
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,10 @@ Indexes = NDArray[np.int64]
 
 
 class PlannedBatch(NamedTuple):
-    """One rank's share of a global batch: pair indexes, and the target tokens of the whole global batch."""
+    """One rank's share of a global batch: pair indexes, and the target tokens that the loss is divided by.
+
+    Those are of every rank and of every batch of the optimiser step.
+    """
 
     pairs: Indexes
     target_tokens: int
@@ -88,6 +92,7 @@ class TokenBatchSampler:
 
     `position` counts global batches from the start of training; the stream from position p is the stream from 0
     without its first p batches. It is read when iteration starts and not advanced by it, since a loader reads ahead.
+    It stands between two optimiser steps of `accumulate` batches, which may lie on both sides of an epoch's end.
     """
 
     def __init__(
@@ -99,13 +104,16 @@ class TokenBatchSampler:
         rank: int = 0,
         ranks: int = 1,
         position: int = 0,
+        accumulate: int = 1,
     ) -> None:
         assert 0 <= rank < ranks
         assert position >= 0
+        assert position % accumulate == 0
         self.source_lengths, self.target_lengths = source_lengths, target_lengths
         self.budget, self.seed = budget, seed
         self.rank, self.ranks = rank, ranks
         self.position = position
+        self.accumulate = accumulate
         self._planned: tuple[int, list[Indexes]] | None = None
 
     def plan(self, epoch: int) -> list[Indexes]:
@@ -127,15 +135,22 @@ class TokenBatchSampler:
         return divmod(position, len(self._planned[1]))
 
     def __iter__(self) -> Iterator[PlannedBatch]:
+        batches = self._global_batches()
+        while True:
+            step = list(islice(batches, self.accumulate))
+            target_tokens = sum(int(self.target_lengths[batch].sum()) for batch in step)
+            for batch in step:
+                yield PlannedBatch(batch[self.rank :: self.ranks], target_tokens)
+
+    def _global_batches(self) -> Iterator[Indexes]:
         epoch, offset = self.locate(self.position)
         while True:
-            for batch in self.plan(epoch)[offset:]:
-                yield share(batch, self.target_lengths, self.rank, self.ranks)
+            yield from self.plan(epoch)[offset:]
             epoch, offset = epoch + 1, 0
 
 
 def share(batch: Indexes, target_lengths: NDArray[np.integer], rank: int, ranks: int) -> PlannedBatch:
-    """Return one rank's stride of a global batch; a batch is sorted by length, so ranks get equal work."""
+    """Return one rank's stride of a batch that stands alone; it is sorted by length, so ranks get equal work."""
     return PlannedBatch(batch[rank::ranks], int(target_lengths[batch].sum()))
 
 

@@ -19,26 +19,27 @@ class TranslationDataModule(pl.LightningDataModule):
 
     Training length is counted in optimiser steps, so the training loader streams epoch after epoch. It begins at
     batch number `position`, counted from the start of training over all ranks: set it before `fit` and the stream goes
-    on bit for bit. Rank and world size are the trainer's once it is attached, else 0 and 1; a rank's batch carries the
-    target tokens of the whole global batch.
+    on bit for bit. Rank and world size are the trainer's once it is attached, else 0 and 1; a training batch carries
+    the target tokens of all ranks and of all `accumulate` batches of its optimiser step.
     """
 
-    def __init__(self, corpus: PreparedCorpus, config: DataConfig, seed: int) -> None:
+    def __init__(self, corpus: PreparedCorpus, config: DataConfig, seed: int, accumulate: int = 1) -> None:
         super().__init__()
         self.corpus = corpus
         self.config = config
         self.seed = seed
+        self.accumulate = accumulate
         self.position = 0
 
     def sampler(self) -> TokenBatchSampler:
         """Return this rank's stream of planned training batches from `position` on."""
         split = self.corpus.split(TRAIN)
         rank, ranks = self._rank()
-        lengths = split.source_lengths, split.target_lengths
-        return TokenBatchSampler(*lengths, self.config.batch_tokens, self.seed, rank, ranks, self.position)
+        lengths, budget = (split.source_lengths, split.target_lengths), self.config.batch_tokens
+        return TokenBatchSampler(*lengths, budget, self.seed, rank, ranks, self.position, self.accumulate)
 
     def batches_per_epoch(self) -> int:
-        """Return the optimiser steps of one pass over the training pairs."""
+        """Return the global batches of one pass over the training pairs."""
         return self.sampler().batches_per_epoch()
 
     def train_dataloader(self) -> Batches:

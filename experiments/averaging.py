@@ -22,12 +22,15 @@ from lit_transformer.transformer import Transformer
 
 
 class Averager(pl.Callback):
-    """An average of the weights. Stand before `Checkpoint`, which then holds the average with the step's weights."""
+    """An average of the weights, kept by the first rank alone, as all have the same.
+
+    Stand before `Checkpoint`, which then holds the average with the step's weights.
+    """
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        if trainer.is_global_zero and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self.after_step(cast(LitTransformer, pl_module).network, trainer.global_step, trainer.max_steps)
 
     def after_step(self, network: Transformer, step: int, steps: int) -> None:
@@ -49,8 +52,8 @@ class Averager(pl.Callback):
 class LastWeights(Averager):
     """The mean of the weights at the last k of regular moments, one file a moment until the training is over.
 
-    A checkpoint names the files that it needs; those that the newest checkpoint names are kept, however old, for a run
-    that is killed goes on from there. `seconds` tells how long the training has lasted.
+    A checkpoint names the files that it needs; those that the two newest checkpoints name are kept, however old, for a
+    run that is killed goes on from one of them. `seconds` tells how long the training has lasted.
     """
 
     def __init__(self, config: AveragingConfig, folder: Path, seconds: Callable[[], float]) -> None:
@@ -59,19 +62,23 @@ class LastWeights(Averager):
         self.seconds = seconds
         self.steps: list[int] = []
         self.since = 0.0
-        self.needed: list[int] = []
+        self.needed: list[int] = []  # by the newest checkpoint
+        self.needed_before: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": list(self.steps), "since": self.since}
+        return {"steps": list(self.steps), "since": self.since, "needed_before": list(self.needed)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.steps, self.since = list(state_dict["steps"]), state_dict["since"]
-        self.needed = list(self.steps)
+        self.needed, self.needed_before = list(self.steps), list(state_dict["needed_before"])
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.needed = list(self.steps)  # nothing is removed before the next moment; the checkpoint is whole by then
+        self.needed, self.needed_before = (
+            list(self.steps),
+            self.needed,
+        )  # nothing is removed before the next moment; the checkpoint is whole by then
 
     def after_step(self, network: Transformer, step: int, steps: int) -> None:
         if not self._comes_due(step, steps):
@@ -79,7 +86,7 @@ class LastWeights(Averager):
         replace(self._path(step), lambda beside: torch.save(snapshot(network), beside))
         self.steps = [*self.steps, step][-self.config.last :]
         for path in self.folder.glob("*.pt"):
-            if path not in map(self._path, self.steps + self.needed):
+            if path not in map(self._path, self.steps + self.needed + self.needed_before):
                 path.unlink()
 
     def average(self, network: Transformer) -> Weights:

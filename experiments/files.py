@@ -12,19 +12,35 @@ from typing import Any
 from lit_transformer.errors import UserError
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, sync it, then rename it over `path`; an `OSError` names `path`."""
+def replace(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
+    """Let `write` fill a file beside `path`, sync it, rename it over `path`, and sync the folder.
+
+    `keep` is where the file that stood there goes, in the same folder: killed in between, it is still one of the two.
+    An `OSError` names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     try:
         write(beside)
         with open(beside, "rb") as handle:
             os.fsync(handle.fileno())
+        if keep and path.exists():
+            os.replace(path, keep)
         os.replace(beside, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder outlast a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

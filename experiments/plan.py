@@ -121,10 +121,10 @@ def probe_all(configs: dict[str, RunConfig], sample: Sample) -> dict[str, Measur
 
 
 def disk_of(config: RunConfig, parameters: int) -> int:
-    """Return the bytes that a cell keeps under runs/: its last checkpoint, and what an average is made of."""
+    """Return the bytes that a cell keeps under runs/: its last two checkpoints, and what an average is made of."""
     averaging = config.optim.averaging
     kept = {Averaging.none: 0, Averaging.last: averaging.last + 1, Averaging.ema: 2}[averaging.kind]
-    return parameters * (CHECKPOINT_BYTES + WEIGHT_BYTES * kept)
+    return parameters * (2 * CHECKPOINT_BYTES + WEIGHT_BYTES * kept)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -5,7 +5,7 @@ each validation, in probe.csv. It looks and never touches: no random number is d
 changed, so that the weights of a run are those of a run without it. A mixer that is no attention has no softmax.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -104,14 +104,16 @@ def softmax_measures(scores: Tensor, visible: Tensor, real: Tensor) -> dict[str,
 
 
 class Probe(pl.Callback):
-    """Measures before the first step and at each validation; its rows travel in the checkpoint.
+    """Measures before the first step and at each validation, on the first rank; its rows travel in the checkpoint.
 
+    `tell` takes each row's values by name, and its step.
     Stand before `Curve`, so that measuring is not training time, and before `Checkpoint`, which then holds the row.
     """
 
-    def __init__(self, path: Path, batch: TranslationBatch) -> None:
+    def __init__(self, path: Path, batch: TranslationBatch, tell: Callable[..., object] | None = None) -> None:
         self.path = path
         self.batch = batch
+        self.tell = tell
         self.rows: list[list[Any]] = []
         self.steps = 0
         self.norms: Tensor | None = None
@@ -127,7 +129,6 @@ class Probe(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step == 0:
             self._measure(trainer, cast(LitTransformer, pl_module).network)
-        write_probe(self.path, self.rows)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -140,9 +141,10 @@ class Probe(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._measure(trainer, cast(LitTransformer, pl_module).network)
-        write_probe(self.path, self.rows)
 
     def _measure(self, trainer: pl.Trainer, network: Transformer) -> None:
+        if not trainer.is_global_zero:
+            return
         self.batch = self.batch.to(network.softmax.weight.device)
         found = measure(network, self.batch)
         if self.norms is not None:
@@ -152,9 +154,11 @@ class Probe(pl.Callback):
         self.steps, self.norms = 0, None
         step = trainer.global_step
         self.rows += [[step, part, layer, name, value] for (part, layer, name), value in found.items()]
-        if trainer.logger:
-            named = {f"probe/{_place(part, layer)}/{name}": value for (part, layer, name), value in found.items()}
-            trainer.logger.log_metrics(named, step=step)
+        write_probe(self.path, self.rows)
+        if self.tell:
+            self.tell(
+                {f"probe/{_place(part, layer)}/{name}": value for (part, layer, name), value in found.items()}, step
+            )
 
 
 def _place(part: str, layer: int | None) -> str:

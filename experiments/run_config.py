@@ -48,8 +48,10 @@ class TrainerConfig:
     accelerator: str = "auto"
     """A Lightning accelerator: auto, cpu, gpu, mps."""
     devices: int = 1
+    """Devices of one node that one run takes; data.batch_tokens is shared out among all of all nodes."""
     num_nodes: int = 1
     strategy: str = "auto"
+    """How several devices work together: auto, ddp, or ddp_find_unused_parameters_true."""
     precision: Precision = Precision.float32
     matmul: Matmul = Matmul.highest
     """medium lets float32 products round their factors to bfloat16 where the processor is faster at that."""
@@ -62,10 +64,10 @@ class TrainerConfig:
         for name in ("devices", "num_nodes", "validate_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value >= 1, f"trainer.{name} is {value}; it must be at least 1")
+        strategies = ("auto", "ddp", "ddp_find_unused_parameters_true")
         require(
-            self.devices * self.num_nodes == 1,
-            f"trainer.devices is {self.devices} and trainer.num_nodes {self.num_nodes}; a run takes one device: "
-            "use several by running several cells at once",
+            self.strategy in strategies,
+            f"trainer.strategy is '{self.strategy}'; it must be one of {', '.join(strategies)}",
         )
         known = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
         require(

@@ -1,14 +1,17 @@
 """Everything Weights & Biases: one run a cell, online or offline. It shows results and never decides one.
 
-A run's id is a hash of what the run is, so a resumed training and a later evaluation add to the same run; offline each
-of them leaves a piece with that id, and `wandb sync` joins the pieces. Nothing that fails here stops a training: it
-costs one line on stderr. `wandb leet <run folder>/wandb` shows an offline run.
+A run's id is a hash of what the run is, so a resumed training and a later evaluation add to the same run; offline the
+training and the evaluation leave a piece each with that id, and `wandb sync` joins the pieces. A resumed training gives
+all its rows again (`history`): its offline pieces of before go, unless they were sent. Nothing that fails here stops a
+training: it costs one line on stderr. `wandb leet <run folder>/wandb` shows an offline run.
 """
 
 import hashlib
 import json
 import netrc
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +23,12 @@ from lit_transformer.errors import UserError, nearest
 
 if TYPE_CHECKING:
     import wandb
-    from pytorch_lightning.loggers import WandbLogger
+
+    from experiments.patient_run import PatientRun
 
 MODES = ("auto", "online", "offline", "disabled")
-STEP = "trainer/global_step"  # optimiser steps; Lightning's logger adds it to every row
+STEP = "trainer/global_step"  # optimiser steps, as Lightning's own logger would call them
+TRAINING = "training"  # a file that marks the piece of a training
 # A summary of "min" alone would drop the last value. A name in full: "*" would go before another pattern.
 SUMMARIES = {"train/loss": "min,last", "valid/loss": "min,last", "valid/ppl": "min,last"}
 START_TIMEOUT = 10  # seconds to wait for the server before going on offline
@@ -57,7 +62,7 @@ def run_id(project: str, study: str, variant: str, seed: int, config_hash: str) 
     return hashlib.sha256("\0".join([project, study, variant, str(seed), config_hash]).encode()).hexdigest()[:12]
 
 
-def build_logger(
+def start_training(
     *,
     project: str,
     study: str,
@@ -68,31 +73,25 @@ def build_logger(
     folder: Path,
     tags: Sequence[str],
     mode: str,
-) -> "WandbLogger":
-    """Start or resume the run of a cell and return Lightning's logger for it; files go to `folder`/wandb.
+) -> "PatientRun":
+    """Start or resume the run of a cell; files go to `folder`/wandb.
 
-    Runs are grouped by variant, so that a group is the seeds of one variant. `config` may be nested. Ranks other than
-    the first get a logger that does nothing. Close with `finish`.
+    Runs are grouped by variant, so that a group is the seeds of one variant. `config` may be nested. For the first of
+    several processes alone. Close with `finish`.
     """
-    from pytorch_lightning.utilities import rank_zero_only
+    from experiments.patient_run import PatientRun
 
-    from experiments.patient_logger import PatientWandbLogger
-
-    run = None
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # Lightning sets it
-        identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
-        run = _start(
-            _Cell(project, study, variant, seed, config_hash),
-            folder,
-            mode,
-            tags=list(tags),
-            config={**config, **identity},
-        )
-        run.define_metric(STEP)
-        run.define_metric("*", step_metric=STEP, step_sync=True)
-        for name, summary in SUMMARIES.items():
-            run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
-    return PatientWandbLogger(project=project, save_dir=folder, experiment=run, warn=_warn)
+    cell = _Cell(project, study, variant, seed, config_hash)
+    sent = _rows_sent(folder, cell)
+    identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
+    run = _start(cell, folder, mode, tags=list(tags), config={**config, **identity})
+    if not run.disabled:
+        Path(run.dir).with_name(TRAINING).touch()
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    for name, summary in SUMMARIES.items():
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
+    return PatientRun(run, max(run.starting_step, sent), _warn)
 
 
 def log_scores(
@@ -135,7 +134,7 @@ def finish(exit_code: int = 0) -> None:
     if wandb is None or wandb.run is None:
         return
     try:
-        if not wandb.run.disabled:
+        if wandb.run.step > wandb.run.starting_step:  # else wandb takes {"min": ...} of the piece before for a value
             _summary_file(wandb.run).write_text(json.dumps(wandb.run.summary._as_dict(), default=str))
         wandb.finish(exit_code=exit_code)
     except Exception as error:
@@ -199,6 +198,24 @@ def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run
             _warn(f"cannot start {rung} ({type(error).__name__}: {error}); going on {ladder[ladder.index(rung) + 1]}")
             wandb.teardown()  # or the id stays taken by the run that did not start
     raise AssertionError("a disabled run always starts")
+
+
+def _rows_sent(folder: Path, cell: _Cell) -> int:
+    """Count the rows in the offline pieces of the cell's training that were sent, and remove those that were not.
+
+    The piece that begins now will hold all their rows.
+    """
+    sent = 0
+    for piece in (folder / "wandb").glob(f"offline-run-*-{cell.arguments['id']}"):
+        if not (piece / TRAINING).exists():
+            continue
+        if any(piece.glob("*.synced")):
+            command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(piece)]
+            records = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+            sent += sum('"type":"history"' in record for record in records)
+        else:
+            shutil.rmtree(piece)
+    return sent
 
 
 def _summary_file(run: "wandb.Run") -> Path:

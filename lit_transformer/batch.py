@@ -86,7 +86,8 @@ class TranslationBatch:
 
     src (N_s,) ends every sentence with EOS; tgt_in (N_t,) begins it with BOS and tgt_out (N_t,) ends it with EOS,
     so tgt_out is what the decoder must say after reading tgt_in. pairs (B,) are the indexes of the pairs in their
-    split. target_tokens counts the target tokens of the whole global batch, over all ranks: the loss is divided by it.
+    split. target_tokens is what the loss is divided by: the target tokens of all that one optimiser step sees, over its
+    batches and ranks.
     """
 
     src: Tensor

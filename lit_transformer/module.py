@@ -1,11 +1,11 @@
 """LitTransformer: the LightningModule around a built network."""
 
 import math
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import OptimConfig
@@ -20,8 +20,7 @@ class LitTransformer(pl.LightningModule):
 
     Randomness of a step is a function of (seed, step, rank) alone: the generators are seeded before each one, so a
     run continues from a checkpoint as if it had never stopped, and variants of one seed meet the same streams.
-    Logs `train/loss` (nats a token of the objective), `train/balance` (what a mixture of experts adds to it),
-    `valid/loss` (plain nats a token), `valid/ppl` and `lr`.
+    Logs `valid/loss` (plain nats a token) and `valid/ppl`, the same on every rank; a training step returns its terms.
     """
 
     def __init__(self, network: Transformer, optim: OptimConfig, seed: int = 0) -> None:
@@ -50,21 +49,31 @@ class LitTransformer(pl.LightningModule):
         """Seed the step's dropout."""
         torch.manual_seed(self.seed * 1_000_003 + batch_idx * 1009 + self.global_rank)
 
-    def training_step(self, batch: TranslationBatch, batch_idx: int) -> Tensor:
-        """Return the nats a target token of the global batch, so that every token weighs the same, and the rest.
+    def training_step(self, batch: TranslationBatch, batch_idx: int) -> dict[str, Any]:
+        """Return the loss to be lowered, and its terms by name: `loss`, the objective's, and what parts add to it.
 
-        Under DDP gradients are averaged over ranks; the factor makes their sum the gradient of the global mean.
+        A step's gradient is that of the objective's nats over the target tokens of all its batches on all ranks, so
+        that every token weighs the same. Lightning takes the mean over the batches, DDP over the ranks: the factor
+        makes their sum of it. What parts add is of each batch by itself, and the mean of these.
         """
         nats, auxiliary = self.objective(self.network, batch)
-        loss = nats * (self.trainer.world_size / batch.target_tokens)
-        for name, term in {"loss": loss, **auxiliary}.items():
-            self.log(f"train/{name}", term.detach(), sync_dist=self.trainer.world_size > 1)
-        return sum(auxiliary.values(), loss)
+        shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        terms = {"loss": nats * (shares / batch.target_tokens), **auxiliary}
+        loss = sum(auxiliary.values(), terms["loss"])
+        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip here: Lightning's own clipping refuses a fused optimiser under bfloat16, though nothing is scaled."""
         if self.optim.clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(self.parameters(), self.optim.clip_norm)
+
+    def on_validation_start(self) -> None:
+        """Give every rank the running statistics of the first, which are those that a checkpoint keeps."""
+        if self.trainer.world_size > 1:
+            learnt = dict(self.network.named_parameters(remove_duplicate=False))
+            for name, value in self.network.state_dict().items():
+                if name not in learnt:
+                    torch.distributed.broadcast(value, 0)
 
     def on_validation_epoch_start(self) -> None:
         self.valid_nats, self.valid_tokens = 0.0, 0
@@ -80,5 +89,5 @@ class LitTransformer(pl.LightningModule):
         sums = torch.tensor([self.valid_nats, self.valid_tokens], dtype=torch.float64, device=self.device)
         nats, tokens = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         mean = nats / tokens
-        self.log("valid/loss", mean, rank_zero_only=True)
-        self.log("valid/ppl", math.exp(min(mean, 700.0)), rank_zero_only=True)
+        self.log("valid/loss", mean)
+        self.log("valid/ppl", math.exp(min(mean, 700.0)))

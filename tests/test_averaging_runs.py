@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.averaging import Averager, LastWeights, SmoothedWeights, build_averager, write_average
-from experiments.callbacks import Checkpoint
+from experiments.stopping import Checkpoint
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
 from lit_transformer.training.averaging import Weights, snapshot, uniform_mean
@@ -151,13 +151,19 @@ def averager_record(config: AveragingConfig) -> dict[str, Any]:
     return {"kind": "ema", "decay": 0.8, "steps": STEPS}
 
 
-def test_files_that_the_newest_checkpoint_names_are_kept(tmp_path: Path) -> None:
-    """Checkpoint at step 6 names 2, 4, 6; the run goes on to 12 and could end earlier when it comes again."""
+def test_files_that_the_two_newest_checkpoints_name_are_kept(tmp_path: Path) -> None:
+    """That of step 6 names 2, 4, 6 and that of 12 names 8, 10, 12: the run may have to go on from either."""
     averaging = averager(LAST, tmp_path)
     with pytest.raises(RuntimeError, match="killed"):
-        run(averaging, Checkpoint(tmp_path, every=6, run_hash="hash"), KilledAfter(11))
+        run(averaging, Checkpoint(tmp_path, every=6, run_hash="hash"), KilledAfter(13))
     names = {path.name for path in (tmp_path / "averaging").iterdir()}
-    assert names == {f"step{step}.pt" for step in (2, 4, 6, 8, 10)}
+    assert names == {f"step{step}.pt" for step in (2, 4, 6, 8, 10, 12)}
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["LastWeights"]
+    again = averager(LAST, tmp_path)
+    again.load_state_dict(state)
+    again.after_step(module().network, 14, STEPS)
+    names = {path.name for path in (tmp_path / "averaging").iterdir()}
+    assert names == {f"step{step}.pt" for step in (2, 4, 6, 8, 10, 12, 14)}
 
 
 def test_files_beyond_the_need_are_removed(tmp_path: Path) -> None:
@@ -165,7 +171,7 @@ def test_files_beyond_the_need_are_removed(tmp_path: Path) -> None:
     (tmp_path / "averaging" / "step999.pt").write_text("of a run that was killed before its first checkpoint")
     run(averager(LAST, tmp_path), Checkpoint(tmp_path, every=2, run_hash="hash"))
     names = {path.name for path in (tmp_path / "averaging").iterdir()}
-    assert names <= {f"step{step}.pt" for step in (8, 10, 12, 14)}
+    assert names <= {f"step{step}.pt" for step in (6, 8, 10, 12, 14)}  # of the two newest checkpoints
 
 
 def test_minutes_set_the_pace_and_the_last_step_comes_in_addition(tmp_path: Path) -> None:

@@ -9,31 +9,33 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.callbacks import CURVE_COLUMNS, Curve, Divergence, Progress
+from experiments import losses as losses_module
+from experiments.callbacks import CURVE_COLUMNS, Curve, Progress
+from experiments.losses import Losses
 from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.flops import Work
 from tests.small_models import build
-from tests.small_training import BATCHES, DROPPING, OPTIM, endless, module, trainer
+from tests.small_training import BATCHES, DROPPING, OPTIM, endless, trainer
 
 
 class Recorded(LitTransformer):
     """Keeps the loss of every batch as the step returns it, before Lightning shares it out among accumulated ones."""
 
-    def training_step(self, batch: TranslationBatch, batch_idx: int) -> Tensor:
-        loss = super().training_step(batch, batch_idx)
-        self.losses = [*getattr(self, "losses", []), float(loss.detach())]
-        return loss
+    def training_step(self, batch: TranslationBatch, batch_idx: int) -> dict[str, Any]:
+        returned = super().training_step(batch, batch_idx)
+        self.losses = [*getattr(self, "losses", []), float(returned["loss"].detach())]
+        return returned
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_row_holds_the_mean_loss_the_tokens_and_the_rate_of_its_steps(tmp_path: Path, accumulate: int) -> None:
-    curve, lit = Curve(tmp_path / "curve.csv", lambda: 2.0), Recorded(build(DROPPING), OPTIM)
+    losses = Losses()
+    curve, lit = Curve(tmp_path / "curve.csv", losses, lambda: 2.0), Recorded(build(DROPPING), OPTIM)
     settings = {"val_check_interval": 4, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
-    trainer(8 // accumulate, callbacks=[curve], **settings).fit(
+    trainer(8 // accumulate, callbacks=[losses, curve], **settings).fit(
         lit, endless(BATCHES), DataLoader(BATCHES, batch_size=None, collate_fn=lambda batch: batch)
     )
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
@@ -61,10 +63,11 @@ def test_whoever_watches_sees_the_step_a_loss_and_the_speed(tmp_path: Path, accu
             super().on_train_batch_end(*arguments, **named)
             seen.append(json.loads(self.path.read_text()))
 
-    curve, lit = Curve(tmp_path / "curve.csv", lambda: 2.0), Recorded(build(DROPPING), OPTIM)
+    losses = Losses()
+    curve, lit = Curve(tmp_path / "curve.csv", losses, lambda: 2.0), Recorded(build(DROPPING), OPTIM)
     settings = {"val_check_interval": 4, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
     watched = Watched(tmp_path, curve, steps=8 // accumulate)
-    trainer(8 // accumulate, callbacks=[curve, watched], **settings).fit(
+    trainer(8 // accumulate, callbacks=[losses, curve, watched], **settings).fit(
         lit, endless(BATCHES), DataLoader(BATCHES, batch_size=None, collate_fn=lambda batch: batch)
     )
     assert [row["loss"] for row in seen] == pytest.approx(lit.losses, abs=1e-4)
@@ -73,10 +76,27 @@ def test_whoever_watches_sees_the_step_a_loss_and_the_speed(tmp_path: Path, accu
     assert last["target_tokens_per_second"] > 0
 
 
-def test_a_run_that_diverges_stops_at_its_step() -> None:
-    divergence = Divergence(every=1)
-    lit = module(optim=replace(OPTIM, peak=1e30, warmup=0, steps=50))
-    running = trainer(50, callbacks=[divergence], val_check_interval=1000, check_val_every_n_epoch=None)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_that_diverges_stops_and_knows_its_first_step(monkeypatch: pytest.MonkeyPatch, accumulate: int) -> None:
+    monkeypatch.setattr(losses_module, "READ_EVERY", 7)
+    losses, lit = Losses(), Recorded(build(DROPPING), replace(OPTIM, peak=1e30, warmup=0, steps=50))
+    settings = {"val_check_interval": 1000, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
+    running = trainer(50, callbacks=[losses], **settings)
     running.fit(lit, endless(BATCHES))
-    assert divergence.step is not None
-    assert divergence.step == running.global_step < 50
+    first = next(place for place, loss in enumerate(lit.losses) if not math.isfinite(loss))
+    assert first > 0
+    assert losses.diverged_at == first // accumulate + 1
+    assert running.global_step == 7
+
+
+def test_means_are_of_the_steps_that_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses_module, "READ_EVERY", 4)
+    losses, lit = Losses(), Recorded(build(DROPPING), OPTIM)
+    settings = {"val_check_interval": 1000, "check_val_every_n_epoch": None}
+    trainer(9, callbacks=[losses], **settings).fit(lit, endless(BATCHES))
+    assert losses.means(0) == pytest.approx({"loss": sum(lit.losses[:8]) / 8})
+    losses.forget(5)
+    losses.forget(3)  # gone already
+    assert losses.means(4) == losses.means(5) == pytest.approx({"loss": sum(lit.losses[5:8]) / 3})
+    assert math.isnan(losses.means(8)["loss"])
+    assert losses.state_dict()["values"] == [[pytest.approx(loss)] for loss in lit.losses[5:9]]  # and reads the rest

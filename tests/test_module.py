@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import AttentionConfig, FeedForward, OptimConfig, Schedule
-from tests.small_models import BASE, VOCAB, assert_close, batch_of
+from tests.small_models import BASE, PAIRS, VOCAB, assert_close, batch_of
 from tests.small_training import BATCHES, OPTIM, Losses, endless, module, trainer, weights
 
 
@@ -33,30 +33,30 @@ def test_training_loss_is_nats_over_the_tokens_of_the_global_batch() -> None:
     assert losses.values == pytest.approx([expected], rel=1e-6)
 
 
-class Logged(pl.Callback):
-    """Keeps what the last training step logged, and its loss."""
+class Returned(pl.Callback):
+    """Keeps the terms of the last training step's loss, and their sum."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
-        self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.terms = {name: float(value) for name, value in outputs["terms"].items()}
         self.loss = float(outputs["loss"])
 
 
-def test_the_balance_of_experts_joins_the_loss_and_is_logged_apart() -> None:
+def test_the_balance_of_experts_joins_the_loss_and_is_told_apart() -> None:
     config = replace(BASE, feed_forward=replace(BASE.feed_forward, kind=FeedForward.experts))
-    logged, batch = Logged(), replace(batch_of(), target_tokens=100)
+    returned, batch = Returned(), replace(batch_of(), target_tokens=100)
     lit = module(config)
     expected = plain_loss(lit, batch, OPTIM.label_smoothing) / 100
     balance = float(lit.network.auxiliary_losses()["balance"])
-    trainer(1, callbacks=[logged]).fit(lit, endless([batch]))
-    assert logged.metrics == pytest.approx({"train/loss": expected, "train/balance": balance}, rel=1e-5)
-    assert logged.loss == pytest.approx(expected + balance, rel=1e-5)
+    trainer(1, callbacks=[returned]).fit(lit, endless([batch]))
+    assert returned.terms == pytest.approx({"loss": expected, "balance": balance}, rel=1e-5)
+    assert returned.loss == pytest.approx(expected + balance, rel=1e-5)
     assert 0.01 < balance < 0.2  # four layers, each 0.01 where all experts are equally busy
 
 
-def test_only_experts_log_a_balance() -> None:
-    logged = Logged()
-    trainer(1, callbacks=[logged]).fit(module(BASE), endless(BATCHES))
-    assert logged.metrics.keys() == {"train/loss"}
+def test_only_experts_have_a_balance() -> None:
+    returned = Returned()
+    trainer(1, callbacks=[returned]).fit(module(BASE), endless(BATCHES))
+    assert returned.terms.keys() == {"loss"}
 
 
 def test_r_drop_trains_on_two_passes() -> None:
@@ -69,18 +69,20 @@ def test_r_drop_trains_on_two_passes() -> None:
     assert losses[1][0] > losses[0][0] + 0.05  # the divergence between the passes is added
 
 
-def test_an_accumulated_step_is_the_mean_of_its_batches() -> None:
-    """Each batch's gradient is of the mean over its own tokens; they are averaged, not summed."""
-    lit = module(BASE)
-    expected = [torch.zeros_like(parameter) for parameter in lit.parameters()]
-    for batch in BATCHES[:2]:
-        logits = lit.network.logits(lit.network.hidden(batch))
-        loss = F.cross_entropy(logits, batch.tgt_out, label_smoothing=OPTIM.label_smoothing)
-        for total, gradient in zip(expected, torch.autograd.grad(loss, list(lit.parameters())), strict=True):
-            total += gradient / 2
-    trainer(1, accumulate_grad_batches=2).fit(lit, endless(BATCHES))
-    for parameter, total in zip(lit.parameters(), expected, strict=True):
-        assert_close(parameter.grad, total)
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_an_accumulated_step_is_that_of_one_batch_with_all_the_sentences(accumulate: int) -> None:
+    """Every token weighs alike, however few others its batch has."""
+    pairs = [PAIRS[:2], PAIRS[2:], PAIRS[1:], PAIRS[:1]][:accumulate]
+    batches = [batch_of(some) for some in pairs]
+    tokens = [len(batch.tgt_out) for batch in batches]
+    assert len(set(tokens)) > 1
+    lit, one = module(BASE), module(BASE)
+    trainer(1, accumulate_grad_batches=accumulate).fit(
+        lit, endless([replace(batch, target_tokens=sum(tokens)) for batch in batches])
+    )
+    trainer(1).fit(one, endless([batch_of([pair for some in pairs for pair in some])]))
+    for parameter, expected in zip(lit.parameters(), one.parameters(), strict=True):
+        assert_close(parameter.grad, expected.grad)
 
 
 def test_validation_perplexity_is_over_all_tokens_not_over_batches() -> None:

@@ -39,12 +39,16 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         sys.modules["wandb"].teardown()
 
 
-def train(folder: Path, mode: str, losses: dict[int, float]) -> None:
-    """Log what a training logs, from one process's start to its end."""
-    logger = tracking.build_logger(**CELL, config=CONFIG, folder=folder, tags=["table3", "row:A"], mode=mode)
-    for step, loss in losses.items():
-        logger.log_metrics({"valid/loss": loss}, step=step)
-    logger.log_metrics({"training/seconds": 12.5})
+LOSSES = {10: 3.0, 20: 2.0, 30: 2.5, 40: 2.25}
+
+
+def train(folder: Path, mode: str, losses: dict[int, float], cost: float = 12.5) -> None:
+    """Log what a training logs, from its beginning on, as a resumed one does too."""
+    run = tracking.start_training(**CELL, config=CONFIG, folder=folder, tags=["table3", "row:A"], mode=mode)
+    for number, (step, loss) in enumerate(losses.items()):
+        run.log({"valid/loss": loss, tracking.STEP: step}, number)
+    if len(losses) == len(LOSSES):
+        run.log({"training/seconds": cost}, len(losses))
     tracking.finish()
 
 
@@ -92,7 +96,7 @@ def test_an_offline_run_can_be_inspected_and_synced(
     assert seen["config"]["variant"] == "no_scaling"
     assert seen["summary"]["valid/loss"] == {"min": 2, "last": 2}
     assert seen["summary"]["trainer/global_step"] == 20
-    train(tmp_path, "offline", {30: 2.5, 40: 2.25})
+    train(tmp_path, "offline", LOSSES)
     tracking.log_scores(
         **CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES, attention="<p>ein Hund"
     )
@@ -105,8 +109,24 @@ def test_an_offline_run_can_be_inspected_and_synced(
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         pieces = sorted((tmp_path / "wandb").glob("offline-run-*"))
-        assert len(pieces) == 3
+        assert len(pieces) == 2  # the resumed training's holds all rows, and the evaluation's
         wandb_command("sync", *pieces, folder=tmp_path)
+        check_page(server)
+
+
+def test_a_piece_that_was_sent_before_the_resume_is_not_sent_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        for known in (1, 3):
+            train(tmp_path, "offline", dict(list(LOSSES.items())[:known]))
+            wandb_command("sync", *(tmp_path / "wandb").glob("offline-run-*"), folder=tmp_path)
+            assert len(server.runs[ID].history) == known
+        train(tmp_path, "offline", LOSSES)
+        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+        wandb_command("sync", *sorted((tmp_path / "wandb").glob("offline-run-*")), folder=tmp_path)
         check_page(server)
 
 
@@ -119,7 +139,8 @@ def test_an_online_run_is_resumed_by_training_and_by_evaluation(
         mode = tracking.wandb_mode("auto")
         assert mode == "online"
         train(tmp_path, mode, {10: 3.0, 20: 2.0})
-        train(tmp_path, mode, {30: 2.5, 40: 2.25})
+        train(tmp_path, mode, LOSSES)
+        train(tmp_path, mode, LOSSES, cost=99.0)  # killed at its very end, and started again
         tracking.log_scores(**CELL, folder=tmp_path, mode=mode, scores=SCORES, samples=SAMPLES)
         check_page(server)
     assert capfd.readouterr() == ("", "")
@@ -147,8 +168,8 @@ def test_a_server_that_goes_away_holds_nobody_up(
     monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1)
     with wandb_server() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        logger = tracking.build_logger(**CELL, config=CONFIG, folder=tmp_path, tags=[], mode="online")
-    logger.log_metrics({"valid/loss": 3.0}, step=10)
+        run = tracking.start_training(**CELL, config=CONFIG, folder=tmp_path, tags=[], mode="online")
+    run.log({"valid/loss": 3.0}, 0)
     tracking.finish()  # gives up after FINISH_TIMEOUT; what was not sent stays in the run's folder
     assert sys.modules["wandb"].run is None
     assert len(list((tmp_path / "wandb").glob("run-*/*.wandb"))) == 1
@@ -158,15 +179,14 @@ def test_a_server_that_goes_away_holds_nobody_up(
 def test_a_run_that_breaks_is_reported_once_and_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logger = tracking.build_logger(**CELL, config={}, folder=tmp_path, tags=[], mode="offline")
+    run = tracking.start_training(**CELL, config={}, folder=tmp_path, tags=[], mode="offline")
 
     def broken(*arguments: Any, **named: Any) -> None:
         raise ConnectionError("the service\nis gone")
 
-    monkeypatch.setattr(logger.experiment, "log", broken)
-    logger.log_metrics({"valid/loss": 3.0}, step=1)
-    logger.log_metrics({"valid/loss": 2.0}, step=2)
-    logger.log_hyperparams({"late": 1})
+    monkeypatch.setattr(run.run, "log", broken)
+    run.log({"valid/loss": 3.0}, 0)
+    run.log({"valid/loss": 2.0}, 1)
     monkeypatch.setattr(sys.modules["wandb"], "finish", broken)
     tracking.finish()
     monkeypatch.undo()
@@ -199,20 +219,11 @@ def test_nothing_can_start_and_training_goes_on(
 
 
 def test_a_second_cell_in_one_process_has_its_own_run(tmp_path: Path) -> None:
-    first = tracking.build_logger(**CELL, config={}, folder=tmp_path / "a", tags=[], mode="offline")
+    first = tracking.start_training(**CELL, config={}, folder=tmp_path / "a", tags=[], mode="offline")
     other = {**CELL, "seed": 2}
-    second = tracking.build_logger(**other, config={}, folder=tmp_path / "b", tags=[], mode="offline")
-    assert first.experiment.id == ID
-    assert second.experiment.id == tracking.run_id(**other) != ID
-
-
-def test_other_ranks_open_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytorch_lightning.utilities import rank_zero_only
-
-    monkeypatch.setattr(rank_zero_only, "rank", 1)
-    logger = tracking.build_logger(**CELL, config={}, folder=tmp_path, tags=[], mode="offline")
-    logger.log_metrics({"valid/loss": 3.0}, step=1)
-    assert list(tmp_path.iterdir()) == []
+    second = tracking.start_training(**other, config={}, folder=tmp_path / "b", tags=[], mode="offline")
+    assert first.run.id == ID
+    assert second.run.id == tracking.run_id(**other) != ID
 
 
 def test_the_id_is_the_cell() -> None:

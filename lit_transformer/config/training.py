@@ -55,7 +55,7 @@ class OptimConfig:
         0.0, "weight of the divergence between two passes with different dropout; 0: one pass", "Liang et al. 2021"
     )
     accumulate: int = 1
-    """Batches of one optimiser step: the mean of their gradients, each of the mean loss of its own target tokens."""
+    """Batches of one optimiser step, which is that of one batch with all their sentences: every token weighs alike."""
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
 
     def __post_init__(self) -> None:

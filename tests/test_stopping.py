@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from experiments.callbacks import Checkpoint
+from experiments.stopping import Checkpoint
 from lit_transformer.errors import UserError
 from tests.small_training import BATCHES, Losses, endless, module, trainer, weights
 

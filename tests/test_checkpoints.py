@@ -1,0 +1,151 @@
+"""Checkpoint files: readable by others, whole or known not to be, and the one before in reserve."""
+
+import os
+import zipfile
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiments.checkpoints import SealedCheckpoints, is_whole, newest, write_sealed
+from experiments.files import replace
+
+
+def content(step: int, run_hash: str = "ours") -> dict[str, Any]:
+    torch.manual_seed(step)
+    return {"run_hash": run_hash, "global_step": step, "weights": torch.randn(300), "tied": [torch.arange(5), "text"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder with checkpoints of steps 10 and 20."""
+    folder = tmp_path / "seed0"
+    folder.mkdir()
+    for step in (10, 20):
+        SealedCheckpoints().save_checkpoint(content(step), folder / "last.ckpt")
+    return folder
+
+
+def step_of(path: Path) -> int:
+    assert is_whole(path)
+    return int(torch.load(path, weights_only=True)["global_step"])
+
+
+def test_a_sealed_file_is_what_torch_and_zip_read(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    write_sealed(content(3), path)
+    for mmap in (False, True):
+        assert torch.equal(torch.load(path, weights_only=True, mmap=mmap)["weights"], content(3)["weights"])
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert path.read_bytes().endswith(archive.comment)
+    assert torch.equal(SealedCheckpoints().load_checkpoint(path)["weights"], content(3)["weights"])
+
+
+def test_the_one_before_is_kept(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "before.ckpt"}
+    assert step_of(folder / "last.ckpt") == 20
+    assert step_of(folder / "before.ckpt") == 10
+    assert newest(folder, "ours") == (folder / "last.ckpt", 20)
+
+
+@pytest.mark.parametrize("place", [0, 1, 100, -1, -40, -65, -70])
+def test_every_flipped_bit_is_seen(folder: Path, place: int) -> None:
+    path = folder / "last.ckpt"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    assert not is_whole(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 500, -1])
+def test_the_one_before_is_used_where_the_last_is_cut_short(
+    folder: Path, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = folder / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:size])
+    assert newest(folder, "ours") == (last, 10)
+    assert capsys.readouterr().out == (
+        f"{last} is damaged (its checksum does not fit): using the one before (it is refused.ckpt now)\n"
+    )
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "refused.ckpt"}
+    SealedCheckpoints().save_checkpoint(content(20), last)
+    assert step_of(folder / "before.ckpt") == 10  # not the damaged one
+
+
+def test_a_foreign_one_is_not_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sealed(content(30, "theirs"), folder / "last.ckpt")
+    assert newest(folder, "ours") == (folder / "last.ckpt", 10)
+    said = capsys.readouterr().out
+    assert "is of another config or code (theirs, now ours): using the one before" in said
+    assert said.count("\n") == 1
+
+
+def test_a_folder_of_another_run_is_moved_aside(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "curve.csv").write_text("theirs")
+    assert newest(folder, "mine") is None
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert said.endswith(f"moved to {folder}.before, training afresh\n")
+    assert list(folder.iterdir()) == []
+    assert (folder.with_name("seed0.before") / "curve.csv").read_text() == "theirs"
+
+
+def test_with_none_left_the_training_begins_afresh(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("last.ckpt", "before.ckpt"):
+        (folder / name).write_bytes(b"nothing")
+    assert newest(folder, "ours") is None
+    assert capsys.readouterr().out.count("training afresh") == 1
+    assert newest(folder, "ours") is None
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_more_than_data_is_not_loaded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sealed({**content(30), "code": partial(print, "run")}, folder / "last.ckpt")
+    assert newest(folder, "ours") == (folder / "last.ckpt", 10)
+    assert "cannot be read (UnpicklingError)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_killed_between_its_renames_a_checkpoint_is_still_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    done, rename = [], os.replace
+
+    def dying(*arguments: Any) -> None:
+        if len(done) == renames:
+            raise Killed
+        done.append(rename(*arguments))
+
+    monkeypatch.setattr(os, "replace", dying)
+    with pytest.raises(Killed) if renames < 2 else nullcontext():
+        SealedCheckpoints().save_checkpoint(content(30), folder / "last.ckpt")
+    monkeypatch.undo()
+    assert newest(folder, "ours") == (folder / "last.ckpt", {0: 20, 1: 20, 2: 30}[renames])
+
+
+def test_files_and_their_folders_are_synced_before_and_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, order = tmp_path / "file", []
+    monkeypatch.setattr(os, "fsync", lambda handle: order.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name))
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", lambda one, other: (order.append("rename"), rename(one, other)))
+    replace(path, lambda beside: beside.write_text("x"))
+    assert order == [".file.tmp", "rename", tmp_path.name]
+
+
+def test_a_large_checkpoint_is_sealed_to_its_end(folder: Path) -> None:
+    large = {**content(40), "weights": torch.randn(700_000)}
+    write_sealed(large, folder / "last.ckpt")
+    assert is_whole(folder / "last.ckpt")
+    data = bytearray((folder / "last.ckpt").read_bytes())
+    data[2_000_000] ^= 64
+    (folder / "last.ckpt").write_bytes(data)
+    assert not is_whole(folder / "last.ckpt")

@@ -1,33 +1,30 @@
 """Run a study's stale cells several at once: `python -m experiments.launch --study S [--slots K] [--dry-run]`.
 
-DVC says what is stale; the data stage runs once; then K slots take the cells one by one, each with its share of the
-cores, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the variants that study.yaml names under
-`ensembles` are scored, all seeds as one model; the report comes last. A failed cell leaves the others running. Ctrl-C
-stops every cell at its next step; the same command goes on from there.
+DVC says what is stale; the data stage runs once; then slots take the cells one by one, each with its share of the cores
+and GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the variants that study.yaml names under
+`ensembles` are scored, all seeds as one model; the report comes last.
+
+A cell that crashes or is killed is tried again from its checkpoint, one that a user's mistake stops is not; either
+leaves the others running, and the exit status is not 0 while any cell has failed. Ctrl-C stops every cell at its next
+step; the same command goes on from there. Cells that use GPUs together, or a cluster (--address), run by Ray:
+pip install -c constraints.txt -e '.[cluster]'; docs/scale.md and docs/slurm.md tell more.
 """
 
 import argparse
-import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from experiments import cli, machine
-from experiments.board import Board
-from experiments.run_config import read_yaml
-from experiments.study import ENSEMBLES, Cell, Study, load_study
+from experiments.launching.attempts import LOG, Job
+from experiments.launching.board import Board
+from experiments.launching.cells import Outcome, run_cells
+from experiments.launching.engine import INSTALL, Engine, needs_ray
+from experiments.launching.local import LocalEngine
+from experiments.launching.pipeline import Pipeline
+from experiments.launching.slots import AUTO, Node, share_of
+from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
 
-LOG = "log.txt"
-"""What the stages of a cell print, in its run folder."""
+RETRIES = 2
 
 
 def main() -> None:
@@ -35,124 +32,102 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     parser.add_argument("--slots", type=_positive, help="cells at once (default: one a core; one where a GPU is used)")
+    parser.add_argument("--runs-per-gpu", type=_runs, metavar="K", help="cells at once on a GPU, or auto (default: 1)")
+    parser.add_argument("--address", help="a Ray cluster that runs: auto, HOST:6379 or ray://HOST:10001")
+    parser.add_argument("--engine", choices=("auto", "local", "ray"), default="auto", help="(default: Ray if needed)")
+    parser.add_argument(
+        "--retries", type=_count, default=RETRIES, help="further tries at a cell that crashes (%(default)s)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="name the stale stages and stop")
     args = parser.parse_args()
     study = load_study(args.study)
-    launch(study, args.slots or default_slots(study), args.dry_run)
+    launch(study, args)
 
 
 def default_slots(study: Study) -> int:
     """One cell a core on the CPU; one at a time on a GPU, whose memory the cells would share."""
-    if study.config(study.baseline, study.seeds[0]).trainer.accelerator == "cpu":
-        return machine.cores()
+    return 1 if gpus_here(study) else machine.cores()
+
+
+def gpus_here(study: Study) -> int:
+    """Return how many GPUs this machine offers to the cells of a study; 0 where they compute on the CPU."""
+    if study.on_cpu:
+        return 0
     import torch
 
-    return 1 if torch.cuda.is_available() else machine.cores()
+    return torch.cuda.device_count()
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def launch(study: Study, slots: int, dry_run: bool = False) -> None:
+def launch(study: Study, args: argparse.Namespace) -> None:
     """Run what is stale; say so where nothing is."""
     pipeline = Pipeline.of(study)
+    gpus = 0 if args.address else gpus_here(study)
+    on_ray = needs_ray(args.engine, args.address, gpus, args.runs_per_gpu)
     stale, joint = pipeline.stale(), pipeline.joint(study)
     page = study.report_folder / "index.html"
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    if "prepare" in stale and not dry_run:
+    _stop_as_on_ctrl_c()
+    if "prepare" in stale and not args.dry_run:
         pipeline.call("prepare")
         stale = pipeline.stale()  # the same text again makes no cell stale
     if not (stale or (joint and joint.stale())):
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")
         return
     cells = [cell for cell in _cells(study) if pipeline.touches(cell, stale)]
-    print(f"{study.name}: {len(cells)} of {len(_cells(study))} cells to run, {slots} at once")
-    if dry_run:
-        print("\n".join(sorted(stale | (joint.stale() if joint else set()))))
+    counted = f"{study.name}: {len(cells)} of {len(_cells(study))} cells to run"
+    if args.dry_run:
+        print("\n".join([counted, *sorted(stale | (joint.stale() if joint else set()))]))
         return
-    board = Board(cells)
-    failed = run_cells(cells, slots, pipeline, board)
-    board.close()
-    for cell in failed:
-        print(f"FAILED {cell.variant} seed {cell.seed}: {_last_error(cell)} (see {cell.run_folder / LOG})")
+    jobs = {_job(cell, pipeline): cell for cell in cells}
+    outcome = _run(list(jobs), study, args, on_ray, gpus, counted) if jobs else Outcome()
+    for job, reason in outcome.failed.items():
+        print(f"FAILED {job.name}: {reason} (see {job.folder / LOG})")
     if joint:
-        _join_seeds(joint, {cell.variant for cell in failed})
+        _join_seeds(joint, {jobs[job].variant for job in outcome.failed})
     pipeline.call("report")
     print(f"The page: {page.resolve()}")
-    if failed:
-        raise UserError(f"{len(failed)} of {len(cells)} cells failed, as said above; mend it and run the same again")
-
-
-def _last_error(cell: Cell) -> str:
-    """Return the last line of the cell's log in which one of our stages says what was wrong."""
-    lines = (cell.run_folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    said = [line for line in lines if line.startswith("error: ")]
-    return said[-1].removeprefix("error: ") if said else (lines[-1] if lines else "no message")
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """The study's dvc.yaml, and the `dvc` beside this interpreter."""
-
-    dvc: str
-    file: Path
-
-    @classmethod
-    def of(cls, study: Study) -> "Pipeline":
-        """Find the study's stages: its own dvc.yaml, or the root's for the default study."""
-        beside = Path(sys.executable).with_name("dvc")
-        dvc = str(beside) if beside.exists() else shutil.which("dvc")
-        if dvc is None:
-            raise UserError("dvc is not installed; `make ablation` installs everything, or: pip install dvc")
-        own, root = study.folder / "dvc.yaml", Path("dvc.yaml")
-        if own.exists():
-            return cls(dvc, own)
-        if read_yaml(root)["vars"] == [str(study.folder / "study.yaml")]:
-            return cls(dvc, root)
-        raise UserError(f"{own} is missing; copy the dvc.yaml of experiments/studies/components_multi30k there")
-
-    def joint(self, study: Study) -> "Pipeline | None":
-        """Return the stages that score all seeds of a variant as one model, where the study asks for some."""
-        own = study.folder / ENSEMBLES / "dvc.yaml"
-        if not study.ensembles:
-            return None
-        if not own.exists():
-            raise UserError(f"{own} is missing; copy it from the study systems, or leave out {ENSEMBLES} in study.yaml")
-        return Pipeline(self.dvc, own)
-
-    def address(self, stage: str) -> str:
-        return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"
-
-    def stages(self, cell: Cell) -> list[str]:
-        return [f"{kind}@{cell.variant}-{cell.seed}" for kind in ("train", "evaluate")]
-
-    def stale(self) -> set[str]:
-        """Return the names of stages that DVC would run, in this pipeline."""
-        done = subprocess.run(
-            [self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
-            capture_output=True,
-            text=True,
-            env=_environment(0),
+    if outcome.failed:
+        raise UserError(
+            f"{len(outcome.failed)} of {len(cells)} cells failed, as said above; mend it and run the same again"
         )
-        if done.returncode != 0:
-            raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}")
-        return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
 
-    def touches(self, cell: Cell, stale: set[str]) -> bool:
-        return any(stage in stale for stage in self.stages(cell))
 
-    def command(self, *stages: str) -> list[str]:
-        return [self.dvc, "--wait-for-lock", "repro", "-q", "-s", *(self.address(stage) for stage in stages)]
+def _run(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, gpus: int, counted: str) -> Outcome:
+    engine = _ray(study, args, gpus) if on_ray else _local(study, args, gpus)
+    try:
+        _stop_as_on_ctrl_c()  # once more: Ray has set handlers of its own
+        print(f"{counted}, {engine.slots} at once", flush=True)
+        board = Board(jobs)
+        outcome = run_cells(jobs, engine, board, args.retries)
+        board.close()
+    finally:
+        engine.close()
+    print(
+        f"The slots were busy {100 * outcome.occupancy:.0f} % of their time ({outcome.offered / 3600:.2f} slot-hours)"
+    )
+    return outcome
 
-    def call(self, stage: str) -> None:
-        """Run one stage in the foreground."""
-        if subprocess.run(self.command(stage), env=_environment(0)).returncode != 0:
-            raise UserError(f"the stage {stage} failed; its message stands above")
+
+def _stop_as_on_ctrl_c() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _local(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
+    if gpus > 1:
+        print(f"{gpus} GPUs are here and one is used; to use all: {INSTALL}")
+    slots = args.slots or default_slots(study)
+    return LocalEngine(slots, share_of([Node(machine.cores())], slots=slots).threads)
+
+
+def _ray(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
+    from experiments.launching.ray_engine import RayEngine
+
+    return RayEngine(study, args.address, Node(machine.cores(), gpus), args.runs_per_gpu, args.slots)
+
+
+def _job(cell: Cell, pipeline: Pipeline) -> Job:
+    command = tuple(pipeline.command(*pipeline.stages(cell)))
+    return Job(f"{cell.variant} seed {cell.seed}", command, cell.run_folder)
 
 
 def _join_seeds(joint: Pipeline, failed: set[str]) -> None:
@@ -167,94 +142,20 @@ def _cells(study: Study) -> list[Cell]:
     return [Cell(study, variant, seed) for seed in study.seeds for variant in study.variants]
 
 
-def run_cells(cells: list[Cell], slots: int, pipeline: Pipeline, board: Board) -> list[Cell]:
-    """Run the cells in `slots` processes at once; return those that failed, in their order."""
-    threads = max(1, machine.cores() // slots)
-    children: dict[int, subprocess.Popen[str]] = {}
-    starting, stopping = threading.Lock(), threading.Event()
-
-    def work(cell: Cell) -> bool:
-        with starting:
-            if stopping.is_set():
-                return False
-            child = _start(cell, pipeline, threads)
-            children[child.pid] = child
-        board.started(cell)
-        well = child.wait() == 0
-        del children[child.pid]
-        if not stopping.is_set():
-            board.finished(cell, well)
-        return well
-
-    with ThreadPoolExecutor(slots) as pool:
-        running = {pool.submit(work, cell): cell for cell in cells}
-        try:
-            while wait(running, timeout=1.0).not_done:
-                board.refresh()
-        except KeyboardInterrupt:
-            with starting:
-                stopping.set()
-            _stop(list(children.values()))
-            board.close()
-            raise UserError("stopped; running cells wrote a checkpoint: run the same command again to go on") from None
-    return [cell for done, cell in running.items() if not done.result()]
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
 
 
-def _start(cell: Cell, pipeline: Pipeline, threads: int) -> subprocess.Popen[str]:
-    cell.run_folder.mkdir(parents=True, exist_ok=True)
-    (cell.run_folder / "progress.json").unlink(missing_ok=True)
-    log = open(cell.run_folder / LOG, "a", encoding="utf-8")  # noqa: SIM115 - the child owns it
-    with log:
-        return subprocess.Popen(
-            pipeline.command(*pipeline.stages(cell)),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env=_environment(threads),
-            start_new_session=True,
-        )
+def _count(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise ValueError
+    return value
 
 
-def _stop(children: list[subprocess.Popen[str]], patience: float = 60.0) -> None:
-    """Ask every process of every cell to stop, wait for all of them, then insist: no orphan stays.
-
-    DVC leaves at once; the training behind it ends its step and writes a checkpoint first, so the group is waited for.
-    """
-    groups = {child.pid for child in children}
-    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
-        deadline = time.monotonic() + seconds
-        for group in groups:
-            with suppress(ProcessLookupError):
-                os.killpg(group, number)
-        while _members(groups):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        else:
-            return
-
-
-def _members(groups: set[int]) -> list[int]:
-    """Return the processes of these process groups that still run."""
-    import psutil
-
-    found = []
-    for process in psutil.process_iter(["pid", "status"]):
-        with suppress(ProcessLookupError, PermissionError):
-            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) in groups:
-                found.append(process.pid)
-    return found
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Our own Python first on the path, since stages say `python`; threads per cell where they are shared out."""
-    environment = dict(os.environ)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    environment["DVC_NO_ANALYTICS"] = "1"
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    return environment
+def _runs(text: str) -> int | str:
+    return text if text == AUTO else _positive(text)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ class Study:
     def data_folder(self) -> Path:
         return Path("data") / self.name
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the study itself says that its cells compute on the CPU, where there is a GPU too."""
+        return self.config(self.baseline, self.seeds[0]).trainer.accelerator == "cpu"
+
     def results(self, variant: str, seed: int) -> Path:
         """Return the folder of one cell's results."""
         return self.folder / "results" / variant / f"seed{seed}"

@@ -1,19 +1,30 @@
-"""The launcher's slots: every cell runs once, a failure stays alone, a stop leaves nobody behind."""
+"""The launcher: every cell runs once, a crash is tried again, a mistake is not, a stop leaves nobody behind."""
 
+import argparse
+import json
+import os
 import signal
 import subprocess
+import sys
+import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
-from experiments import machine
-from experiments.board import Board
-from experiments.launch import Pipeline, _members, _stop, launch, run_cells
-from experiments.study import Cell, Study, load_study, parse_study
+from experiments import launch
+from experiments.launching import engine as engines
+from experiments.launching.attempts import Job, Verdict, judge
+from experiments.launching.board import Board, Watched, details
+from experiments.launching.cells import Outcome, run_cells
+from experiments.launching.engine import needs_ray
+from experiments.launching.local import LocalEngine
+from experiments.launching.pipeline import Pipeline
+from experiments.study import Study, load_study, parse_study
 from lit_transformer.errors import UserError
 
+ROOT = Path(__file__).parent.parent
 STUDY = {
     "name": "tiny",
     "question": "?",
@@ -23,84 +34,295 @@ STUDY = {
     "base": {"recipe": "paper", "model": {}, "data": {}, "optim": {}, "trainer": {}, "decode": {}},
     "variants": {"a": {}, "b": {}, "c": {}},
 }
+NAMES = [f"{variant}-{seed}" for seed in (0, 1) for variant in ("a", "b", "c")]
 
 
-@dataclass(frozen=True)
-class Shell(Pipeline):
-    """Runs a shell line in place of DVC; $CELL names the cell."""
-
-    line: str = "true"
-
-    def command(self, *stages: str) -> list[str]:
-        return ["sh", "-c", f"CELL={stages[0]}; {self.line}"]
-
-
-@pytest.fixture
-def cells(tmp_path, monkeypatch) -> list[Cell]:
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch) -> None:
+    """Stand in an empty folder, from which our code can still be imported."""
     monkeypatch.chdir(tmp_path)
-    study: Study = parse_study(STUDY, Path("tiny/study.yaml"))
-    return [Cell(study, variant, seed) for seed in study.seeds for variant in study.variants]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def run(cells: list[Cell], line: str, slots: int = 2) -> list[str]:
-    board = Board(cells)
-    failed = run_cells(cells, slots, Shell("dvc", Path("dvc.yaml"), line), board)
+def jobs(line: str, names: list[str] = NAMES) -> list[Job]:
+    """Jobs that run a shell line in place of DVC; $CELL names the cell."""
+    return [Job(name, ("sh", "-c", f"CELL={name}; {line}"), Path("runs") / name) for name in names]
+
+
+def run(line: str, slots: int = 2, retries: int = 0, names: list[str] = NAMES) -> Outcome:
+    own = jobs(line, names)
+    board, engine = Board(own), LocalEngine(slots, threads=1)
+    outcome = run_cells(own, engine, board, retries)
     board.close()
-    return [f"{cell.variant}-{cell.seed}" for cell in failed]
+    engine.close()
+    return outcome
 
 
-def test_every_cell_runs_once_and_keeps_a_log(cells, capsys):
-    assert run(cells, 'echo "$CELL ran" | tee -a all.txt') == []
-    assert sorted(Path("all.txt").read_text().split("\n")[:-1]) == sorted(
-        f"train@{cell.variant}-{cell.seed} ran" for cell in cells
-    )
-    assert (cells[0].run_folder / "log.txt").read_text() == "train@a-0 ran\n"
+def test_every_cell_runs_once_and_keeps_a_log(capsys):
+    outcome = run('echo "$CELL ran" | tee -a all.txt')
+    assert outcome.failed == {}
+    assert sorted(Path("all.txt").read_text().split("\n")[:-1]) == sorted(f"{name} ran" for name in NAMES)
+    assert Path("runs/a-0/log.txt").read_text() == "a-0 ran\n"
+    assert json.loads(Path("runs/a-0/attempt.json").read_text())["threads"] == 1
     assert "[6/6] done" in capsys.readouterr().out
 
 
-def test_a_failed_cell_leaves_the_others_running(cells, capsys):
-    assert run(cells, 'echo x >> all.txt; test "$CELL" != train@b-0') == ["b-0"]
-    assert len(Path("all.txt").read_text().split()) == len(cells)
-    assert "FAILED b seed 0" in capsys.readouterr().out
+def test_no_more_cells_at_once_than_slots():
+    outcome = run("echo $CELL > now.$CELL; ls now.* | wc -l >> most.txt; sleep 0.1; rm now.$CELL", slots=3)
+    assert outcome.failed == {}
+    assert max(map(int, Path("most.txt").read_text().split())) <= 3
 
 
-def test_a_stop_ends_the_whole_tree_of_processes(tmp_path):
-    marker = tmp_path / "grandchild"
-    # The grandchild takes a second to obey, as a training ends its step; its parent leaves at once, as DVC does.
-    slow = f"trap 'sleep 1; echo saved >> {marker}.end; exit' TERM; echo $$ > {marker}; while :; do sleep 0.1; done"
-    child = subprocess.Popen(["sh", "-c", f'sh -c "{slow}" & wait'], start_new_session=True, text=True)
-    while not marker.exists() or not marker.read_text().strip():
-        time.sleep(0.01)
-    _stop([child], patience=20)
-    assert child.poll() is not None
-    assert _members({child.pid}) == []
-    assert Path(f"{marker}.end").read_text() == "saved\n"
+def test_a_mistake_fails_its_cell_at_once_and_leaves_the_others_running(capsys):
+    line = 'echo x >> all.txt; if [ $CELL = b-0 ]; then echo "error: no such key"; exit 2; fi'
+    outcome = run(line, retries=3)
+    assert {job.name: reason for job, reason in outcome.failed.items()} == {"b-0": "no such key"}
+    assert len(Path("all.txt").read_text().split()) == len(NAMES)
+    assert "FAILED b-0" in capsys.readouterr().out
 
 
-def test_whoever_does_not_obey_is_killed():
-    child = subprocess.Popen(
-        ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], start_new_session=True, text=True
+def test_a_crash_is_tried_again(capsys):
+    outcome = run(
+        "echo x >> $CELL.txt; if [ $CELL = b-0 ] && [ $(wc -l < b-0.txt) -lt 3 ]; then kill -9 $$; fi", retries=2
     )
-    time.sleep(0.3)
-    _stop([child], patience=0.5)
-    assert _members({child.pid}) == []
-    assert child.wait(5) == -signal.SIGKILL
+    assert outcome.failed == {}
+    assert Path("b-0.txt").read_text().split() == ["x"] * 3
+    shown = capsys.readouterr().out
+    assert shown.count("AGAIN b-0 later, from its last checkpoint: ended by signal 9") == 2
+    assert "[6/6] done b-0" in shown  # after all that waited
 
 
-def test_slots_share_the_cores(cells):
-    run(cells[:1], 'echo "$OMP_NUM_THREADS" > threads.txt', slots=1)
-    assert int(Path("threads.txt").read_text()) == machine.cores()
+def test_a_cell_that_always_crashes_is_given_up():
+    outcome = run("echo x >> $CELL.txt; kill -9 $$", retries=2, names=["a-0"])
+    assert [job.name for job in outcome.failed] == ["a-0"]
+    assert Path("a-0.txt").read_text().split() == ["x"] * 3
 
 
-def test_a_study_without_stages_of_its_own_is_refused(cells, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "log", "verdict", "reason"),
+    [
+        (0, "error: as somebody printed", Verdict.done, ""),
+        (2, "error: bad key\n", Verdict.refused, "bad key"),
+        (255, "error: bad key\nERROR: failed to run: python x, exited with 2\n", Verdict.refused, "bad key"),
+        (
+            255,
+            "error: stopped at step 3 of 9; x\nERROR: failed: y, exited with 2\n",
+            Verdict.crashed,
+            "stopped at step 3",
+        ),
+        (255, "ERROR: failed to reproduce: failed to run: x, exited with -9\n", Verdict.crashed, "ended by signal 9"),
+        (255, "ERROR: failed to reproduce: failed to run: x, exited with 139\n", Verdict.crashed, "ended by signal 11"),
+        (255, "MemoryError\nERROR: failed to run: x, exited with 1\n", Verdict.crashed, "exited with 1"),
+        (137, "", Verdict.crashed, "ended by signal 9"),
+        (1, "", Verdict.crashed, "no message"),
+    ],
+)
+def test_what_an_end_means(code: int, log: str, verdict: Verdict, reason: str):
+    found, said = judge(code, log)
+    assert found is verdict
+    assert reason in said
+
+
+def processes(marker: str) -> list[psutil.Process]:
+    """Every living process with these words in its command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if marker in words and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def wait_for(true, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+# The grandchild takes a while to obey, as a training ends its step; its parent leaves at once, as DVC does.
+SLOW = "trap 'sleep 0.5; echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
+
+
+def slow(tmp_path: Path) -> str:
+    (tmp_path / "slow.sh").write_text(SLOW % tmp_path)
+    return f"export CELL; sh {tmp_path}/slow.sh & wait"
+
+
+def test_a_stop_ends_the_whole_tree_after_its_last_words(tmp_path):
+    own = jobs(slow(tmp_path), NAMES[:3])
+    engine = LocalEngine(2, threads=1)
+    for job in own:
+        engine.submit(job)
+    engine.poll(1.0)
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    assert processes(str(tmp_path))
+    engine.stop()
+    assert processes(str(tmp_path)) == []
+    assert len(list(tmp_path.glob("*.end"))) == 2
+    assert not Path("runs/c-0").exists()
+
+
+def test_ctrl_c_stops_every_child_and_says_how_to_go_on(tmp_path):
+    def interrupt() -> None:
+        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(UserError, match="run the same command again"):
+        run(slow(tmp_path))
+    assert processes(str(tmp_path)) == []
+
+
+def test_a_killed_launcher_leaves_no_orphan(tmp_path):
+    """SIGKILL, which nobody can answer: the keepers see their starter go."""
+    code = f"from tests import test_launch; test_launch.run({slow(tmp_path)!r})"
+    launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
+    launcher.kill()
+    launcher.wait()
+    wait_for(lambda: processes(str(tmp_path)) == [])
+    assert len(list(tmp_path.glob("*.end"))) == 2
+
+
+KEEPER = "from experiments.launching.keeper import Keeper; import sys; from pathlib import Path; "
+
+
+def test_whoever_does_not_obey_is_killed(tmp_path):
+    stubborn = f"trap '' TERM; echo > up; while :; do sleep 0.05; done # {tmp_path}"
+    code = f"{KEEPER} sys.exit(Keeper(0.3).run(Path('lock'), ['sh', '-c', {stubborn!r}]))"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    wait_for(Path("up").exists)
+    assert child.stdin
+    child.stdin.close()
+    assert child.wait(20) == 143
+    assert processes(str(tmp_path)) == []
+
+
+def test_what_a_killed_command_leaves_running_is_stopped(tmp_path):
+    """DVC killed alone: its training would go on, and the next try be a second writer."""
+    outcome = run(
+        f"{slow(tmp_path).removesuffix(' wait')} while [ ! -e a-0.pid ]; do sleep 0.02; done; kill -9 $$", names=["a-0"]
+    )
+    assert list(outcome.failed.values()) == ["ended by signal 9"]
+    assert processes(f"{tmp_path}/slow.sh") == []
+    assert Path("a-0.end").exists()
+
+
+def test_a_try_waits_until_its_predecessor_has_let_go(tmp_path):
+    import fcntl
+
+    Path("runs/a-0").mkdir(parents=True)
+    with open("runs/a-0/.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        thread = threading.Thread(target=run, args=("echo ran > ran",), kwargs={"names": ["a-0"]})
+        thread.start()
+        wait_for(Path("runs/a-0/attempt.json").exists)
+        time.sleep(0.5)
+        assert not Path("ran").exists()
+    thread.join(20)
+    assert Path("ran").exists()
+
+
+def test_the_time_of_slots_counts_from_the_first_start_to_the_last_end():
+    outcome = run("sleep 0.5", slots=2, names=NAMES[:3])
+    assert outcome.used == pytest.approx(1.5, abs=1.0)
+    assert 0.5 < outcome.occupancy <= 1.0  # three equal cells on two slots: three quarters
+
+
+def test_the_board_tells_step_loss_speed_and_time_left(capsys):
+    watched = Watched(since=100.0)
+    progress = {"step": 10, "steps": 40, "loss": 2.5, "target_tokens_per_second": 1234.5}
+    assert details({}, watched, 103.0) == ["starting or scoring", "", "", "3 s"]
+    assert details(progress, watched, 104.0) == ["step 10/40", "loss 2.500", "1,234 tokens/s", "4 s, speed unknown"]
+    assert details({**progress, "step": 20}, watched, 109.0)[3] == "10 s left"
+    assert details({**progress, "step": 20, "loss": None}, watched, 109.0)[1] == "loss not finite"
+    assert details({**progress, "step": 40}, watched, 120.0)[0] == "scoring"
+
+
+def test_the_boards_totals(tmp_path):
+    from rich.console import Console
+
+    own = jobs("true")
+    board = Board(own)
+    board.started(own[0])
+    board.started(own[1])
+    board.finished(own[0], True)
+    Path("runs/b-0").mkdir(parents=True)
+    Path("runs/b-0/progress.json").write_text('{"step": 3, "steps": 9, "loss": 1.0, "target_tokens_per_second": 7}')
+    console = Console(width=150, record=True)
+    console.print(board.table())
+    shown = console.export_text()
+    assert "4 waiting, 1 running, 1 done, 0 failed" in shown
+    assert "step 3/9" in shown
+
+
+@pytest.mark.parametrize(
+    ("asked", "address", "gpus", "runs", "installed", "expected"),
+    [
+        ("auto", None, 0, None, True, False),
+        ("auto", None, 1, None, True, False),
+        ("auto", None, 2, None, True, True),
+        ("auto", None, 2, None, False, False),
+        ("auto", None, 1, 4, True, True),
+        ("auto", None, 1, "auto", True, True),
+        ("auto", "auto", 0, None, True, True),
+        ("ray", None, 0, None, True, True),
+        ("local", None, 2, None, True, False),
+        ("auto", None, 1, 4, False, "pip install -c constraints.txt -e"),
+        ("auto", "auto", 0, None, False, "--address needs Ray, which is not installed"),
+        ("ray", None, 0, None, False, "--engine ray needs Ray"),
+        ("local", "auto", 0, None, True, "--engine local excludes it"),
+    ],
+)
+def test_which_engine_runs_the_cells(monkeypatch, asked, address, gpus, runs, installed, expected):
+    monkeypatch.setattr(engines, "find_spec", lambda name: object() if installed else None)
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=expected):
+            needs_ray(asked, address, gpus, runs)
+    else:
+        assert needs_ray(asked, address, gpus, runs) is expected
+
+
+def options(**changed: object) -> argparse.Namespace:
+    own = {"slots": 1, "runs_per_gpu": None, "address": None, "engine": "auto", "retries": 0, "dry_run": False}
+    return argparse.Namespace(**{**own, **changed})
+
+
+def test_a_study_without_stages_of_its_own_is_refused():
     """It must not run the default study's stages under its name."""
     Path("dvc.yaml").write_text("vars: [experiments/studies/components/study.yaml]\nstages: {}\n")
+    study: Study = parse_study(STUDY, Path("tiny/study.yaml"))
     with pytest.raises(UserError, match=r"tiny/dvc\.yaml is missing; copy the dvc\.yaml"):
-        Pipeline.of(cells[0].study)
+        Pipeline.of(study)
 
 
 def test_nothing_stale_is_said(monkeypatch, capsys):
-    monkeypatch.chdir(Path(__file__).parent.parent)
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Pipeline, "stale", lambda self: set())
-    launch(load_study("components"), slots=1)
+    launch.launch(load_study("components"), options())
     assert "Nothing to do: every cell of components is up to date" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_the_stages_and_runs_none(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(Pipeline, "stale", lambda self: {"prepare", "train@base-1", "report"})
+    monkeypatch.setattr(Pipeline, "call", lambda self, stage: pytest.fail(f"{stage} was run"))
+    launch.launch(load_study("components"), options(dry_run=True))
+    shown = capsys.readouterr().out
+    assert "1 of 36 cells to run" in shown
+    assert shown.split()[-3:] == ["prepare", "report", "train@base-1"]
+
+
+def test_a_failed_cell_is_named_and_the_status_tells(monkeypatch, capsys):
+    monkeypatch.setattr(Pipeline, "of", lambda study: Pipeline("dvc", Path("dvc.yaml")))
+    monkeypatch.setattr(Pipeline, "stale", lambda self: {"train@b-1", "train@c-0"})
+    monkeypatch.setattr(Pipeline, "call", lambda self, stage: print(f"called {stage}"))
+    line = 'echo "error: for $0"; case $0 in *b-1) exit 2;; esac'
+    monkeypatch.setattr(Pipeline, "command", lambda self, *stages: ["sh", "-c", line, stages[0]])
+    with pytest.raises(UserError, match="1 of 2 cells failed"):
+        launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), options())
+    shown = capsys.readouterr().out
+    assert "FAILED b seed 1: for train@b-1 (see runs/tiny/b/seed1/log.txt)" in shown
+    assert "called report" in shown
+    assert "The slots were busy" in shown

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from experiments import tables
-from experiments.launch import Pipeline, _join_seeds
+from experiments.launch import _join_seeds
+from experiments.launching.pipeline import Pipeline
 from experiments.notes import notes_of
 from experiments.paper import TABLE2
 from experiments.results import read_results

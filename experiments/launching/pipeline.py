@@ -1,0 +1,87 @@
+"""A study's stages as DVC knows them: which are stale, and the command that runs a cell's."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.run_config import read_yaml
+from experiments.study import ENSEMBLES, Cell, Study
+from lit_transformer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The study's dvc.yaml, and the `dvc` beside this interpreter."""
+
+    dvc: str
+    file: Path
+
+    @classmethod
+    def of(cls, study: Study) -> "Pipeline":
+        """Find the study's stages: its own dvc.yaml, or the root's for the default study."""
+        beside = Path(sys.executable).with_name("dvc")
+        dvc = str(beside) if beside.exists() else shutil.which("dvc")
+        if dvc is None:
+            raise UserError("dvc is not installed; `make ablation` installs everything, or: pip install dvc")
+        own, root = study.folder / "dvc.yaml", Path("dvc.yaml")
+        if own.exists():
+            return cls(dvc, own)
+        if read_yaml(root)["vars"] == [str(study.folder / "study.yaml")]:
+            return cls(dvc, root)
+        raise UserError(f"{own} is missing; copy the dvc.yaml of experiments/studies/components_multi30k there")
+
+    def joint(self, study: Study) -> "Pipeline | None":
+        """Return the stages that score all seeds of a variant as one model, where the study asks for some."""
+        own = study.folder / ENSEMBLES / "dvc.yaml"
+        if not study.ensembles:
+            return None
+        if not own.exists():
+            raise UserError(f"{own} is missing; copy it from the study systems, or leave out {ENSEMBLES} in study.yaml")
+        return Pipeline(self.dvc, own)
+
+    def address(self, stage: str) -> str:
+        """Return the name of a stage as DVC's command line takes it."""
+        return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"
+
+    def stages(self, cell: Cell) -> list[str]:
+        """Return the names of a cell's stages, in their order."""
+        return [f"{kind}@{cell.variant}-{cell.seed}" for kind in ("train", "evaluate")]
+
+    def stale(self) -> set[str]:
+        """Return the names of stages that DVC would run, in this pipeline."""
+        done = subprocess.run(
+            [self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
+            capture_output=True,
+            text=True,
+            env=environment(),
+        )
+        if done.returncode != 0:
+            raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}")
+        return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
+
+    def touches(self, cell: Cell, stale: set[str]) -> bool:
+        """Say whether a stage of the cell is among the stale ones."""
+        return any(stage in stale for stage in self.stages(cell))
+
+    def command(self, *stages: str) -> list[str]:
+        """Return the command that runs these stages where they are stale, and no others."""
+        return [self.dvc, "--wait-for-lock", "repro", "-q", "-s", *(self.address(stage) for stage in stages)]
+
+    def call(self, stage: str) -> None:
+        """Run one stage in the foreground."""
+        if subprocess.run(self.command(stage), env=environment()).returncode != 0:
+            raise UserError(f"the stage {stage} failed; its message stands above")
+
+
+def environment(threads: int | None = None) -> dict[str, str]:
+    """Our own Python first on the path, since stages say `python`; threads a cell where they are shared out."""
+    found = dict(os.environ)
+    found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found.get('PATH', '')}"
+    found["DVC_NO_ANALYTICS"] = "1"
+    if threads is not None:
+        found["OMP_NUM_THREADS"] = str(threads)
+    return found

@@ -1,0 +1,116 @@
+"""Cells as Ray tasks: GPUs shared out, a killed worker, a lost node, a stop; nothing is left behind or lost."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.launching.attempts import Job
+from experiments.launching.board import Board
+from experiments.launching.cells import Outcome, run_cells
+from experiments.launching.slots import Node
+from experiments.study import Study, parse_study
+from lit_transformer.errors import UserError
+from tests.test_launch import NAMES, ROOT, STUDY, jobs, processes, slow, wait_for
+
+pytest.importorskip("ray", reason="the extra cluster is not installed")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def study(**trainer: Any) -> Study:
+    base = {**STUDY["base"], "trainer": trainer}
+    return parse_study({**STUDY, "base": base}, Path("tiny/study.yaml"))
+
+
+@contextmanager
+def engine(node: Node | None = None, **options: Any) -> Iterator[Any]:
+    from experiments.launching.ray_engine import RayEngine
+
+    found = RayEngine(study(), node=node or Node(2), **options)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def run(own: list[Job], ray_engine: Any, retries: int = 0) -> Outcome:
+    board = Board(own)
+    outcome = run_cells(own, ray_engine, board, retries)
+    board.close()
+    return outcome
+
+
+def test_cells_share_the_gpus_and_each_sees_its_own() -> None:
+    line = (
+        "echo $CUDA_VISIBLE_DEVICES > $CELL.gpu; echo > now.$CELL; ls now.* | wc -l >> most.txt; sleep 1; rm now.$CELL"
+    )
+    with engine(Node(2, gpus=2), runs_per_gpu=2) as ray_engine:
+        assert (ray_engine.slots, ray_engine.share.threads, ray_engine.share.gpus) == (4, 1, 0.5)
+        outcome = run(jobs(line), ray_engine)
+    assert outcome.failed == {}
+    assert {Path(f"{name}.gpu").read_text().strip() for name in NAMES} == {"0", "1"}
+    assert 2 < max(map(int, Path("most.txt").read_text().split())) <= 4
+
+
+def test_a_killed_worker_costs_one_try(tmp_path: Path) -> None:
+    """SIGKILL to the Ray worker: its cell's processes end after their last words, and the cell runs again."""
+    line = f"if [ $CELL = a-0 ] && [ ! -e a-0.pid ]; then {slow(tmp_path)}; fi; echo $CELL >> all.txt"
+
+    def kill() -> None:
+        import psutil
+
+        wait_for(Path("a-0.pid").exists, 60)
+        keeper = json.loads(Path("runs/a-0/attempt.json").read_text())["process"]
+        worker = psutil.Process(keeper).parent()
+        assert worker
+        assert "ray::" in " ".join(worker.cmdline())
+        worker.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with engine(Node(2, gpus=2)) as ray_engine:
+        outcome = run(jobs(line), ray_engine, retries=1)
+    killer.join()
+    assert outcome.failed == {}
+    assert sorted(Path("all.txt").read_text().split()) == sorted(NAMES)
+    assert Path("a-0.end").read_text() == "saved\n"
+    assert processes(f"{tmp_path}/slow.sh") == []
+
+
+def test_ctrl_c_stops_every_task_after_its_last_words(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with engine() as ray_engine, pytest.raises(UserError, match="run the same command again"):
+        run(jobs(slow(tmp_path)), ray_engine)
+    assert processes(f"{tmp_path}/slow.sh") == []
+    assert len(list(tmp_path.glob("*.end"))) == 2
+
+
+def test_no_cluster_at_the_address_is_one_line() -> None:
+    from experiments.launching.ray_engine import RayEngine
+
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers") as caught:
+        RayEngine(study(), address="127.0.0.1:1")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_of_the_cpu_takes_no_gpus() -> None:
+    from experiments.launching.ray_engine import RayEngine
+
+    with pytest.raises(UserError, match=r"sets trainer\.accelerator to cpu"):
+        RayEngine(study(accelerator="cpu"), node=Node(2, gpus=2), runs_per_gpu=2)

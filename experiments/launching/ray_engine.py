@@ -56,12 +56,15 @@ class RayEngine:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"--address {address}: no Ray cluster answers ({first}); start it with `ray start`"
-            ) from None
+            where = f"--address {address}: no Ray cluster answers" if address else "Ray does not start here"
+            raise UserError(f"{where} ({first}); `ray start --head` starts a cluster") from None
         self.ray: Any = ray
         self.most = slots
-        self.share: Share = share_of(self._nodes(), self._runs(study, runs_per_gpu), slots)
+        try:
+            self.share: Share = share_of(self._nodes(), self._runs(study, runs_per_gpu), slots)
+        except BaseException:
+            self.close()
+            raise
         self.waiting: deque[Job] = deque()
         self.tasks: dict[Any, Job] = {}
         self.marks: dict[Job, str] = {}
@@ -121,9 +124,7 @@ class RayEngine:
         """Return the runs for each GPU, 0 where cells compute on CPUs."""
         if study.on_cpu or (asked is None and not any(node.gpus for node in self._nodes())):
             if asked is not None:
-                raise UserError(
-                    f"--runs-per-gpu {asked}: the study {study.name} computes on the CPU by its trainer section"
-                )
+                raise UserError(f"--runs-per-gpu: study {study.name} sets trainer.accelerator to cpu; leave one out")
             return 0
         if asked != AUTO:
             return int(asked or 1)

@@ -1,0 +1,118 @@
+"""How cores and GPUs are shared out, and how many runs a GPU is given: decisions without a device."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.launching.gpu_probe import MOST, Seen, beside_each_other, most_that_pay
+from experiments.launching.slots import Node, Share, share_of
+from lit_transformer.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("nodes", "runs", "slots", "share", "counts"),
+    [
+        ([Node(2)], 0, None, Share(1, 1.0), [2]),
+        ([Node(2)], 0, 1, Share(2, 2.0), [1]),
+        ([Node(8)], 0, 3, Share(2, 2.0), [4]),
+        ([Node(2)], 0, 4, Share(1, 0.5), [4]),
+        ([Node(64), Node(64)], 0, 16, Share(8, 8.0), [8, 8]),
+        ([Node(64), Node(4)], 0, 1, Share(64, 64.0), [1, 0]),
+        ([Node(16, 1)], 1, None, Share(16, 16.0, 1.0), [1]),
+        ([Node(16, 8)], 1, None, Share(2, 2.0, 1.0), [8]),
+        ([Node(16, 1)], 3, None, Share(5, 5.0, 0.3333), [3]),
+        ([Node(2, 2)], 4, None, Share(1, 0.25, 0.25), [8]),
+        ([Node(128, 8), Node(16, 2), Node(64)], 2, None, Share(4, 4.0, 0.5), [16, 4, 0]),
+    ],
+)
+def test_shares(nodes: list[Node], runs: int, slots: int | None, share: Share, counts: list[int]) -> None:
+    found = share_of(nodes, runs, slots)
+    assert found == share
+    assert [found.slots(node) for node in nodes] == counts
+
+
+nodes = st.lists(st.builds(Node, st.integers(1, 256), st.integers(0, 8)), min_size=1, max_size=4)
+
+
+@given(nodes, st.integers(1, 16))
+def test_every_gpu_takes_its_runs_and_no_core_is_promised_twice(nodes: list[Node], runs: int) -> None:
+    if not any(node.gpus for node in nodes):
+        with pytest.raises(UserError, match="no node of this cluster has a GPU"):
+            share_of(nodes, runs)
+        return
+    share = share_of(nodes, runs)
+    for node in nodes:
+        assert share.slots(node) == runs * node.gpus
+        assert share.threads * share.slots(node) <= max(node.cores, share.slots(node))
+        assert share.cpus * share.slots(node) <= node.cores + 1e-6
+        assert share.gpus * share.slots(node) <= node.gpus + 1e-6
+
+
+@given(nodes, st.integers(1, 300))
+def test_cores_are_divided_among_the_slots(nodes: list[Node], slots: int) -> None:
+    share = share_of(nodes, slots=slots)
+    assert sum(share.slots(node) for node in nodes) >= 1
+    for node in nodes:
+        assert share.threads * share.slots(node) <= max(node.cores, math.ceil(slots))
+        assert share.cpus * share.slots(node) <= node.cores + 1e-6
+
+
+def test_a_cluster_without_cores_is_refused() -> None:
+    with pytest.raises(UserError, match="offers a core"):
+        share_of([Node(0), Node(0, 1)])
+
+
+GB = 1 << 30
+
+
+def gpu(rates: dict[int, float], memory: int = GB, total: int = 80 * GB) -> tuple[list[int], int]:
+    """Return what was measured of a GPU that reaches these rates with so many runs, and the decision."""
+    asked: list[int] = []
+
+    def measure(runs: int) -> Seen | None:
+        asked.append(runs)
+        return Seen(rates[runs], memory, total) if runs in rates else None
+
+    return asked, most_that_pay(measure)
+
+
+def test_runs_double_while_that_gains_a_tenth() -> None:
+    assert gpu({1: 10, 2: 19, 4: 30, 8: 32}) == ([1, 2, 4, 8], 4)
+    assert gpu({1: 10, 2: 10.5}) == ([1, 2], 1)
+    assert gpu({runs: 10.0 * runs for runs in (1, 2, 4, 8, 16)}) == ([1, 2, 4, 8, 16], MOST)
+
+
+def test_memory_is_asked_before_the_next_measurement() -> None:
+    assert gpu({1: 10, 2: 20, 4: 40}, memory=30 * GB) == ([1, 2], 2)
+    assert gpu({1: 10}, memory=50 * GB) == ([1], 1)
+    assert gpu({1: 1, 2: 2, 4: 4, 8: 8, 16: 16}, memory=80 * GB, total=0) == ([1, 2, 4, 8, 16], MOST)
+
+
+def test_runs_that_fail_are_too_many() -> None:
+    assert gpu({1: 10, 2: 20}) == ([1, 2, 4], 2)
+    with pytest.raises(UserError, match="not even one run"):
+        gpu({})
+
+
+@pytest.mark.slow
+def test_the_probe_runs_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    seen = beside_each_other("table3_grammar", "base", 2, seconds=1.0)
+    assert seen is not None
+    assert seen.rate > 0
+    assert seen.total == 0
+    assert beside_each_other("table3_grammar", "no_such_variant", 1, seconds=1.0) is None
+
+
+def test_the_probes_help_says_what_it_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.launching.gpu_probe", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "no GPU has seen it yet" in " ".join(done.stdout.split())

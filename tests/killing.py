@@ -1,8 +1,8 @@
 """Trainings that are killed at chosen moments, and what they leave: a study, a driver of processes, and a comparison.
 
 As a script it starts the training of its arguments once for each moment, and prints each exit status. A moment is
-[function, entry, calls]: SIGKILL comes to rank KILLED_RANK that many calls, of Python or of C, after it entered that
-function for that time; null lets it live.
+[function, entry, calls]: the signal KILLED_BY comes to rank KILLED_RANK that many calls, of Python or of C, after it
+entered that function for that time; null lets it live.
 """
 
 import csv
@@ -74,12 +74,15 @@ def write_project(root: Path) -> None:
         os.chdir(before)
 
 
-def trained(root: Path, variant: str, *arguments: str, moments: Sequence[Moment] = (), rank: int = 0) -> list[int]:
+def trained(
+    root: Path, variant: str, *arguments: str, moments: Sequence[Moment] = (), rank: int = 0, by: int = signal.SIGKILL
+) -> list[int]:
     """Train a variant, killed at each moment, started again, and let live; return the statuses, -9 for a kill."""
     command = [sys.executable, str(Path(__file__))]
     command += ["--study", "killed", "--variant", variant, "--seed", "3", *arguments]
     own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     own |= {"KILLED_ROOT": str(root), "KILLED_AT": json.dumps([*moments, None]), "KILLED_RANK": str(rank)}
+    own["KILLED_BY"] = str(int(by))
     environment = {**os.environ, **own}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -182,8 +185,8 @@ def _killer(name: str, entry: int, calls: int) -> Callable[..., None]:
         nonlocal entered
         if event not in ("call", "c_call"):
             return
-        if entered and next(passed) >= calls:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if entered and next(passed) == calls:
+            os.kill(os.getpid(), int(os.environ["KILLED_BY"]))
         if event == "call" and frame.f_code.co_name == name and not entered:
             entered = next(entries) == entry
 

@@ -40,6 +40,11 @@ def endless(batches: list[TranslationBatch], position: int = 0) -> DataLoader[Tr
     return DataLoader(Endless(batches, position), batch_size=None, collate_fn=lambda batch: batch)
 
 
+def loader(batches: list[TranslationBatch]) -> Any:
+    """Return the batches once, as for a validation."""
+    return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
+
+
 def trainer(steps: int, **settings: Any) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu",

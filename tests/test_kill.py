@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,25 @@ def test_many_kills_leave_no_trace(projects: tuple[Path, Path]) -> None:
         one, other = (run_folder(root, f"{variant}+") for root in projects)
         assert_same(left(one), left(other))
     assert kills >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["everything", "batch_norm"])
+def test_two_ranks_of_which_either_is_killed_leave_no_trace(projects: tuple[Path, Path], variant: str) -> None:
+    dice = random.Random(22)
+    arguments = ["trainer.devices=2"]
+    assert trained(projects[0], variant, *arguments) == [0]
+    one = run_folder(projects[0], f"{variant}+")
+    killed_folder = projects[1] / one.relative_to(projects[0])
+    for rank in (0, 1):
+        moments: list[Moment] = [
+            ("on_fit_start", 1, dice.randint(1, TRAINING_CALLS // 3)),
+            ("on_train_batch_end", 9, dice.randint(1, 3000)),
+        ]
+        statuses = trained(projects[1], variant, *arguments, moments=moments, rank=rank)
+        assert statuses[-1] == 0
+        assert 0 not in statuses[:-1]
+        assert rank or set(statuses[:-1]) == {-9}
+        assert_same(left(one), left(killed_folder))
+        assert_same(history(one), history(killed_folder))
+        shutil.rmtree(killed_folder)

@@ -1,6 +1,8 @@
 """Checkpoints fall between two optimiser steps, wherever the signal to stop comes."""
 
+import signal
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from experiments.stopping import Checkpoint
+from experiments import losses as kept
+from experiments.stopping import SIGNALS, Checkpoint
 from lit_transformer.errors import UserError
-from tests.small_training import BATCHES, Losses, endless, module, trainer, weights
+from tests.small_training import BATCHES, OPTIM, Losses, endless, loader, module, trainer, weights
 
 NEVER_VALIDATING: dict[str, Any] = {"val_check_interval": 1000, "check_val_every_n_epoch": None}
 
@@ -61,3 +64,39 @@ def test_checkpoints_come_every_so_many_steps_and_carry_the_runs_hash(tmp_path: 
     trainer(7, callbacks=[checkpoint], accumulate_grad_batches=2, **NEVER_VALIDATING).fit(module(), endless(BATCHES))
     assert steps == [2, 4, 6]
     assert torch.load(checkpoint.path, weights_only=True)["run_hash"] == "hash"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_in_the_midst_of_an_accumulated_step_stops_after_it(tmp_path: Path, number: int) -> None:
+    class Told(pl.Callback):
+        def on_after_backward(self, trainer: pl.Trainer, lit: pl.LightningModule) -> None:
+            if trainer.fit_loop.epoch_loop.batch_idx == 6:
+                signal.raise_signal(number)
+
+    before = [signal.getsignal(one) for one in SIGNALS]
+    checkpoint, losses = Checkpoint(tmp_path, every=100, run_hash="hash"), Losses()
+    running = trainer(6, callbacks=[Told(), losses, checkpoint], accumulate_grad_batches=3, **NEVER_VALIDATING)
+    with pytest.raises(UserError, match="stopped at step 3 of 6"):
+        running.fit(module(), endless(BATCHES))
+    assert len(losses.values) == 9
+    assert torch.load(checkpoint.path, weights_only=True)["global_step"] == 3
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+
+
+def test_a_diverged_run_that_is_resumed_trains_no_further(tmp_path: Path) -> None:
+    optim = replace(OPTIM, peak=1e30, warmup=0, steps=200)
+    validating: dict[str, Any] = {"val_check_interval": 100, "check_val_every_n_epoch": None}
+
+    def run(resume: Path | None) -> tuple[kept.Losses, int]:
+        losses, seen = kept.Losses(), Losses()
+        callbacks = [losses, seen, Checkpoint(tmp_path, every=100, run_hash="hash")]
+        running = trainer(200, callbacks=callbacks, **validating)
+        running.fit(module(optim=optim), endless(BATCHES), loader(BATCHES), ckpt_path=resume, weights_only=True)
+        assert running.global_step == kept.READ_EVERY
+        return losses, len(seen.values)
+
+    first, steps = run(None)
+    again, none = run(tmp_path / "last.ckpt")
+    assert (steps, none) == (kept.READ_EVERY, 0)
+    assert again.diverged_at == first.diverged_at
+    assert first.diverged_at in (2, 3)

@@ -11,7 +11,6 @@ pip install -c constraints.txt -e '.[cluster]'; docs/scale.md and docs/slurm.md 
 """
 
 import argparse
-import signal
 
 from experiments import cli, machine
 from experiments.launching.attempts import LOG, Job
@@ -20,6 +19,7 @@ from experiments.launching.cells import Outcome, run_cells
 from experiments.launching.engine import INSTALL, Engine, needs_ray
 from experiments.launching.local import LocalEngine
 from experiments.launching.pipeline import Pipeline
+from experiments.launching.signals import stop_as_on_ctrl_c
 from experiments.launching.slots import AUTO, Node, share_of
 from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
@@ -65,19 +65,19 @@ def launch(study: Study, args: argparse.Namespace) -> None:
     on_ray = needs_ray(args.engine, args.address, gpus, args.runs_per_gpu)
     stale, joint = pipeline.stale(), pipeline.joint(study)
     page = study.report_folder / "index.html"
-    _stop_as_on_ctrl_c()
+    stop_as_on_ctrl_c()
     if "prepare" in stale and not args.dry_run:
         pipeline.call("prepare")
         stale = pipeline.stale()  # the same text again makes no cell stale
     if not (stale or (joint and joint.stale())):
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")
         return
-    cells = [cell for cell in _cells(study) if pipeline.touches(cell, stale)]
-    counted = f"{study.name}: {len(cells)} of {len(_cells(study))} cells to run"
+    cells = stale_cells(study, pipeline, stale)
+    counted = f"{study.name}: {len(cells)} of {len(study.cells())} cells to run"
     if args.dry_run:
         print("\n".join([counted, *sorted(stale | (joint.stale() if joint else set()))]))
         return
-    jobs = {_job(cell, pipeline): cell for cell in cells}
+    jobs = {job_of(cell, pipeline): cell for cell in cells}
     outcome = _run(list(jobs), study, args, on_ray, gpus, counted) if jobs else Outcome()
     for job, reason in outcome.failed.items():
         print(f"FAILED {job.name}: {reason} (see {job.folder / LOG})")
@@ -94,7 +94,7 @@ def launch(study: Study, args: argparse.Namespace) -> None:
 def _run(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, gpus: int, counted: str) -> Outcome:
     engine = _ray(study, args, gpus) if on_ray else _local(study, args, gpus)
     try:
-        _stop_as_on_ctrl_c()  # once more: Ray has set handlers of its own
+        stop_as_on_ctrl_c()  # once more: Ray has set handlers of its own
         print(f"{counted}, {engine.slots} at once", flush=True)
         board = Board(jobs)
         outcome = run_cells(jobs, engine, board, args.retries)
@@ -105,11 +105,6 @@ def _run(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, 
         f"The slots were busy {100 * outcome.occupancy:.0f} % of their time ({outcome.offered / 3600:.2f} slot-hours)"
     )
     return outcome
-
-
-def _stop_as_on_ctrl_c() -> None:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
 
 
 def _local(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
@@ -125,8 +120,14 @@ def _ray(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
     return RayEngine(study, args.address, Node(machine.cores(), gpus), args.runs_per_gpu, args.slots)
 
 
-def _job(cell: Cell, pipeline: Pipeline) -> Job:
-    command = tuple(pipeline.command(*pipeline.stages(cell)))
+def stale_cells(study: Study, pipeline: Pipeline, stale: set[str]) -> list[Cell]:
+    """Return the cells that have a stale stage, in the order in which they run."""
+    return [cell for cell in study.cells() if pipeline.touches(cell, stale)]
+
+
+def job_of(cell: Cell, pipeline: Pipeline) -> Job:
+    """Return a cell as engines see it."""
+    command = tuple(pipeline.command(*pipeline.stages(cell), quiet=False))  # its words tell how a stage ended
     return Job(f"{cell.variant} seed {cell.seed}", command, cell.run_folder)
 
 
@@ -135,11 +136,6 @@ def _join_seeds(joint: Pipeline, failed: set[str]) -> None:
     for stage in sorted(joint.stale()):
         if stage.rpartition("@")[2] not in failed:
             joint.call(stage)
-
-
-def _cells(study: Study) -> list[Cell]:
-    """Seed by seed, so that an interrupted study holds whole comparisons."""
-    return [Cell(study, variant, seed) for seed in study.seeds for variant in study.variants]
 
 
 def _positive(text: str) -> int:

@@ -60,6 +60,10 @@ class Study:
         """Whether the study itself says that its cells compute on the CPU, where there is a GPU too."""
         return self.config(self.baseline, self.seeds[0]).trainer.accelerator == "cpu"
 
+    def cells(self) -> "list[Cell]":
+        """Return every cell, seed by seed, so that an interrupted study holds whole comparisons."""
+        return [Cell(self, variant, seed) for seed in self.seeds for variant in self.variants]
+
     def results(self, variant: str, seed: int) -> Path:
         """Return the folder of one cell's results."""
         return self.folder / "results" / variant / f"seed{seed}"

@@ -92,6 +92,24 @@ def test_a_crash_is_tried_again(capsys):
     assert "[6/6] done b-0" in shown  # after all that waited
 
 
+def test_what_a_stage_meant_is_known_through_dvc(tmp_path):
+    """DVC ends with a status of its own."""
+    dvc = str(Path(sys.executable).with_name("dvc"))
+    subprocess.run([dvc, "init", "-q", "--no-scm"], check=True)
+    stages = {"mistake": "echo 'error: no such key' && exit 2", "killed": "kill -9 $$", "bug": "exit 1", "well": "true"}
+    Path("dvc.yaml").write_text(json.dumps({"stages": {name: {"cmd": line} for name, line in stages.items()}}))
+    pipeline = Pipeline(dvc, Path("dvc.yaml"))
+    own = [Job(name, tuple(pipeline.command(name, quiet=False)), Path("runs") / name) for name in stages]
+    outcome = run_cells(own, LocalEngine(2, threads=1), board := Board(own), retries=1)
+    board.close()
+    assert {job.name: reason for job, reason in outcome.failed.items() if job.name != "bug"} == {
+        "mistake": "no such key",
+        "killed": "ended by signal 9",
+    }
+    tries = {name: Path(f"runs/{name}/log.txt").read_text().count("Running stage") for name in stages}
+    assert tries == {"mistake": 1, "killed": 2, "bug": 2, "well": 1}
+
+
 def test_a_cell_that_always_crashes_is_given_up():
     outcome = run("echo x >> $CELL.txt; kill -9 $$", retries=2, names=["a-0"])
     assert [job.name for job in outcome.failed] == ["a-0"]
@@ -319,7 +337,7 @@ def test_a_failed_cell_is_named_and_the_status_tells(monkeypatch, capsys):
     monkeypatch.setattr(Pipeline, "stale", lambda self: {"train@b-1", "train@c-0"})
     monkeypatch.setattr(Pipeline, "call", lambda self, stage: print(f"called {stage}"))
     line = 'echo "error: for $0"; case $0 in *b-1) exit 2;; esac'
-    monkeypatch.setattr(Pipeline, "command", lambda self, *stages: ["sh", "-c", line, stages[0]])
+    monkeypatch.setattr(Pipeline, "command", lambda self, *stages, quiet: ["sh", "-c", line, stages[0]])
     with pytest.raises(UserError, match="1 of 2 cells failed"):
         launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), options())
     shown = capsys.readouterr().out

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from experiments.launching.attempts import Job, Verdict
 from experiments.launching.board import Board
 from experiments.launching.engine import Ended, Engine
+from experiments.launching.signals import told_once
 from lit_transformer.errors import UserError
 
 
@@ -59,6 +60,7 @@ def run_cells(jobs: Sequence[Job], engine: Engine, board: Board, retries: int) -
             board.refresh()
     except KeyboardInterrupt:
         board.close()
-        engine.stop()
+        with told_once():
+            engine.stop()
         raise UserError("stopped; running cells wrote a checkpoint: run the same command again to go on") from None
     return outcome

@@ -6,7 +6,7 @@ Whoever starts a keeper holds its standard input open. When that closes, because
 killed, the command's processes are asked to stop (SIGTERM: a training writes a checkpoint), and later made to. The same
 happens when the keeper gets SIGTERM, SIGINT or SIGHUP, and to what a command that ended has left running. The command
 starts once LOCK, a file that its predecessor may still hold while it stops, is free; the exit status is the command's,
-128 + n where signal n ended it, 143 where the keeper stopped it. Only the standard library is needed.
+128 + n where signal n ended it, 143 where the keeper stopped it.
 """
 
 import ctypes
@@ -25,6 +25,7 @@ PATIENCE = 60.0
 LAST_WORD = 10.0
 LOCK_PATIENCE = PATIENCE + LAST_WORD + 20.0
 STOPPED = 128 + signal.SIGTERM
+HELPERS = ("wandb-core", "gpu_stats")
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -62,8 +63,7 @@ class Keeper:
     def end(self, group: int) -> None:
         """Ask the processes of a group to stop, wait for all of them, then insist; last, whoever left the group."""
         for number, seconds in ((signal.SIGTERM, self.patience), (signal.SIGKILL, LAST_WORD)):
-            with suppress(ProcessLookupError):
-                os.killpg(group, number)
+            _send(group, number)
             deadline = time.monotonic() + seconds
             while _alive(group) and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -96,6 +96,20 @@ class Keeper:
 
     def _note(self, number: int, frame: object) -> None:
         self.told = True
+
+
+def _send(group: int, number: signal.Signals) -> None:
+    """Signal the processes of a group; W&B's helpers are spared SIGTERM: the run still has to tell them its last."""
+    if number == signal.SIGKILL:
+        with suppress(ProcessLookupError):
+            os.killpg(group, number)
+        return
+    import psutil
+
+    for process in psutil.process_iter(["name"]):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == group and process.info["name"] not in HELPERS:
+                os.kill(process.pid, number)
 
 
 def _alive(group: int) -> bool:

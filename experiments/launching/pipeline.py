@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from experiments.run_config import read_yaml
 from experiments.study import ENSEMBLES, Cell, Study
@@ -67,13 +68,14 @@ class Pipeline:
         """Say whether a stage of the cell is among the stale ones."""
         return any(stage in stale for stage in self.stages(cell))
 
-    def command(self, *stages: str) -> list[str]:
+    def command(self, *stages: str, quiet: bool = True) -> list[str]:
         """Return the command that runs these stages where they are stale, and no others."""
-        return [self.dvc, "--wait-for-lock", "repro", "-q", "-s", *(self.address(stage) for stage in stages)]
+        addresses = [self.address(stage) for stage in stages]
+        return [self.dvc, "--wait-for-lock", "repro", *(["-q"] if quiet else []), "-s", *addresses]
 
-    def call(self, stage: str) -> None:
-        """Run one stage in the foreground."""
-        if subprocess.run(self.command(stage), env=environment()).returncode != 0:
+    def call(self, stage: str, out: TextIO | None = None) -> None:
+        """Run one stage in the foreground; `out` takes what it prints, in place of our standard output."""
+        if subprocess.run(self.command(stage), env=environment(), stdout=out).returncode != 0:
             raise UserError(f"the stage {stage} failed; its message stands above")
 
 

@@ -94,11 +94,10 @@ def test_a_crash_is_tried_again(capsys):
 
 def test_what_a_stage_meant_is_known_through_dvc(tmp_path):
     """DVC ends with a status of its own."""
-    dvc = str(Path(sys.executable).with_name("dvc"))
-    subprocess.run([dvc, "init", "-q", "--no-scm"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], check=True)
     stages = {"mistake": "echo 'error: no such key' && exit 2", "killed": "kill -9 $$", "bug": "exit 1", "well": "true"}
     Path("dvc.yaml").write_text(json.dumps({"stages": {name: {"cmd": line} for name, line in stages.items()}}))
-    pipeline = Pipeline(dvc, Path("dvc.yaml"))
+    pipeline = Pipeline(Path("dvc.yaml"))
     own = [Job(name, tuple(pipeline.command(name, quiet=False)), Path("runs") / name) for name in stages]
     outcome = run_cells(own, LocalEngine(2, threads=1), board := Board(own), retries=1)
     board.close()
@@ -333,7 +332,7 @@ def test_a_dry_run_names_the_stages_and_runs_none(monkeypatch, capsys):
 
 
 def test_a_failed_cell_is_named_and_the_status_tells(monkeypatch, capsys):
-    monkeypatch.setattr(Pipeline, "of", lambda study: Pipeline("dvc", Path("dvc.yaml")))
+    monkeypatch.setattr(Pipeline, "of", lambda study: Pipeline(Path("dvc.yaml")))
     monkeypatch.setattr(Pipeline, "stale", lambda self: {"train@b-1", "train@c-0"})
     monkeypatch.setattr(Pipeline, "call", lambda self, stage: print(f"called {stage}"))
     line = 'echo "error: for $0"; case $0 in *b-1) exit 2;; esac'

@@ -2,37 +2,38 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
+from experiments.launching import quick_dvc
 from experiments.run_config import read_yaml
 from experiments.study import ENSEMBLES, Cell, Study
 from lit_transformer.errors import UserError
 
+DVC = (sys.executable, "-m", quick_dvc.__name__)
+
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The study's dvc.yaml, and the `dvc` beside this interpreter."""
+    """The study's dvc.yaml, and the command that is `dvc` for it."""
 
-    dvc: str
     file: Path
+    dvc: tuple[str, ...] = DVC
 
     @classmethod
     def of(cls, study: Study) -> "Pipeline":
         """Find the study's stages: its own dvc.yaml, or the root's for the default study."""
-        beside = Path(sys.executable).with_name("dvc")
-        dvc = str(beside) if beside.exists() else shutil.which("dvc")
-        if dvc is None:
+        if find_spec("dvc") is None:
             raise UserError("dvc is not installed; `make ablation` installs everything, or: pip install dvc")
         own, root = study.folder / "dvc.yaml", Path("dvc.yaml")
         if own.exists():
-            return cls(dvc, own)
+            return cls(own)
         if read_yaml(root)["vars"] == [str(study.folder / "study.yaml")]:
-            return cls(dvc, root)
+            return cls(root)
         raise UserError(f"{own} is missing; copy the dvc.yaml of experiments/studies/components_multi30k there")
 
     def joint(self, study: Study) -> "Pipeline | None":
@@ -42,7 +43,7 @@ class Pipeline:
             return None
         if not own.exists():
             raise UserError(f"{own} is missing; copy it from the study systems, or leave out {ENSEMBLES} in study.yaml")
-        return Pipeline(self.dvc, own)
+        return Pipeline(own, self.dvc)
 
     def address(self, stage: str) -> str:
         """Return the name of a stage as DVC's command line takes it."""
@@ -55,7 +56,7 @@ class Pipeline:
     def stale(self) -> set[str]:
         """Return the names of stages that DVC would run, in this pipeline."""
         done = subprocess.run(
-            [self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
+            [*self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
             capture_output=True,
             text=True,
             env=environment(),
@@ -71,7 +72,7 @@ class Pipeline:
     def command(self, *stages: str, quiet: bool = True) -> list[str]:
         """Return the command that runs these stages where they are stale, and no others."""
         addresses = [self.address(stage) for stage in stages]
-        return [self.dvc, "--wait-for-lock", "repro", *(["-q"] if quiet else []), "-s", *addresses]
+        return [*self.dvc, "--wait-for-lock", "repro", *(["-q"] if quiet else []), "-s", *addresses]
 
     def call(self, stage: str, out: TextIO | None = None) -> None:
         """Run one stage in the foreground; `out` takes what it prints, in place of our standard output."""

@@ -54,7 +54,7 @@ class RayEngine:
             own = {"num_cpus": node.cores, "num_gpus": node.gpus, "include_dashboard": False}
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             where = f"--address {address}: no Ray cluster answers" if address else "Ray does not start here"
             raise UserError(f"{where} ({first}); `ray start --head` starts a cluster") from None

@@ -60,7 +60,9 @@ def test_cores_are_divided_among_the_slots(nodes: list[Node], slots: int) -> Non
     share = share_of(nodes, slots=slots)
     assert sum(share.slots(node) for node in nodes) >= 1
     for node in nodes:
-        assert share.threads * share.slots(node) <= max(node.cores, math.ceil(slots))
+        assert share.threads * share.slots(node) <= max(
+            node.cores, math.ceil(1.05 * slots)
+        )  # parts are rounded down to Ray's grain
         assert share.cpus * share.slots(node) <= node.cores + 1e-6
 
 

@@ -29,6 +29,9 @@ def headline(summary: Summary) -> str:
     diverged = summary.with_verdict(Verdict.DIVERGED)
     if diverged:
         parts.append(f"{many(len(diverged), 'change')} diverged in every seed")
+    gone = len(summary.missing) + len(summary.unscored)
+    if gone:
+        parts.append(f"{many(gone, 'cell')} of the study {'is' if gone == 1 else 'are'} missing")
     return "; ".join(parts) + "."
 
 

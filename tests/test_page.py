@@ -93,7 +93,10 @@ def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_page_names_what_is_missing(full: tuple[Summary, Results]) -> None:
     summary, results = full
-    told = page(replace(summary, missing=["one_head/seed9"], unscored=["pre_norm/seed8"]), results, [], {})
+    holes = replace(summary, missing=["one_head/seed9"], unscored=["pre_norm/seed8"])
+    assert headline(holes).endswith("; 2 cells of the study are missing.")
+    assert headline(replace(holes, unscored=[])).endswith("; 1 cell of the study is missing.")
+    told = page(holes, results, [], {})
     assert "one_head (seed 9)" in told
     assert "pre_norm (seed 8)" in told
 

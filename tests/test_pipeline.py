@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.killing import assert_same, left
+
 ROOT = Path(__file__).parent.parent
 STUDY = """
 name: components
@@ -176,6 +178,26 @@ def test_interrupted_training_goes_on_to_the_same_bits(project: Path):
     for row, other in zip(*(csv.DictReader((run / "curve.csv").open()) for run in (whole, folder)), strict=True):
         assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
     assert (whole / "probe.csv").read_text() == (folder / "probe.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_training_killed_under_dvc_goes_on_with_the_next_repro(project: Path):
+    stage, folder = "train@h1-1", project / "runs/components/h1/seed1"
+    whole, before = left(folder), (results(project, "h1", 1) / "curve.csv").read_text()
+    shutil.rmtree(folder)
+    shutil.rmtree(results(project, "h1", 1))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment["WANDB_MODE"] = "offline"
+    child = subprocess.Popen(["dvc", "repro", "-q", "-s", stage], cwd=project, env=environment)
+    while not (folder / "last.ckpt").exists():
+        time.sleep(0.005)
+    os.kill(int((folder / ".lock").read_text()), signal.SIGKILL)
+    assert child.wait() != 0
+    assert not (folder / "training.json").exists()
+    assert "going on from" in call(project, "dvc", "repro", "-s", stage).stdout
+    assert_same(left(folder), whole)
+    rows, expected = (text.splitlines() for text in ((results(project, "h1", 1) / "curve.csv").read_text(), before))
+    assert len(rows) == len(expected) == 3
 
 
 def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path):

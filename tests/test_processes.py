@@ -164,7 +164,7 @@ def test_torchrun_starts_the_ranks_of_a_run(project: Path) -> None:
 
 @pytest.mark.slow
 def test_a_diverged_run_of_two_ranks_is_a_result(project: Path) -> None:
-    arguments = ["optim.peak=1e30", "optim.warmup=0", "--wandb", "disabled"]
+    arguments = ["--wandb", "disabled", "optim.peak=1e30", "optim.warmup=0"]
     for devices in (1, 2):
         assert trained(project, "everything", *arguments, f"trainer.devices={devices}") == [0]
     folders = [path.parent for path in (project / "runs/killed").glob("everything+*/seed3/training.json")]

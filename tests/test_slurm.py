@@ -56,7 +56,7 @@ def project(tmp_path: Path) -> Path:
 
 def wait(project: Path, job: str) -> str:
     """Return what the job has printed, once it has left the queue."""
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 1800
     while call(project, "squeue", "--noheader", "--jobs", job, check=False).stdout:
         assert time.monotonic() < deadline, "the job does not end"
         time.sleep(1)

@@ -1,5 +1,7 @@
 """What every test starts from: one thread and the same random numbers; and a project of random models."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,11 @@ def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(cli, "STARTED_IN", project)
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """Hear SIGINT, which a shell lets what it puts into the background ignore, these tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -180,12 +180,21 @@ def test_a_stop_ends_the_whole_tree_after_its_last_words(tmp_path):
     assert not Path("runs/c-0").exists()
 
 
-def test_ctrl_c_stops_every_child_and_says_how_to_go_on(tmp_path):
-    def interrupt() -> None:
-        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
-        os.kill(os.getpid(), signal.SIGINT)
+def ctrl_c_once_two_run(folder: Path, patience: float = 20.0) -> None:
+    """Press Ctrl-C, as it were, once two of the slow cells run; in any case, since nobody else ends what runs."""
 
-    threading.Thread(target=interrupt, daemon=True).start()
+    def press() -> None:
+        try:
+            wait_for(lambda: len(list(folder.glob("*.pid"))) == 2, patience)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_ctrl_c_stops_every_child_and_says_how_to_go_on(tmp_path):
+    ctrl_c_once_two_run(tmp_path)
     with pytest.raises(UserError, match="run the same command again"):
         run(slow(tmp_path))
     assert processes(str(tmp_path)) == []

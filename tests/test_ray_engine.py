@@ -1,8 +1,6 @@
 """Cells as Ray tasks: GPUs shared out, a killed worker, a lost node, a stop; nothing is left behind or lost."""
 
 import json
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from experiments.launching.cells import Outcome, run_cells
 from experiments.launching.slots import Node
 from experiments.study import Study, parse_study
 from lit_transformer.errors import UserError
-from tests.test_launch import NAMES, ROOT, STUDY, jobs, processes, slow, wait_for
+from tests.test_launch import NAMES, ROOT, STUDY, ctrl_c_once_two_run, jobs, processes, slow, wait_for
 
 pytest.importorskip("ray", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.slow
@@ -89,12 +87,9 @@ def test_a_killed_worker_costs_one_try(tmp_path: Path) -> None:
     assert processes(f"{tmp_path}/slow.sh") == []
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_stops_every_task_after_its_last_words(tmp_path: Path) -> None:
-    def interrupt() -> None:
-        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
+    ctrl_c_once_two_run(tmp_path, 60.0)
     with engine() as ray_engine, pytest.raises(UserError, match="run the same command again"):
         run(jobs(slow(tmp_path)), ray_engine)
     assert processes(f"{tmp_path}/slow.sh") == []

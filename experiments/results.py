@@ -103,6 +103,13 @@ class Results:
         first = [split for split in PRIMARY if split in found]
         return first + [split for split in found if split not in first]
 
+    @cached_property
+    def _by_variant(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            found[record.variant].append(record)
+        return dict(found)
+
     @property
     def primary(self) -> str | None:
         """The split on which the study is judged, None before the first score."""
@@ -110,7 +117,7 @@ class Results:
 
     def of(self, variant: str) -> list[Record]:
         """Return the cells of a variant, in the order of the study's seeds."""
-        return [record for record in self.records if record.variant == variant]
+        return self._by_variant.get(variant, [])
 
     def scores(self, variant: str, split: str | None, key: str) -> dict[int, float]:
         """Return a score by seed, over the cells that finished training and have it."""
@@ -124,10 +131,15 @@ class Results:
 
     def signatures(self, split: str) -> dict[str, str]:
         """Return every score that any cell has on a split, with the signature that all of these cells share."""
-        found: dict[str, str] = {}
+        return self._signatures.get(split, {})
+
+    @cached_property
+    def _signatures(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {split: {} for split in self.splits}
         for record in self.records:
-            for name, signature in record.signed(split).items() if record.scored else ():
-                found.setdefault(name, signature)
+            for split in record.splits if record.scored else ():
+                for name, signature in record.signed(split).items():
+                    found[split].setdefault(name, signature)
         return found
 
 

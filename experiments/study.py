@@ -91,9 +91,13 @@ class Study:
             raise UserError(f"study {self.name} has no variant '{variant}'{nearest(variant, self.variants)} ({known})")
         return self.variants[variant]
 
+    @cached_property
+    def _flat_baseline(self) -> dict[str, Any]:
+        return flatten(to_dict(self.config(self.baseline, self.seeds[0])))
+
     def describe(self, variant: str) -> str:
         """Say what a variant changes, old value -> new: "attention.heads 4 -> 1, ..."."""
-        base = flatten(to_dict(self.config(self.baseline, self.seeds[0])))
+        base = self._flat_baseline
         own = flatten(to_dict(self.config(variant, self.seeds[0])))
         changes = [f"{short_key(key)} {base[key]} -> {own[key]}" for key in base if base[key] != own[key]]
         return ", ".join(changes) if changes else "the baseline"

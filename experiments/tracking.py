@@ -1,17 +1,16 @@
 """Everything Weights & Biases: one run a cell, online or offline. It shows results and never decides one.
 
 A run's id is a hash of what the run is, so a resumed training and a later evaluation add to the same run; offline the
-training and the evaluation leave a piece each with that id, and `wandb sync` joins the pieces. A resumed training gives
-all its rows again (`history`): its offline pieces of before go, unless they were sent. Nothing that fails here stops a
-training: it costs one line on stderr. `wandb leet <run folder>/wandb` shows an offline run.
+training and the evaluation leave a piece each with that id (`pieces`), and `python -m experiments.sync` sends what the
+server lacks. A resumed training gives all its rows again (`history`): its offline pieces of before go, unless they were
+sent. Nothing that fails here stops a training: it costs one line on stderr. `wandb leet <run folder>/wandb` shows an
+offline run.
 """
 
 import hashlib
 import json
 import netrc
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from experiments.pieces import (
+    HELD,
+    TRAINING,
+    drop_unsent,
+    offline_place,
+    pieces_of,
+    rows_by_number,
+    rows_sent,
+    was_online,
+)
 from lit_transformer.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "online", "offline", "disabled")
 STEP = "trainer/global_step"  # optimiser steps, as Lightning's own logger would call them
-TRAINING = "training"  # a file that marks the piece of a training
 # A summary of "min" alone would drop the last value. A name in full: "*" would go before another pattern.
 SUMMARIES = {"train/loss": "min,last", "valid/loss": "min,last", "valid/ppl": "min,last"}
 START_TIMEOUT = 10  # seconds to wait for the server before going on offline
@@ -47,11 +55,11 @@ def wandb_mode(requested: str) -> str:
     mode = requested
     if mode == "auto":
         old_names = {"run": "online", "shared": "online", "dryrun": "offline"}
-        mode = os.environ.get("WANDB_MODE", "") or ("online" if _logged_in() else "offline")
+        mode = os.environ.get("WANDB_MODE", "") or ("online" if logged_in() else "offline")
         mode = old_names.get(mode, mode)
         if mode not in MODES[1:]:
             raise UserError(f"WANDB_MODE={mode}: choose from {', '.join(MODES[1:])}{nearest(mode, MODES[1:])}")
-    if mode == "online" and not _logged_in():
+    if mode == "online" and not logged_in():
         _warn("not logged in (`wandb login`, or WANDB_API_KEY); logging offline")
         mode = "offline"
     return mode
@@ -82,15 +90,13 @@ def start_training(
     from experiments.patient_run import PatientRun
 
     cell = _Cell(project, study, variant, seed, config_hash)
-    sent = _rows_sent(folder, cell)
+    sent = rows_sent(folder, cell.run_id)
+    drop_unsent(folder, cell.run_id)
     identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
     run = _start(cell, folder, mode, tags=list(tags), config={**config, **identity})
     if not run.disabled:
         Path(run.dir).with_name(TRAINING).touch()
-    run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    for name, summary in SUMMARIES.items():
-        run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
+    define_metrics(run)
     return PatientRun(run, max(run.starting_step, sent), _warn)
 
 
@@ -116,10 +122,14 @@ def log_scores(
         return
     columns: list[str | int] = ["source", "reference", "hypothesis"]
     rows = [[sample[str(column)] for column in columns] for sample in samples]
-    run = _start(_Cell(project, study, variant, seed, config_hash), folder, mode)
+    cell = _Cell(project, study, variant, seed, config_hash)
+    run = _start(cell, folder, mode)
     try:
         import wandb
 
+        earlier = pieces_of(folder, cell.run_id)
+        if not run.offline and not run.disabled and was_online(earlier):
+            give_rows(run, rows_by_number(earlier))  # first: the samples below are a row too
         run.summary.update({**_kept_summary(run), **dict(_flat(scores))})
         page = {"attention": wandb.Html(attention, inject=False, data_is_not_path=True)} if attention else {}
         run.log({"samples": wandb.Table(columns, rows), **page})
@@ -141,29 +151,11 @@ def finish(exit_code: int = 0) -> None:
         _warn(f"run not closed ({type(error).__name__}: {error})")
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """What makes a run the run it is."""
+def open_run(place: Path, mode: str, **arguments: Any) -> "wandb.Run":
+    """Open a run, new or known, with its files in `place`/wandb, as every part of the project does.
 
-    project: str
-    study: str
-    variant: str
-    seed: int
-    config_hash: str
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        return {
-            "project": self.project,
-            "id": run_id(self.project, self.study, self.variant, self.seed, self.config_hash),
-            "name": f"{self.study}/{self.variant}/seed{self.seed}",
-            "group": self.variant,
-            "job_type": self.study,
-        }
-
-
-def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
-    """Open the run, offline where the server does not answer, or one that keeps nothing where that fails as well."""
+    Raises what W&B raises, after START_TIMEOUT seconds at most; it may then be tried in another mode.
+    """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")  # read on import: the login speaks before any settings are known
     import wandb
@@ -181,45 +173,80 @@ def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run
         finish_timeout=FINISH_TIMEOUT,
         finish_timeout_raises=False,
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        return wandb.init(
+            **arguments,
+            mode=mode,  # type: ignore[arg-type]
+            dir=place,
+            resume="allow",
+            reinit="finish_previous",
+            settings=settings,
+        )
+    except Exception:
+        wandb.teardown()  # or the id stays taken by the run that did not start
+        raise
+
+
+def define_metrics(run: "wandb.Run") -> None:
+    """Say what a training's rows are drawn against, and what of them a run's summary keeps."""
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    for name, summary in SUMMARIES.items():
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
+
+
+def give_rows(run: "wandb.Run", rows: Mapping[int, Mapping[str, Any]]) -> int:
+    """Give an online run the rows of its training that the server lacks; returns how many these are."""
+    missing = sorted(number for number in rows if number >= run.starting_step)
+    if missing:
+        define_metrics(run)
+    for number in missing:
+        run.log(dict(rows[number]), step=number, commit=True)
+    return len(missing)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What makes a run the run it is."""
+
+    project: str
+    study: str
+    variant: str
+    seed: int
+    config_hash: str
+
+    @property
+    def run_id(self) -> str:
+        return run_id(self.project, self.study, self.variant, self.seed, self.config_hash)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "project": self.project,
+            "id": self.run_id,
+            "name": f"{self.study}/{self.variant}/seed{self.seed}",
+            "group": self.variant,
+            "job_type": self.study,
+        }
+
+
+def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
+    """Open the run, offline where the server does not answer, or one that keeps nothing where that fails as well."""
     ladder = MODES[1:]
     for rung in ladder[ladder.index(mode) :]:
+        place = offline_place(folder, cell.run_id) if rung == "offline" else folder
         try:
-            return wandb.init(
-                **cell.arguments,
-                **arguments,
-                mode=rung,  # type: ignore[arg-type]
-                dir=folder,
-                resume="allow",
-                reinit="finish_previous",
-                settings=settings,
-            )
+            return open_run(place, rung, **cell.arguments, **arguments)
         except Exception as error:
             _warn(f"cannot start {rung} ({type(error).__name__}: {error}); going on {ladder[ladder.index(rung) + 1]}")
-            wandb.teardown()  # or the id stays taken by the run that did not start
     raise AssertionError("a disabled run always starts")
 
 
-def _rows_sent(folder: Path, cell: _Cell) -> int:
-    """Count the rows in the offline pieces of the cell's training that were sent, and remove those that were not.
-
-    The piece that begins now will hold all their rows.
-    """
-    sent = 0
-    for piece in (folder / "wandb").glob(f"offline-run-*-{cell.arguments['id']}"):
-        if not (piece / TRAINING).exists():
-            continue
-        if any(piece.glob("*.synced")):
-            command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(piece)]
-            records = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-            sent += sum('"type":"history"' in record for record in records)
-        else:
-            shutil.rmtree(piece)
-    return sent
-
-
 def _summary_file(run: "wandb.Run") -> Path:
-    return Path(run.settings.root_dir) / "wandb" / f"summary-{run.id}.json"
+    place = Path(run.settings.root_dir)
+    folder = place.parent if place.name == HELD else place
+    return folder / "wandb" / f"summary-{run.id}.json"
 
 
 def _kept_summary(run: "wandb.Run") -> dict[str, Any]:
@@ -240,7 +267,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _logged_in() -> bool:
+def logged_in() -> bool:
     """Say whether an API key lies where wandb looks for one; asks no server."""
     if os.environ.get("WANDB_API_KEY"):
         return True

@@ -27,6 +27,10 @@ class Server:
     url: str
     runs: dict[str, StoredRun] = field(default_factory=dict)
     operations: list[str] = field(default_factory=list)
+    refuses: bool = False
+    """Answer everything with HTTP 500."""
+    rows_until_it_refuses: int | None = None
+    """Answer so once it has this many rows of some run."""
 
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Answer one operation; the client asks for more fields than it needs."""
@@ -100,17 +104,22 @@ class Server:
         if history:
             del run.history[history["offset"] :]
             run.history += [json.loads(row) for row in history["content"]]
+            if self.rows_until_it_refuses is not None and len(run.history) >= self.rows_until_it_refuses:
+                self.refuses = True
         for content in files.get("wandb-summary.json", {}).get("content", []):
             run.summary = json.loads(content)
 
 
 @contextmanager
-def wandb_server() -> Iterator[Server]:
-    """Serve on a free port of loopback for as long as the block runs."""
+def wandb_server(runs: dict[str, StoredRun] | None = None) -> Iterator[Server]:
+    """Serve on a free port of loopback for as long as the block runs; `runs` are those of a server before."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if server.refuses:
+                self.reply({}, 500)
+                return
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             answer: dict[str, Any] = {}
@@ -123,13 +132,13 @@ def wandb_server() -> Iterator[Server]:
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.reply({})
+            self.reply({}, 500 if server.refuses else 200)
 
         do_GET = do_PUT
 
-        def reply(self, answer: dict[str, Any]) -> None:
+        def reply(self, answer: dict[str, Any], status: int = 200) -> None:
             body = json.dumps(answer).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -143,7 +152,7 @@ def wandb_server() -> Iterator[Server]:
             """Say nothing when a client that is done drops its connection."""
 
     http = Http(("127.0.0.1", 0), Handler)
-    server = Server(f"http://127.0.0.1:{http.server_port}")
+    server = Server(f"http://127.0.0.1:{http.server_port}", {} if runs is None else runs)
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,100 @@
+"""Send what W&B's server does not have yet: runs that were offline, and runs whose server went away.
+
+The server is asked how many rows it has. Of a run that it does not know, W&B's own command sends the pieces as they
+lie there; of another it gets the rows that it lacks. Each row arrives once, however often this is run.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from experiments import cli, tracking
+from experiments.pieces import HELD, Piece, pieces_of, rows_by_number, was_online
+from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    import wandb
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, help="run folders, or what holds them (default: runs)")
+    args = parser.parse_args()
+    if not tracking.logged_in():
+        raise UserError("W&B does not know you: `wandb login`, or set WANDB_API_KEY, and run the same command again")
+    found = runs_under([cli.STARTED_IN / folder for folder in args.folders] or [Path("runs")])
+    sent = [sync(folder, run_id) for folder, run_id in found]
+    print(f"{sum(sent)} of {len(found)} runs had something to send", flush=True)
+
+
+def runs_under(roots: list[Path]) -> list[tuple[Path, str]]:
+    """Return the run folder and the id of every run with pieces below some folders; UserError where one is missing."""
+    runs = set()
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder; name one that holds runs, such as runs/components")
+        for log in root.rglob("*run-*/*.wandb"):
+            place = log.parents[2]
+            runs.add((place.parent if place.name == HELD else place, log.parent.name.rpartition("-")[2]))
+    return sorted(runs)
+
+
+def sync(folder: Path, run_id: str) -> bool:
+    """Send what the server lacks of one run, and say so in a line. Raises UserError where it does not take it."""
+    pieces = pieces_of(folder, run_id)
+    unsent = [piece for piece in pieces if not piece.sent]
+    if not unsent:
+        return False
+    rows, wanted = _lacking(folder, pieces)
+    for piece in wanted:
+        _send(piece)
+    for piece in unsent:
+        piece.mark_sent()
+    if rows or wanted:
+        told = [f"{rows} rows"] * bool(rows) + [f"{len(wanted)} pieces as they were"] * bool(wanted)
+        print(f"{folder}: {', '.join(told)}", flush=True)
+    return bool(rows or wanted)
+
+
+def _lacking(folder: Path, pieces: list[Piece]) -> tuple[int, list[Piece]]:
+    """Give the server the rows that it lacks, where it has some; return how many, and the pieces to be sent whole."""
+    unsent = [piece for piece in pieces if not piece.sent]
+    with TemporaryDirectory() as place:
+        run = _open(folder, pieces[0], Path(place))
+        known, has = run.starting_step, set(run.summary.keys())
+        fresh = known == 0 and not was_online(pieces)
+        given = 0 if fresh else tracking.give_rows(run, rows_by_number(pieces))
+        tracking.finish()
+        if given:
+            took = _open(folder, pieces[0], Path(place)).starting_step - known
+            tracking.finish()
+            if took < given:
+                raise UserError(f"{folder}: W&B took {took} of {given} rows; run the same command again")
+    if fresh:
+        return 0, unsent
+    return given, [piece for piece in unsent if not piece.of_training and piece.summary_keys() - has]
+
+
+def _open(folder: Path, piece: Piece, place: Path) -> "wandb.Run":
+    try:
+        return tracking.open_run(place, "online", **piece.arguments())
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"{folder}: W&B does not answer ({reason}); nothing is lost, run the same command later"
+        ) from None
+
+
+def _send(piece: Piece) -> None:
+    """Send a piece as it lies there."""
+    done = subprocess.run([sys.executable, "-m", "wandb", "sync", str(piece.path)], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise UserError(f"{piece.path}: W&B did not take it ({said[-1]}); nothing is lost, run the same command later")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,155 @@
+"""Whatever the server missed, it gets once: away at the start or half-way, HTTP 500, killed and resumed meanwhile."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import sync, tracking
+from lit_transformer.errors import UserError
+from tests.test_tracking import CELL, CONFIG, ID, KEY, LOSSES, SAMPLES, SCORES, check_page, train
+from tests.wandb_server import Server, wandb_server
+
+
+@pytest.fixture(autouse=True)
+def known_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Log in, wait for nobody, and leave no run open."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(tracking, "START_TIMEOUT", 1)
+    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1)
+    yield
+    tracking.finish()
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+from experiments import tracking
+from tests.test_tracking import CELL, CONFIG, LOSSES
+folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+run = tracking.start_training(**CELL, config=CONFIG, folder=folder, tags=["table3", "row:A"], mode="online")
+for number, (step, loss) in enumerate(list(LOSSES.items())[:rows]):
+    run.log({"valid/loss": loss, tracking.STEP: step}, number)
+input()
+"""
+
+
+def killed_online(folder: Path, server: Server, rows: int) -> None:
+    """Log some rows online in a process that is killed once the server has them."""
+    command = [sys.executable, "-c", TRAINING, str(folder), str(rows)]
+    own = {**os.environ, "WANDB_BASE_URL": server.url, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=own)
+    end = time.monotonic() + 60
+    while ID not in server.runs or len(server.runs[ID].history) < rows:
+        assert time.monotonic() < end, "the server never got the rows"
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+
+
+def goes_to(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on as a process that has this server; W&B's service asks for the address once."""
+    tracking.finish()
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+
+
+def scores(folder: Path) -> None:
+    tracking.log_scores(**CELL, folder=folder, mode="online", scores=SCORES, samples=SAMPLES)
+
+
+def test_killed_online_and_resumed_without_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server() as server:
+        killed_online(tmp_path, server, rows=2)
+    train(tmp_path, "online", dict(list(LOSSES.items())[:3]))
+    train(tmp_path, "online", LOSSES)
+    scores(tmp_path)
+    assert capfd.readouterr().err.count("going on offline\n") == 3
+    assert not list((tmp_path / "wandb").glob("offline-run-*")), "wandb sync would send the first rows again"
+    with wandb_server(server.runs) as server:
+        goes_to(server, monkeypatch)
+        assert sync.sync(tmp_path, ID)
+        check_page(server)
+        assert not sync.sync(tmp_path, ID)
+        check_page(server)
+
+
+def test_an_evaluation_online_brings_the_rows_that_its_training_could_not_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wandb_server() as server:
+        killed_online(tmp_path, server, rows=1)
+    train(tmp_path, "online", LOSSES)
+    with wandb_server(server.runs) as server:
+        goes_to(server, monkeypatch)
+        scores(tmp_path)
+        check_page(server)
+        sync.sync(tmp_path, ID)
+        check_page(server)
+
+
+@pytest.mark.parametrize("rows", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_server_that_answers_500_half_way(
+    rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server() as server:
+        goes_to(server, monkeypatch)
+        server.rows_until_it_refuses = rows
+        run = tracking.start_training(**CELL, config=CONFIG, folder=tmp_path, tags=["table3", "row:A"], mode="online")
+        for number, (step, loss) in enumerate(LOSSES.items()):
+            run.log({"valid/loss": loss, tracking.STEP: step}, number)
+            end = time.monotonic() + 60
+            while number < rows and (ID not in server.runs or len(server.runs[ID].history) <= number):
+                assert time.monotonic() < end, "the server never got the rows"
+                time.sleep(0.05)
+        run.log({"training/seconds": 12.5}, len(LOSSES))
+        tracking.finish()
+        scores(tmp_path)
+        assert len(server.runs[ID].history) == rows
+        with pytest.raises(UserError, match=r"W&B does not answer .* nothing is lost"):
+            sync.sync(tmp_path, ID)
+        server.refuses, server.rows_until_it_refuses = False, None
+        assert sync.sync(tmp_path, ID)
+        check_page(server)
+        assert not sync.sync(tmp_path, ID)
+
+
+def test_a_server_that_answers_500_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with wandb_server() as server:
+        goes_to(server, monkeypatch)
+        server.refuses = True
+        train(tmp_path, "online", LOSSES)
+        scores(tmp_path)
+        server.refuses = False
+        found = sync.runs_under([tmp_path])
+        assert found == [(tmp_path, ID)]
+        assert sync.sync(*found[0])
+        check_page(server)
+        assert not sync.sync(*found[0])
+
+
+def test_mistakes_are_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"no such folder; name one"):
+        sync.runs_under([tmp_path / "nothing"])
+    train(tmp_path, "offline", LOSSES)
+    with pytest.raises(UserError, match=r"W&B does not answer .* nothing is lost"):
+        sync.sync(tmp_path, ID)
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setattr(sys, "argv", ["sync", str(tmp_path)])
+    with pytest.raises(UserError, match="wandb login"):
+        sync.main()

@@ -14,6 +14,8 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 STARTED_BY = "LIT_STARTED_BY"
 """In the environment of a process that another of its run has started: that one's id."""
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+LOST = ("gloo", "NCCL", "closed by peer", "reset by peer")
+"""What the libraries that connect processes say when one is gone."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,18 @@ class Processes:
         # Lightning asks at each batch whether rank 0 was told to stop, and makes a GPU wait for the answer; here
         # `stopping` listens to the signals.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Turn what the others see of one that is gone, many frames, into a line; status 1, as a crash has."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.count == 1 or not any(word in str(error) for word in LOST):
+                raise
+            asked = "run the same command again to go on from the checkpoint"
+            print(f"error: rank {self.rank}: another process of this run is gone; {asked}", file=sys.stderr, flush=True)
+            sys.exit(1)
 
 
 def _environment(config: TrainerConfig, count: int) -> "ClusterEnvironment":

@@ -129,7 +129,9 @@ def _fit(run: Run, start: Start) -> None:
         data.position = start.saved.step * config.optim.accumulate
     try:
         history.run = _tracked(run)
-        trainer.fit(module, datamodule=data, ckpt_path=start.saved.path if start.saved else None, weights_only=True)
+        saved = start.saved.path if start.saved else None
+        with run.processes.together():
+            trainer.fit(module, datamodule=data, ckpt_path=saved, weights_only=True)
         if not run.processes.first:
             return
         if averager and losses.diverged_at is None:

@@ -225,6 +225,17 @@ def test_whoever_does_not_obey_is_killed(tmp_path):
     assert processes(str(tmp_path)) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_keeper_that_is_told_to_stop_tells_its_command(tmp_path, number):
+    code = f"{KEEPER} sys.exit(Keeper().run(Path('lock'), ['sh', '-c', {'CELL=a;' + slow(tmp_path)!r}]))"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    wait_for(Path("a.pid").exists)
+    child.send_signal(number)
+    assert child.wait(20) == 143
+    assert Path("a.end").read_text() == "saved\n"
+    assert processes(str(tmp_path)) == []
+
+
 def test_what_a_killed_command_leaves_running_is_stopped(tmp_path):
     """DVC killed alone: its training would go on, and the next try be a second writer."""
     outcome = run(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from experiments import processes
 from experiments.processes import Processes
@@ -128,6 +129,36 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_folder(project: Path) -> Path:
     (folder,) = (project / "runs/killed").glob("base+*/seed3")
     return folder
+
+
+def test_a_process_that_is_gone_is_a_line_and_every_other_error_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = RuntimeError("[third_party/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:30188")
+    two = Processes(2, 1, LightningEnvironment())
+    with pytest.raises(SystemExit) as left_by, two.together():
+        raise lost
+    assert left_by.value.code == 1  # a crash: a launcher tries it again
+    assert capsys.readouterr().err.startswith(
+        "error: rank 1: another process of this run is gone; run the same command"
+    )
+    with pytest.raises(RuntimeError, match="shapes"), two.together():
+        raise RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError, match="closed by peer"), Processes(1, 0, LightningEnvironment()).together():
+        raise lost
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_is_killed_leaves_the_other_with_a_line(project: Path, rank: int) -> None:
+    command = [sys.executable, str(ROOT / "tests/killing.py"), "--study", "killed", "--variant", "base", "--seed", "5"]
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "KILLED_ROOT": str(project), "KILLED_RANK": str(rank)}
+    own["KILLED_AT"] = json.dumps([["on_train_batch_end", 9, 100]])
+    own["KILLED_BY"] = str(int(signal.SIGKILL))
+    command += ["trainer.devices=2", "--wandb", "disabled"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **own})
+    line = (
+        "error: rank 0: another process of this run is gone; run the same command again to go on from the checkpoint\n"
+    )
+    assert done.stderr == (line if rank else "")
 
 
 @pytest.mark.slow

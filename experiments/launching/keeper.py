@@ -4,9 +4,9 @@
 
 Whoever starts a keeper holds its standard input open. When that closes, because the starter closed it, ended or was
 killed, the command's processes are asked to stop (SIGTERM: a training writes a checkpoint), and later made to. The same
-happens when the keeper gets SIGTERM, SIGINT or SIGHUP, and to what a command that ended has left running. The command
-starts once LOCK, a file that its predecessor may still hold while it stops, is free; the exit status is the command's,
-128 + n where signal n ended it, 143 where the keeper stopped it.
+happens when the keeper gets SIGTERM, SIGINT, SIGHUP or SIGUSR1, and to what a command that ended has left running. The
+command starts once LOCK, a file that its predecessor may still hold while it stops, is free; the exit status is the
+command's, 128 + n where signal n ended it, 143 where the keeper stopped it.
 """
 
 import ctypes
@@ -38,7 +38,7 @@ class Keeper:
         self.woken, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, self._note)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         if sys.platform == "linux":  # orphans of the command come to us and not to process 1, which may not reap

@@ -48,6 +48,8 @@ bench: $(VENV)/.dev $(VENV)/joeynmt ## Time training and decoding beside their p
 	@python -m benchmarks.decoding $(CELL) --beam 1 --out $(BENCH)/greedy.json
 	@python -m benchmarks.drawn_decoding --rounds 3 --out $(BENCH)/small_beam_4.json
 	@python -m benchmarks.drawn_decoding --rounds 3 --beam 1 --out $(BENCH)/small_beam_1.json
+	@python -m benchmarks.drawn_decoding --size base --rounds 2 --sentences 80 --out $(BENCH)/base_beam_4.json
+	@python -m benchmarks.summary
 
 setup: $(VENV)/.dev ## Only install, into .venv
 

@@ -40,6 +40,7 @@ bench: $(VENV)/.dev $(VENV)/joeynmt ## Time training and decoding beside their p
 	@python -m benchmarks.training --rounds 3 --size tiny --tokens 1024 --batches 8 --out $(BENCH)/training_tiny_float32.json
 	@python -m benchmarks.training --rounds 2 --size base --batches 1 --only "Hugging Face Marian" --out $(BENCH)/training_base_float32.json
 	@python -m benchmarks.training --rounds 2 --size base --batches 1 --only "Hugging Face Marian" --precision bfloat16 --out $(BENCH)/training_base_bfloat16.json
+	@python -m benchmarks.shares --out $(BENCH)/shares.json
 	@python -m benchmarks.float32 --out $(BENCH)/float32.json
 	@python -m benchmarks.scaling --out $(BENCH)/scaling.json
 	@python -m experiments.prepare --study components

@@ -10,6 +10,7 @@ from benchmarks.rounds import Ids, Translate
 from experiments.decoder import translate_ids
 from experiments.export import save_marian
 from lit_transformer.config import DecodeConfig
+from lit_transformer.decoding import packed_weights
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def ours(network: "Transformer", decode: DecodeConfig, size: int) -> Translate:
     whole = replace(decode, batch_tokens=10**9)  # a batch is what it is given
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
-        return [best[0].tokens for batch in _batches(sources, size) for best in translate_ids([network], batch, whole)]
+        with packed_weights([network]):  # once for all batches, as for the batches of a test set
+            found = [best for batch in _batches(sources, size) for best in translate_ids([network], batch, whole)]
+        return [best[0].tokens for best in found]
 
     return translate
 

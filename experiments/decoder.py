@@ -115,14 +115,14 @@ def translate_ids(
 
     from data_modules.token_batches import plan_evaluation
     from lit_transformer.batch import TranslationBatch
-    from lit_transformer.decoding import beam_search
+    from lit_transformer.decoding import beam_search, packed_weights
 
     found: list[list[Hypothesis]] = [[] for _ in sources]
     if not found:
         return found
     lengths = np.array([len(ids) + 1 for ids in sources])
     step, start = _joined(networks, decode.ensemble)
-    with torch.inference_mode():
+    with torch.inference_mode(), packed_weights(networks):
         for places in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
             batch = TranslationBatch.from_pairs([(sources[place], []) for place in places])
             batch = batch.to(networks[0].softmax.weight.device)

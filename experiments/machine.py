@@ -2,7 +2,8 @@
 
 `set_up` is the one place that touches the allocator, the matrix library and threads:
 * the allocator keeps freed memory (glibc mallopt) instead of handing it back after every tensor;
-* `matmul` other than "highest" sends float32 products through oneDNN with bfloat16 factors where that is faster;
+* `matmul` other than "highest" lets float32 products use what the processor has for factors of fewer bits; where it has
+  nothing, they are the same but for rounding, or to the bit (`python -m benchmarks.float32` says which);
 * threads follow OMP_NUM_THREADS, else the cores this process may use.
 LIT_PLAIN_ALLOCATOR=1 leaves the allocator alone.
 """

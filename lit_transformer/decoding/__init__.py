@@ -2,6 +2,7 @@
 
 from lit_transformer.decoding.ensemble import EnsembleState, ensemble_step
 from lit_transformer.decoding.hypothesis import Hypothesis, length_penalty
+from lit_transformer.decoding.packed import packed_weights
 from lit_transformer.decoding.search import beam_search, greedy_search
 from lit_transformer.decoding.state import DecoderState, Step
 
@@ -14,4 +15,5 @@ __all__ = [
     "ensemble_step",
     "greedy_search",
     "length_penalty",
+    "packed_weights",
 ]

@@ -1,0 +1,109 @@
+"""Where the time of our own work goes, by kind of operation: training steps and decoding at a size.
+
+    python -m benchmarks.shares
+    python -m benchmarks.shares --size tiny --precision bfloat16 --out shares.json
+
+Each operation's own time on one thread as torch's profiler sees it, without what it calls, over the sum of all. What
+Python takes between them is not in it.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.decoding import set_up
+from benchmarks.drawn_decoding import drawn
+from benchmarks.pairs import draw
+from benchmarks.sizes import SIZES, VOCABULARY
+from benchmarks.versions import described
+from experiments import cli, files, machine
+
+KINDS = {
+    "optimiser": ("adam",),
+    "matrix products": ("mm", "mkldnn", "dot_product"),
+    "softmax, loss": ("softmax", "exp_", "smoothednats"),
+    "norms": ("layer_norm",),
+    "dropout": ("random_", "drop"),
+    "best tokens": ("topk", "amax", "sort", "max"),
+    "copies, gathers": ("copy", "cat", "index", "gather", "embedding", "scatter"),
+}
+"""Words in an operation's name by kind; the first that fits counts. "elementwise, other" is the rest."""
+REST = "elementwise, other"
+STEPS = 3
+
+
+def main() -> None:
+    """Parse the command line, profile and print the shares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(SIZES), default="small", help="small: d_model 256, 3 + 3 layers")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of training")
+    parser.add_argument("--tokens", type=int, default=4096, help="padded tokens of a training batch (4096)")
+    parser.add_argument("--out", type=Path, help="write the shares and the machine they are of as JSON, too")
+    args = parser.parse_args()
+    set_up("medium", threads=1)
+    works = {
+        f"training, {args.size}, {args.precision}": training(args),
+        f"decoding, {args.size}, beam 4": decoding(args, 4),
+        f"decoding, {args.size}, greedy": decoding(args, 1),
+    }
+    found = {name: shares(work) for name, work in works.items()}
+    _show(found)
+    if args.out is not None:
+        record = {"tokens": args.tokens, "load": machine.load(), **described()}
+        files.write_json(args.out, record | {"shares": found})
+
+
+def training(args: argparse.Namespace) -> Callable[[], object]:
+    """Return some training steps, of the task of `benchmarks.training`."""
+    from benchmarks.trainers import Task, build
+
+    stepper = build("lit_transformer", Task(SIZES[args.size], VOCABULARY, args.precision == "bfloat16", "cpu"))
+    (pairs,) = draw(VOCABULARY, args.tokens, 1, grouped=True).batches
+    batch = stepper.trainer.prepare(pairs)
+    return lambda: [stepper.step(batch) for _ in range(STEPS)]
+
+
+def decoding(args: argparse.Namespace, beam: int) -> Callable[[], object]:
+    """Return the work of `benchmarks.drawn_decoding`."""
+    from benchmarks.translators import ours
+
+    subject = drawn(argparse.Namespace(size=args.size, seed=0, batch=40, sentences=200, beam=beam))
+    translate = ours(subject.network, subject.decode, 40)
+    return lambda: translate(subject.sources)
+
+
+def shares(work: Callable[[], object]) -> dict[str, float]:
+    """Return each kind's share of the time in operations."""
+    from torch.profiler import ProfilerActivity, profile
+
+    work()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        work()
+    spent = dict.fromkeys([*KINDS, REST], 0.0)
+    for event in profiled.key_averages():
+        spent[kind_of(event.key)] += event.self_cpu_time_total
+    return {kind: round(own / sum(spent.values()), 4) for kind, own in spent.items()}
+
+
+def kind_of(operation: str) -> str:
+    """Return the kind of an operation, by its name."""
+    name = operation.rpartition("::")[2].lower()
+    return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), REST)
+
+
+def _show(found: dict[str, dict[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("share of the time in operations")
+    for name in found:
+        table.add_column(name, justify="right")
+    for kind in [*KINDS, REST]:
+        table.add_row(kind, *(f"{own[kind]:.1%}" for own in found.values()))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+if __name__ == "__main__":
+    cli.run(main)

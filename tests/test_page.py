@@ -15,6 +15,7 @@ from experiments.provenance import duration, provenance
 from experiments.results import Results, read_results
 from experiments.samples import marked, samples, spread_by_length
 from experiments.summary import Summary, summarise
+from experiments.templating import template
 
 
 class Outline(HTMLParser):
@@ -89,6 +90,13 @@ def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.Monk
     text = page(*full, [], texts())
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_a_long_change_is_folded_and_a_short_one_is_not() -> None:
+    shortened = template("parts.html").module.shortened
+    assert str(shortened("a 1 → 2, b 1 → 2, c 1 → 2, d <1>")) == "a 1 → 2, b 1 → 2, c 1 → 2, d &lt;1&gt;"
+    long = str(shortened("a 1, b 2, c 3, d 4, e 5"))
+    assert re.sub("<[^>]*>", "|", long) == "||a 1, b 2, c 3 |and 2 more||d 4, e 5|"
 
 
 def test_the_page_names_what_is_missing(full: tuple[Summary, Results]) -> None:

@@ -72,6 +72,15 @@ def ours(task: Task) -> Trainer:
     return Trainer(module, lambda pairs: TranslationBatch.from_pairs(pairs).to(task.device), loss)
 
 
+def ours_compiled(task: Task) -> Trainer:
+    """The same with `trainer.compile`."""
+    from lit_transformer.training.compiling import compile_network
+
+    trainer = ours(task)
+    compile_network(trainer.network.network)  # type: ignore[arg-type]
+    return trainer
+
+
 class TorchLoop(nn.Module):
     """What a careful person writes around nn.Transformer. It has a norm more at the end of each stack."""
 
@@ -219,6 +228,7 @@ def joeynmt(task: Task) -> Trainer:
 
 TRAINERS: dict[str, Callable[[Task], Trainer]] = {
     "lit_transformer": ours,
+    "lit_transformer, compiled": ours_compiled,
     "torch.nn loop": torch_loop,
     "torch.nn loop, compiled": compiled_loop,
     "Hugging Face Marian": hugging_face,

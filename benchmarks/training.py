@@ -25,6 +25,7 @@ from benchmarks.sizes import SIZES, VOCABULARY
 from experiments import cli, files, machine
 
 OURS, PEER = "lit_transformer", "torch.nn loop"
+OURS_COMPILED = "lit_transformer, compiled"
 COMPILED, TUNED = "torch.nn loop, compiled", "torch.nn loop, our settings"
 OTHERS = ("Hugging Face Marian", "x-transformers", "JoeyNMT")
 
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--compile", action="store_true", help="add torch.compile of the plain loop")
+    parser.add_argument("--compile", action="store_true", help="add torch.compile of ours and of the plain loop")
     parser.add_argument("--only", nargs="*", metavar="SYSTEM", help=f"leave out all but these of {', '.join(OTHERS)}")
     parser.add_argument("--out", type=Path, help="write the table and the machine it is of as JSON, too")
     args = parser.parse_args()
@@ -118,6 +119,7 @@ def _systems(args: argparse.Namespace) -> dict[str, Begin]:
     begin: dict[str, Begin] = {OURS: partial(Training, OURS, args, True), PEER: partial(Training, PEER, args, False)}
     begin[TUNED] = partial(Training, PEER, args, True)
     if args.compile:
+        begin[OURS_COMPILED] = partial(Training, OURS_COMPILED, args, True)
         begin[COMPILED] = partial(Training, COMPILED, args, False)
     chosen = OTHERS if args.only is None else [name for name in OTHERS if name in args.only]
     return begin | {name: partial(Training, name, args, False) for name in chosen}

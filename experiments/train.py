@@ -106,11 +106,14 @@ def _fit(run: Run, start: Start) -> None:
     from experiments.probe import Probe, probe_batch
     from experiments.stopping import Checkpoint
     from lit_transformer import LitTransformer, build_transformer
+    from lit_transformer.training.compiling import compile_network
 
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
     config, corpus, folder = run.config, run.corpus, run.cell.run_folder
     pl.seed_everything(config.seed, verbose=False)
     network = build_transformer(config.model, corpus.vocab_size)
+    if config.trainer.compile:
+        compile_network(network)
     module = LitTransformer(network, config.optim, config.seed)
     data = TranslationDataModule(corpus, config.data, config.seed, config.optim.accumulate)
     losses = Losses()

@@ -14,6 +14,22 @@ from torch.autograd.function import once_differentiable
 LEVELS = 1 << 16
 
 
+def random_words(like: Tensor, count: int) -> Tensor:
+    """Draw `count` 64-bit numbers from the generator of a tensor's device."""
+    return torch.empty(count, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+
+
+drawn_words = torch.library.custom_op(
+    "lit_transformer::random_words", random_words, mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
+)
+"""The same for `torch.compile`, which would draw others: a compiled step has the bits of the plain one."""
+
+
+@drawn_words.register_fake
+def _words(like: Tensor, count: int) -> Tensor:
+    return like.new_empty(count, dtype=torch.int64)
+
+
 class Dropout(nn.Module):
     """Zeroes elements of (..., D) with probability `p` in training; the identity otherwise."""
 
@@ -34,7 +50,8 @@ class Dropout(nn.Module):
 class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        count = (x.numel() + 3) // 4
+        words = drawn_words(x, count) if torch.compiler.is_compiling() else random_words(x, count)
         levels = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 .. 32767
         mask = (levels >= dropped - LEVELS // 2).to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
         ctx.save_for_backward(mask)

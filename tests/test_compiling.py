@@ -1,0 +1,81 @@
+"""Compiled training: the same loss and gradients, dropout's masks included, in few graphs."""
+
+import random
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from lit_transformer import build_transformer
+from lit_transformer.batch import TranslationBatch
+from lit_transformer.config import ModelConfig
+from lit_transformer.training import compiling
+from lit_transformer.training.compiling import compile_network
+from tests.small_models import BASE, VOCAB
+
+SHALLOW = replace(BASE, encoder_layers=1, decoder_layers=1, dropout=0.3)  # tracing is what takes the time
+COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="inductor wants a compiler of C++")
+
+
+def batches(count: int, longest: int = 9) -> list[TranslationBatch]:
+    """Return batches of many shapes, with and without padding."""
+    dice = random.Random(4)
+    found = []
+    for place in range(count):
+        ragged = place % 3 > 0
+
+        def ids(length: int, ragged: bool = ragged) -> list[int]:
+            return [dice.randrange(4, VOCAB) for _ in range(dice.randint(1, length) if ragged else length)]
+
+        length = dice.randint(2, longest)
+        found.append(TranslationBatch.from_pairs([(ids(length), ids(length)) for _ in range(dice.randint(2, 5))]))
+    return found
+
+
+def step(model: torch.nn.Module, batch: TranslationBatch, seed: int) -> tuple[Tensor, list[Tensor]]:
+    """Return the loss of one batch and every gradient."""
+    torch.manual_seed(seed)
+    model.zero_grad()
+    loss = torch.nn.functional.cross_entropy(model.logits(model.hidden(batch)), batch.tgt_out)
+    loss.backward()
+    return loss.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def agrees(config: ModelConfig, backend: str, count: int) -> int:
+    """Compare compiled and plain steps; return the number of graphs."""
+    torch._dynamo.reset()
+    counters.clear()
+    torch.manual_seed(0)
+    plain = build_transformer(config, VOCAB).train()
+    fast = build_transformer(config, VOCAB).train()
+    fast.load_state_dict(plain.state_dict())
+    compile_network(fast, backend)
+    for seed, batch in enumerate(batches(count)):
+        (loss, gradients), (other, others) = step(plain, batch, seed), step(fast, batch, seed)
+        torch.testing.assert_close(other, loss, rtol=1e-5, atol=1e-6)
+        assert len(others) == len(gradients)
+        for one, two in zip(gradients, others, strict=True):
+            torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-5)
+    assert not counters["graph_break"]
+    return counters["stats"]["unique_graphs"]
+
+
+def test_compiled_steps_are_the_plain_ones_in_few_graphs() -> None:
+    graphs = agrees(SHALLOW, "aot_eager", 15)
+    assert 1 <= graphs <= compiling.GRAPHS // 2  # the other half is for validation
+
+
+@COMPILER
+@pytest.mark.slow
+def test_inductor_too() -> None:
+    assert agrees(replace(BASE, dropout=0.3), "inductor", 12) >= 1
+
+
+@pytest.mark.slow
+def test_one_graph_too_many_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "GRAPHS", 1)
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        agrees(SHALLOW, "aot_eager", 8)

@@ -21,7 +21,7 @@ from experiments import cli, files, machine
 
 KINDS = {
     "optimiser": ("adam",),
-    "matrix products": ("mm", "mkldnn", "dot_product"),
+    "matrix products": ("mm", "linear_pointwise", "dot_product"),
     "softmax, loss": ("softmax", "exp_", "smoothednats"),
     "norms": ("layer_norm",),
     "dropout": ("random_", "drop"),

@@ -56,7 +56,7 @@ class TrainerConfig:
     matmul: Matmul = Matmul.highest
     """medium lets float32 products round their factors to bfloat16 where the processor is faster at that."""
     compile: bool = False
-    """torch.compile of encoder and decoder, meant for GPUs: the first steps take a minute and more."""
+    """torch.compile of encoder and decoder, meant for GPUs: the first steps take minutes."""
     validate_every: int = 1000
     """Optimiser steps between validations; divides optim.steps, so that the last step is validated."""
     checkpoint_every: int = 1000

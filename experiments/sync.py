@@ -7,12 +7,14 @@ lie there; of another it gets the rows that it lacks. Each row arrives once, how
 import argparse
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from experiments import cli, tracking
-from experiments.pieces import HELD, Piece, pieces_of, rows_by_number, was_online
+from experiments.files import only_writer
+from experiments.pieces import Piece, folder_of, pieces_of, rows_by_number, was_online
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    """Send what is missing of every run below some folders. Raises UserError for someone who is not logged in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="run folders, or what holds them (default: runs)")
     args = parser.parse_args()
@@ -37,14 +40,26 @@ def runs_under(roots: list[Path]) -> list[tuple[Path, str]]:
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name one that holds runs, such as runs/components")
         for log in root.rglob("*run-*/*.wandb"):
-            place = log.parents[2]
-            runs.add((place.parent if place.name == HELD else place, log.parent.name.rpartition("-")[2]))
+            runs.add((folder_of(log.parents[2]), log.parent.name.rpartition("-")[2]))
     return sorted(runs)
 
 
 def sync(folder: Path, run_id: str) -> bool:
-    """Send what the server lacks of one run, and say so in a line. Raises UserError where it does not take it."""
-    pieces = pieces_of(folder, run_id)
+    """Send what the server lacks of one run, and say so in a line. Raises UserError where it does not take it.
+
+    A run that is being trained or evaluated is left for later: its pieces still grow.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_writer(folder))
+        except UserError as busy:
+            print(f"{busy}; left for later", flush=True)
+            return False
+        return _sync(folder, pieces_of(folder, run_id))
+
+
+def _sync(folder: Path, pieces: list[Piece]) -> bool:
+    pieces = [piece for piece in pieces if piece.arguments()]  # of others nothing was written before they were cut
     unsent = [piece for piece in pieces if not piece.sent]
     if not unsent:
         return False

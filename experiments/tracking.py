@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from experiments.pieces import (
-    HELD,
     TRAINING,
     drop_unsent,
+    folder_of,
+    hold,
     offline_place,
     pieces_of,
     rows_by_number,
@@ -123,13 +124,17 @@ def log_scores(
     columns: list[str | int] = ["source", "reference", "hypothesis"]
     rows = [[sample[str(column)] for column in columns] for sample in samples]
     cell = _Cell(project, study, variant, seed, config_hash)
-    run = _start(cell, folder, mode)
+    unsent = [p for p in pieces_of(folder, cell.run_id) if p.of_training and not p.online and not p.sent]
+    known = unsent[0].arguments() if unsent and mode == "online" else {}  # the server may never have heard of it
+    run = _start(cell, folder, mode, **{key: known[key] for key in ("tags", "config") if key in known})
     try:
         import wandb
 
-        earlier = pieces_of(folder, cell.run_id)
-        if not run.offline and not run.disabled and was_online(earlier):
-            give_rows(run, rows_by_number(earlier))  # first: the samples below are a row too
+        if not run.offline and not run.disabled:
+            hold(folder, cell.run_id)
+            earlier = pieces_of(folder, cell.run_id)
+            if was_online(earlier):
+                give_rows(run, rows_by_number(earlier))  # first: the samples below are a row too
         run.summary.update({**_kept_summary(run), **dict(_flat(scores))})
         page = {"attention": wandb.Html(attention, inject=False, data_is_not_path=True)} if attention else {}
         run.log({"samples": wandb.Table(columns, rows), **page})
@@ -244,9 +249,7 @@ def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run
 
 
 def _summary_file(run: "wandb.Run") -> Path:
-    place = Path(run.settings.root_dir)
-    folder = place.parent if place.name == HELD else place
-    return folder / "wandb" / f"summary-{run.id}.json"
+    return folder_of(Path(run.settings.root_dir)) / "wandb" / f"summary-{run.id}.json"
 
 
 def _kept_summary(run: "wandb.Run") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Compiled training: the same loss and gradients, dropout's masks included, in few graphs; traced, without inductor."""
+"""Compiled training: the same loss and gradients, dropout's masks included, in few graphs; traced, and built."""
 
 import random
 from dataclasses import replace
@@ -64,6 +64,11 @@ def agrees(config: ModelConfig, backend: str, count: int) -> int:
 def test_compiled_steps_are_the_plain_ones_in_few_graphs() -> None:
     graphs = agrees(SHALLOW, "aot_eager", 15)
     assert 1 <= graphs <= compiling.GRAPHS // 2  # the other half is for validation
+
+
+@pytest.mark.slow  # a minute and a half of a C++ compiler
+def test_steps_built_by_inductor_are_the_plain_ones() -> None:
+    assert agrees(SHALLOW, "inductor", 15) <= compiling.GRAPHS // 2
 
 
 @pytest.mark.slow

@@ -2,39 +2,23 @@
 
 import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from experiments import launch
 from experiments.launching import engine as engines
 from experiments.launching.attempts import Job, Verdict, judge
 from experiments.launching.board import Board, Watched, details
-from experiments.launching.cells import Outcome, run_cells
+from experiments.launching.cells import run_cells
 from experiments.launching.engine import needs_ray
 from experiments.launching.local import LocalEngine
 from experiments.launching.pipeline import Pipeline
 from experiments.study import Study, load_study, parse_study
 from lit_transformer.errors import UserError
-
-ROOT = Path(__file__).parent.parent
-STUDY = {
-    "name": "tiny",
-    "question": "?",
-    "corpus": "grammar",
-    "baseline": "a",
-    "seeds": [0, 1],
-    "base": {"recipe": "paper", "model": {}, "data": {}, "optim": {}, "trainer": {}, "decode": {}},
-    "variants": {"a": {}, "b": {}, "c": {}},
-}
-NAMES = [f"{variant}-{seed}" for seed in (0, 1) for variant in ("a", "b", "c")]
+from tests.shell_cells import NAMES, ROOT, STUDY, jobs, run
 
 
 @pytest.fixture(autouse=True)
@@ -42,20 +26,6 @@ def project(tmp_path, monkeypatch) -> None:
     """Stand in an empty folder, from which our code can still be imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-def jobs(line: str, names: list[str] = NAMES) -> list[Job]:
-    """Jobs that run a shell line in place of DVC; $CELL names the cell."""
-    return [Job(name, ("sh", "-c", f"CELL={name}; {line}"), Path("runs") / name) for name in names]
-
-
-def run(line: str, slots: int = 2, retries: int = 0, names: list[str] = NAMES) -> Outcome:
-    own = jobs(line, names)
-    board, engine = Board(own), LocalEngine(slots, threads=1)
-    outcome = run_cells(own, engine, board, retries)
-    board.close()
-    engine.close()
-    return outcome
 
 
 def test_every_cell_runs_once_and_keeps_a_log(capsys):
@@ -138,127 +108,6 @@ def test_what_an_end_means(code: int, log: str, verdict: Verdict, reason: str):
     found, said = judge(code, log)
     assert found is verdict
     assert reason in said
-
-
-def processes(marker: str) -> list[psutil.Process]:
-    """Every living process with these words in its command line."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if marker in words and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-            found.append(process)
-    return found
-
-
-def wait_for(true, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-# The grandchild takes a while to obey, as a training ends its step; its parent leaves at once, as DVC does.
-SLOW = "trap 'sleep 0.5; echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
-
-
-def slow(tmp_path: Path) -> str:
-    (tmp_path / "slow.sh").write_text(SLOW % tmp_path)
-    return f"export CELL; sh {tmp_path}/slow.sh & wait"
-
-
-def test_a_stop_ends_the_whole_tree_after_its_last_words(tmp_path):
-    own = jobs(slow(tmp_path), NAMES[:3])
-    engine = LocalEngine(2, threads=1)
-    for job in own:
-        engine.submit(job)
-    engine.poll(1.0)
-    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
-    assert processes(str(tmp_path))
-    engine.stop()
-    assert processes(str(tmp_path)) == []
-    assert len(list(tmp_path.glob("*.end"))) == 2
-    assert not Path("runs/c-0").exists()
-
-
-def ctrl_c_once_two_run(folder: Path, patience: float = 20.0) -> None:
-    """Press Ctrl-C, as it were, once two of the slow cells run; in any case, since nobody else ends what runs."""
-
-    def press() -> None:
-        try:
-            wait_for(lambda: len(list(folder.glob("*.pid"))) == 2, patience)
-        finally:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press, daemon=True).start()
-
-
-@pytest.mark.usefixtures("hears_ctrl_c")
-def test_ctrl_c_stops_every_child_and_says_how_to_go_on(tmp_path):
-    ctrl_c_once_two_run(tmp_path)
-    with pytest.raises(UserError, match="run the same command again"):
-        run(slow(tmp_path))
-    assert processes(str(tmp_path)) == []
-
-
-def test_a_killed_launcher_leaves_no_orphan(tmp_path):
-    """SIGKILL, which nobody can answer: the keepers see their starter go."""
-    code = f"from tests import test_launch; test_launch.run({slow(tmp_path)!r})"
-    launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
-    launcher.kill()
-    launcher.wait()
-    wait_for(lambda: processes(str(tmp_path)) == [])
-    assert len(list(tmp_path.glob("*.end"))) == 2
-
-
-KEEPER = "from experiments.launching.keeper import Keeper; import sys; from pathlib import Path; "
-
-
-def test_whoever_does_not_obey_is_killed(tmp_path):
-    stubborn = f"trap '' TERM; echo > up; while :; do sleep 0.05; done # {tmp_path}"
-    code = f"{KEEPER} sys.exit(Keeper(0.3).run(Path('lock'), ['sh', '-c', {stubborn!r}]))"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-    wait_for(Path("up").exists)
-    assert child.stdin
-    child.stdin.close()
-    assert child.wait(20) == 143
-    assert processes(str(tmp_path)) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
-def test_a_keeper_that_is_told_to_stop_tells_its_command(tmp_path, number):
-    code = f"{KEEPER} sys.exit(Keeper().run(Path('lock'), ['sh', '-c', {'CELL=a;' + slow(tmp_path)!r}]))"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-    wait_for(Path("a.pid").exists)
-    child.send_signal(number)
-    assert child.wait(20) == 143
-    assert Path("a.end").read_text() == "saved\n"
-    assert processes(str(tmp_path)) == []
-
-
-def test_what_a_killed_command_leaves_running_is_stopped(tmp_path):
-    """DVC killed alone: its training would go on, and the next try be a second writer."""
-    outcome = run(
-        f"{slow(tmp_path).removesuffix(' wait')} while [ ! -e a-0.pid ]; do sleep 0.02; done; kill -9 $$", names=["a-0"]
-    )
-    assert list(outcome.failed.values()) == ["ended by signal 9"]
-    assert processes(f"{tmp_path}/slow.sh") == []
-    assert Path("a-0.end").exists()
-
-
-def test_a_try_waits_until_its_predecessor_has_let_go(tmp_path):
-    import fcntl
-
-    Path("runs/a-0").mkdir(parents=True)
-    with open("runs/a-0/.lock", "w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        thread = threading.Thread(target=run, args=("echo ran > ran",), kwargs={"names": ["a-0"]})
-        thread.start()
-        wait_for(Path("runs/a-0/attempt.json").exists)
-        time.sleep(0.5)
-        assert not Path("ran").exists()
-    thread.join(20)
-    assert Path("ran").exists()
 
 
 def test_the_time_of_slots_counts_from_the_first_start_to_the_last_end():

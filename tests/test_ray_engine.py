@@ -15,7 +15,7 @@ from experiments.launching.cells import Outcome, run_cells
 from experiments.launching.slots import Node
 from experiments.study import Study, parse_study
 from lit_transformer.errors import UserError
-from tests.test_launch import NAMES, ROOT, STUDY, ctrl_c_once_two_run, jobs, processes, slow, wait_for
+from tests.shell_cells import NAMES, ROOT, STUDY, ctrl_c_once_two_run, jobs, processes, slow, wait_for
 
 pytest.importorskip("ray", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.slow

@@ -10,27 +10,22 @@ from pathlib import Path
 import pytest
 
 from experiments import sync, tracking
+from experiments.files import only_writer
+from experiments.pieces import pieces_of
 from lit_transformer.errors import UserError
 from tests.test_tracking import CELL, CONFIG, ID, KEY, LOSSES, SAMPLES, SCORES, check_page, train
-from tests.wandb_server import Server, wandb_server
+from tests.wandb_server import Server, no_account, wandb_server
 
 
 @pytest.fixture(autouse=True)
 def known_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Log in, wait for nobody, and leave no run open."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(tracking, "START_TIMEOUT", 1)
-    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1)
-    yield
-    tracking.finish()
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].teardown()
+    with no_account(monkeypatch, tmp_path):
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        monkeypatch.setattr(tracking, "START_TIMEOUT", 1)
+        monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1)
+        yield
 
 
 TRAINING = """
@@ -153,3 +148,33 @@ def test_mistakes_are_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "argv", ["sync", str(tmp_path)])
     with pytest.raises(UserError, match="wandb login"):
         sync.main()
+
+
+def test_an_evaluation_online_after_a_training_offline_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a user logs in between the two."""
+    train(tmp_path, "offline", LOSSES)
+    with wandb_server() as server:
+        goes_to(server, monkeypatch)
+        scores(tmp_path)
+        check_page(server)
+        assert not list((tmp_path / "wandb").glob("offline-run-*")), "wandb sync would send the rows again"
+        sync.sync(tmp_path, ID)
+        check_page(server)
+
+
+def test_a_running_cell_is_left_for_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, "offline", dict(list(LOSSES.items())[:2]))
+    with only_writer(tmp_path):
+        assert not sync.sync(tmp_path, ID)
+    assert capsys.readouterr().out.endswith("; left for later\n")
+    [piece] = pieces_of(tmp_path, ID)
+    assert not piece.sent
+
+
+def test_a_piece_that_was_cut_at_its_beginning_is_passed_over(tmp_path: Path) -> None:
+    cut = tmp_path / "wandb" / f"run-20261121_000000-{ID}"
+    cut.mkdir(parents=True)
+    (cut / f"run-{ID}.wandb").write_bytes(b"")
+    assert not sync.sync(tmp_path, ID)

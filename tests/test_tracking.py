@@ -1,7 +1,6 @@
 """W&B end to end: offline runs read back and synced, an online run against a server on loopback, and every failure."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 
 from experiments import tracking
 from lit_transformer.errors import UserError
-from tests.wandb_server import wandb_server
+from tests.wandb_server import no_account, wandb_server
 
 KEY = "a" * 40
 CELL = {"project": "p", "study": "table3", "variant": "no_scaling", "seed": 1, "config_hash": "cafe"}
@@ -28,15 +27,8 @@ ID = tracking.run_id(**CELL)
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Start logged out, and leave no run open."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    yield
-    tracking.finish()
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].teardown()
+    with no_account(monkeypatch, tmp_path):
+        yield
 
 
 LOSSES = {10: 3.0, 20: 2.0, 30: 2.5, 40: 2.25}

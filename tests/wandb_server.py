@@ -2,12 +2,19 @@
 
 import gzip
 import json
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from experiments import tracking
 
 
 @dataclass
@@ -161,3 +168,17 @@ def wandb_server(runs: dict[str, StoredRun] | None = None) -> Iterator[Server]:
         http.shutdown()
         thread.join()
         http.server_close()
+
+
+@contextmanager
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Begin logged out, whoever runs the tests, and leave no run open."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    tracking.finish()
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()

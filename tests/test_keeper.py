@@ -1,0 +1,104 @@
+"""A stop ends the whole tree of a cell's processes after its last words, whoever is told, and leaves no orphan."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.launching.local import LocalEngine
+from lit_transformer.errors import UserError
+from tests.shell_cells import NAMES, ROOT, ctrl_c_once_two_run, jobs, processes, run, slow, wait_for
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch) -> None:
+    """Stand in an empty folder, from which our code can still be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def test_a_stop_ends_the_whole_tree_after_its_last_words(tmp_path):
+    own = jobs(slow(tmp_path), NAMES[:3])
+    engine = LocalEngine(2, threads=1)
+    for job in own:
+        engine.submit(job)
+    engine.poll(1.0)
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    assert processes(str(tmp_path))
+    engine.stop()
+    assert processes(str(tmp_path)) == []
+    assert len(list(tmp_path.glob("*.end"))) == 2
+    assert not Path("runs/c-0").exists()
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_ctrl_c_stops_every_child_and_says_how_to_go_on(tmp_path):
+    ctrl_c_once_two_run(tmp_path)
+    with pytest.raises(UserError, match="run the same command again"):
+        run(slow(tmp_path))
+    assert processes(str(tmp_path)) == []
+
+
+def test_a_killed_launcher_leaves_no_orphan(tmp_path):
+    """SIGKILL, which nobody can answer: the keepers see their starter go."""
+    code = f"from tests import shell_cells; shell_cells.run({slow(tmp_path)!r})"
+    launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
+    launcher.kill()
+    launcher.wait()
+    wait_for(lambda: processes(str(tmp_path)) == [])
+    assert len(list(tmp_path.glob("*.end"))) == 2
+
+
+KEEPER = "from experiments.launching.keeper import Keeper; import sys; from pathlib import Path; "
+
+
+def test_whoever_does_not_obey_is_killed(tmp_path):
+    stubborn = f"trap '' TERM; echo > up; while :; do sleep 0.05; done # {tmp_path}"
+    code = f"{KEEPER} sys.exit(Keeper(0.3).run(Path('lock'), ['sh', '-c', {stubborn!r}]))"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    wait_for(Path("up").exists)
+    assert child.stdin
+    child.stdin.close()
+    assert child.wait(20) == 143
+    assert processes(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_keeper_that_is_told_to_stop_tells_its_command(tmp_path, number):
+    code = f"{KEEPER} sys.exit(Keeper().run(Path('lock'), ['sh', '-c', {'CELL=a;' + slow(tmp_path)!r}]))"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    wait_for(Path("a.pid").exists)
+    child.send_signal(number)
+    assert child.wait(20) == 143
+    assert Path("a.end").read_text() == "saved\n"
+    assert processes(str(tmp_path)) == []
+
+
+def test_what_a_killed_command_leaves_running_is_stopped(tmp_path):
+    """DVC killed alone: its training would go on, and the next try be a second writer."""
+    outcome = run(
+        f"{slow(tmp_path).removesuffix(' wait')} while [ ! -e a-0.pid ]; do sleep 0.02; done; kill -9 $$", names=["a-0"]
+    )
+    assert list(outcome.failed.values()) == ["ended by signal 9"]
+    assert processes(f"{tmp_path}/slow.sh") == []
+    assert Path("a-0.end").exists()
+
+
+def test_a_try_waits_until_its_predecessor_has_let_go(tmp_path):
+    import fcntl
+
+    Path("runs/a-0").mkdir(parents=True)
+    with open("runs/a-0/.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        thread = threading.Thread(target=run, args=("echo ran > ran",), kwargs={"names": ["a-0"]})
+        thread.start()
+        wait_for(Path("runs/a-0/attempt.json").exists)
+        time.sleep(0.5)
+        assert not Path("ran").exists()
+    thread.join(20)
+    assert Path("ran").exists()

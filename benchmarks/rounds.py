@@ -81,17 +81,24 @@ def rows(seconds: Mapping[str, Sequence[float]], units: float, peer: str) -> lis
 
 def print_table(title: str, unit: str, peer: str, found: Sequence[Row], columns: Sequence[Column] = ()) -> None:
     """Print the rows for people."""
+    lines = []
+    for row in found:
+        extra = [f"{column.values[row.name]:{column.form}}" if row.name in column.values else "" for column in columns]
+        lines.append([row.name, f"{row.rate:,.1f}", f"{row.ratio:.2f}", *extra])
+    show([title, f"{unit}/s", f"x {peer}", *(column.title for column in columns)], lines)
+
+
+def show(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table of names and, at the right of their columns, figures; in a file it is not folded."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(title)
-    for heading in (f"{unit}/s", f"x {peer}", *(column.title for column in columns)):
-        table.add_column(heading, justify="right")
-    for row in found:
-        extra = [f"{column.values[row.name]:{column.form}}" if row.name in column.values else "" for column in columns]
-        table.add_row(row.name, f"{row.rate:,.1f}", f"{row.ratio:.2f}", *extra)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for place, heading in enumerate(header):
+        table.add_column(heading, justify="right" if place else "left")
+    for line in lines:
+        table.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else 170).print(table)
 
 
 def plain(unit: str, peer: str, found: Sequence[Row], columns: Sequence[Column] = ()) -> dict[str, Any]:

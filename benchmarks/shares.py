@@ -8,13 +8,13 @@ Python takes between them is not in it.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.decoding import set_up
 from benchmarks.drawn_decoding import drawn
 from benchmarks.pairs import draw
+from benchmarks.rounds import show
 from benchmarks.sizes import SIZES, VOCABULARY
 from benchmarks.versions import described
 from experiments import cli, files, machine
@@ -48,7 +48,8 @@ def main() -> None:
         f"decoding, {args.size}, greedy": decoding(args, 1),
     }
     found = {name: shares(work) for name, work in works.items()}
-    _show(found)
+    lines = [[kind, *(f"{own[kind]:.1%}" for own in found.values())] for kind in [*KINDS, REST]]
+    show(["share of the time in operations", *found], lines)
     if args.out is not None:
         record = {"tokens": args.tokens, "load": machine.load(), **described()}
         files.write_json(args.out, record | {"shares": found})
@@ -90,19 +91,6 @@ def kind_of(operation: str) -> str:
     """Return the kind of an operation, by its name."""
     name = operation.rpartition("::")[2].lower()
     return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), REST)
-
-
-def _show(found: dict[str, dict[str, float]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("share of the time in operations")
-    for name in found:
-        table.add_column(name, justify="right")
-    for kind in [*KINDS, REST]:
-        table.add_row(kind, *(f"{own[kind]:.1%}" for own in found.values()))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 if __name__ == "__main__":

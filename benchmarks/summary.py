@@ -10,10 +10,10 @@ seen before it is committed.
 import json
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.rounds import show
 from benchmarks.training import COMPILED, OURS, OURS_COMPILED, TUNED
 from experiments import cli, files
 
@@ -56,7 +56,7 @@ def main() -> None:
     found = {path: line for path in sorted(RESULTS.glob("*.json")) if (line := read(path.read_text()))}
     header = ["", "ours", "of the peak", *(f"x {name}" for name in COLUMNS), "x fastest", "load"]
     rows = [_row(line) for line in found.values()]
-    _show(
+    show(
         [*header, "x fastest, committed"],
         [[*row, _ratio(committed(path))] for path, row in zip(found, rows, strict=True)],
     )
@@ -112,18 +112,6 @@ def _row(line: Line) -> list[str]:
 
 def _ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _show(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(header):
-        table.add_column(name, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 170).print(table)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def training_record(
     losses: "Losses",
     averager: "Averager | None",
 ) -> dict[str, Any]:
+    """Return training.json: what a training was, what it cost and how it ended; times in seconds, memory in bytes."""
     import torch
 
     from lit_transformer.flops import active_parameter_count, training_flops
@@ -78,6 +79,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def summary(record: dict[str, Any]) -> str:
+    """Say in a line how a training ended, from its record."""
     minutes, seconds = divmod(round(record["seconds"]), 60)
     if record["status"] == "diverged":
         return f"diverged at step {record['diverged_at']}: recorded as the result of this run"

@@ -7,6 +7,7 @@ minutes set the pace.
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never, cast
 
@@ -14,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.files import replace
+from experiments.seals import write_sealed
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
 from lit_transformer.module import LitTransformer
@@ -157,6 +159,6 @@ def build_averager(config: AveragingConfig, folder: Path, seconds: Callable[[], 
 
 
 def write_average(averager: Averager, network: Transformer, path: Path, run_hash: str) -> None:
-    """Write the average as a checkpoint of the module's weights and nothing else, with the run's hash."""
+    """Write the average as a sealed checkpoint of the module's weights and nothing else, with the run's hash."""
     weights = {f"network.{name}": value for name, value in averager.average(network).items()}
-    replace(path, lambda beside: torch.save({"run_hash": run_hash, "state_dict": weights}, beside))
+    replace(path, partial(write_sealed, {"run_hash": run_hash, "state_dict": weights}))

@@ -41,14 +41,21 @@ def training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> 
 
 
 def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus", weights: str = LAST) -> "Transformer":
-    """Build the network and fill it from a file of the run, on a GPU where the training would use one."""
+    """Build the network and fill it from a file of the run, on a GPU where the training would use one.
+
+    Raises UserError where the file is missing, damaged or not of the training that training.json tells of.
+    """
     import torch
 
+    from experiments.seals import fault_of
     from lit_transformer import build_transformer
 
     path = cell.run_folder / weights
+    again = f"train the cell again: python -m experiments.train {cell.arguments}"
     if not path.is_file():
-        raise UserError(f"{path} is missing; train the cell again: python -m experiments.train {cell.arguments}")
+        raise UserError(f"{path} is missing; {again}")
+    if fault := fault_of(path, read_json(cell.run_folder / "training.json")):
+        raise UserError(f"{path} {fault}; {again}")
     network = build_transformer(config.model, corpus.vocab_size)
     saved = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})

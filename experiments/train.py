@@ -230,6 +230,7 @@ def _where_to_start(cell: Cell, run_hash: str) -> Start:
     if saved and _is_complete(cell, run_hash, saved.step):
         print(f"{cell.run_folder}: already trained with this config ({run_hash}); nothing to do")
         return Start(saved, complete=True)
+    (cell.run_folder / "training.json").unlink(missing_ok=True)  # of a training that came further; it is not there yet
     write_text(cell.run_folder / "config.yaml", f"# {run_hash}\n{to_yaml(cell.config)}")
     if saved:
         print(f"going on from {saved.path}, step {saved.step} of {cell.config.optim.steps}", flush=True)

@@ -136,6 +136,39 @@ def test_a_lost_average_is_written_again_from_the_checkpoint_where_it_is_there(s
     evaluate.evaluate(cell, ARGUMENTS)
 
 
+def test_weights_that_are_damaged_or_of_another_step_are_not_scored(study: Study) -> None:
+    cell = Cell(study, "base", 1)
+    last = cell.run_folder / "last.ckpt"
+    whole = last.read_bytes()
+    for content, fault in ((whole[:-1], "is damaged"), ((cell.run_folder / "before.ckpt").read_bytes(), "is of step")):
+        last.write_bytes(content)
+        with pytest.raises(UserError, match=rf"last\.ckpt {fault}.*; train the cell again: python -m") as caught:
+            evaluate.evaluate(cell, ARGUMENTS)
+        assert "\n" not in str(caught.value)
+    last.write_bytes(whole)
+
+
+def test_a_training_that_goes_on_is_not_said_to_be_finished(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell(study, "base", 1)
+    last = cell.run_folder / "last.ckpt"
+    before = torch.load(last, weights_only=True)["state_dict"]
+    last.write_bytes(b"damaged")
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(cell, ARGUMENTS)
+    with pytest.raises(UserError, match=r"training\.json is missing"):
+        evaluate.evaluate(cell, ARGUMENTS)
+    monkeypatch.undo()
+    train.train(cell, ARGUMENTS)
+    after = torch.load(last, weights_only=True)["state_dict"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    evaluate.evaluate(cell, ARGUMENTS)
+
+
 def test_a_diverged_run_has_no_average(study: Study) -> None:
     cell = Cell(study, "last", 0, ("optim.peak=1e30", "optim.schedule=constant"))
     train.train(cell, ARGUMENTS)

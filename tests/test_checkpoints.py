@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.checkpoints import SealedCheckpoints, is_whole, newest, write_sealed
+from experiments.checkpoints import SealedCheckpoints, newest
 from experiments.files import replace
+from experiments.seals import fault_of, is_whole, write_sealed
 
 
 def content(step: int, run_hash: str = "ours") -> dict[str, Any]:
@@ -89,9 +90,48 @@ def test_a_folder_of_another_run_is_moved_aside(folder: Path, capsys: pytest.Cap
     assert newest(folder, "mine") is None
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert said.endswith(f"moved to {folder}.before, training afresh\n")
+    assert said.endswith(f"moved to {folder}.ours, training afresh\n")
     assert list(folder.iterdir()) == []
-    assert (folder.with_name("seed0.before") / "curve.csv").read_text() == "theirs"
+    assert (folder.with_name("seed0.ours") / "curve.csv").read_text() == "theirs"
+
+
+def test_what_was_moved_aside_comes_back_when_its_run_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Code changed, a start, the change taken back: hours of training are where they were."""
+    (folder / "wandb").mkdir()
+    assert newest(folder, "mine") is None
+    SealedCheckpoints().save_checkpoint(content(5, "mine"), folder / "last.ckpt")
+    (folder / "wandb").mkdir()
+    (folder / "log.txt").touch()
+    capsys.readouterr()
+    assert newest(folder, "ours") == (folder / "last.ckpt", 20)
+    assert capsys.readouterr().out.endswith(f"moved to {folder}.mine, taking {folder}.ours back\n")
+    assert step_of(folder / "before.ckpt") == 10
+    assert not folder.with_name("seed0.ours").exists()
+    assert newest(folder, "mine") == (folder / "last.ckpt", 5)
+    assert (folder / "log.txt").exists()
+
+
+def test_what_a_start_without_a_checkpoint_left_makes_room(folder: Path) -> None:
+    assert newest(folder, "mine") is None
+    (folder / "wandb").mkdir()
+    assert newest(folder, "ours") == (folder / "last.ckpt", 20)
+    assert [path.name for path in folder.with_name("seed0.unfinished").iterdir()] == ["wandb"]
+
+
+def test_nothing_that_was_moved_aside_is_overwritten(folder: Path) -> None:
+    for name in ("seed0.ours", "seed0.ours.1"):
+        folder.with_name(name).mkdir()
+    assert newest(folder, "mine") is None
+    assert is_whole(folder.with_name("seed0.ours.2") / "last.ckpt")
+
+
+def test_the_weights_of_a_finished_training_are_known(folder: Path) -> None:
+    record = {"config_hash": "ours", "steps": 20}
+    assert fault_of(folder / "last.ckpt", record) == ""
+    assert fault_of(folder / "before.ckpt", record) == "is of step 10, and the training ended at step 20"
+    assert fault_of(folder / "last.ckpt", {**record, "config_hash": "mine"}).startswith("is of another config or code")
+    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:-1])
+    assert fault_of(folder / "last.ckpt", record) == "is damaged (its checksum does not fit)"
 
 
 def test_with_none_left_the_training_begins_afresh(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

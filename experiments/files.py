@@ -3,11 +3,12 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lit_transformer.errors import UserError
 
@@ -62,17 +63,26 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder; raise `UserError` where another process holds it."""
+def only_writer(folder: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock on a folder; raise `UserError` where another process holds it for all of `patience`, in seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + patience
+        while not (ours := _locked(handle)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if not ours:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
-            raise UserError(f"{folder} is being written by process {holder}; wait for it or stop it") from None
+            raise UserError(f"{folder} is being written by process {holder}; wait for it or stop it")
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
         yield
+
+
+def _locked(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -20,6 +20,11 @@ from lit_transformer.errors import UserError
 if TYPE_CHECKING:
     import wandb
 
+PATIENCE = 3
+"""After so many runs in a row that the server does not take, the others wait for another time."""
+TIMEOUT = 600
+"""Seconds for one piece."""
+
 
 def main() -> None:
     """Send what is missing of every run below some folders. Raises UserError for someone who is not logged in."""
@@ -29,8 +34,19 @@ def main() -> None:
     if not tracking.logged_in():
         raise UserError("W&B does not know you: `wandb login`, or set WANDB_API_KEY, and run the same command again")
     found = runs_under([cli.STARTED_IN / folder for folder in args.folders] or [Path("runs")])
-    sent = [sync(folder, run_id) for folder, run_id in found]
-    print(f"{sum(sent)} of {len(found)} runs had something to send", flush=True)
+    sent = refused = in_a_row = 0
+    for folder, run_id in found:
+        try:
+            sent += sync(folder, run_id)
+            in_a_row = 0
+        except UserError as error:
+            print(error, flush=True)
+            refused, in_a_row = refused + 1, in_a_row + 1
+            if in_a_row == PATIENCE:
+                break  # it is the server, and no run of its own
+    print(f"{sent} of {len(found)} runs had something to send", flush=True)
+    if refused:
+        raise UserError("not everything was sent, as said above; run the same command later")
 
 
 def runs_under(roots: list[Path]) -> list[tuple[Path, str]]:
@@ -87,7 +103,7 @@ def _lacking(folder: Path, pieces: list[Piece]) -> tuple[int, list[Piece]]:
             took = _open(folder, pieces[0], Path(place)).starting_step - known
             tracking.finish()
             if took < given:
-                raise UserError(f"{folder}: W&B took {took} of {given} rows; run the same command again")
+                raise UserError(f"{folder}: W&B took {took} of {given} rows; nothing is lost")
     if fresh:
         return 0, unsent
     return given, [piece for piece in unsent if not piece.of_training and piece.summary_keys() - has]
@@ -98,17 +114,19 @@ def _open(folder: Path, piece: Piece, place: Path) -> "wandb.Run":
         return tracking.open_run(place, "online", **piece.arguments())
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(
-            f"{folder}: W&B does not answer ({reason}); nothing is lost, run the same command later"
-        ) from None
+        raise UserError(f"{folder}: W&B does not answer ({reason}); nothing is lost") from None
 
 
 def _send(piece: Piece) -> None:
     """Send a piece as it lies there."""
-    done = subprocess.run([sys.executable, "-m", "wandb", "sync", str(piece.path)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "wandb", "sync", str(piece.path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{piece.path}: W&B did not take it in {TIMEOUT} s; nothing is lost") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise UserError(f"{piece.path}: W&B did not take it ({said[-1]}); nothing is lost, run the same command later")
+        raise UserError(f"{piece.path}: W&B did not take it ({said[-1]}); nothing is lost")
 
 
 if __name__ == "__main__":

@@ -7,17 +7,20 @@ sent. Nothing that fails here stops a training: it costs one line on stderr. `wa
 offline run.
 """
 
+import configparser
 import hashlib
 import json
 import netrc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from experiments.files import only_writer
 from experiments.pieces import (
     TRAINING,
     drop_unsent,
@@ -82,8 +85,8 @@ def start_training(
     folder: Path,
     tags: Sequence[str],
     mode: str,
-) -> "PatientRun":
-    """Start or resume the run of a cell; files go to `folder`/wandb.
+) -> "PatientRun | None":
+    """Start or resume the run of a cell; files go to `folder`/wandb. None, and a line, where nothing can be started.
 
     Runs are grouped by variant, so that a group is the seeds of one variant. `config` may be nested. For the first of
     several processes alone. Close with `finish`.
@@ -91,14 +94,18 @@ def start_training(
     from experiments.patient_run import PatientRun
 
     cell = _Cell(project, study, variant, seed, config_hash)
-    sent = rows_sent(folder, cell.run_id)
-    drop_unsent(folder, cell.run_id)
-    identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
-    run = _start(cell, folder, mode, tags=list(tags), config={**config, **identity})
-    if not run.disabled:
-        Path(run.dir).with_name(TRAINING).touch()
-    define_metrics(run)
-    return PatientRun(run, max(run.starting_step, sent), _warn)
+    try:
+        sent = rows_sent(folder, cell.run_id)
+        drop_unsent(folder, cell.run_id)
+        identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
+        run = _start(cell, folder, mode, tags=list(tags), config={**config, **identity})
+        if not run.disabled:
+            Path(run.dir).with_name(TRAINING).touch()
+        define_metrics(run)
+        return PatientRun(run, max(run.starting_step, sent), _warn)
+    except Exception as error:
+        _warn(f"cannot start ({type(error).__name__}: {error}); the training goes on without it")
+        return None
 
 
 def log_scores(
@@ -121,26 +128,40 @@ def log_scores(
     """
     if mode == "disabled":
         return
-    columns: list[str | int] = ["source", "reference", "hypothesis"]
-    rows = [[sample[str(column)] for column in columns] for sample in samples]
     cell = _Cell(project, study, variant, seed, config_hash)
+    try:
+        with only_writer(folder, patience=2 * FINISH_TIMEOUT):  # `experiments.sync` may be at it, and it at ours
+            try:
+                _log_scores(cell, folder, mode, scores, samples, attention)
+            finally:
+                finish()
+    except Exception as error:
+        _warn(f"scores not logged ({type(error).__name__}: {error})")
+
+
+def _log_scores(
+    cell: "_Cell",
+    folder: Path,
+    mode: str,
+    scores: Mapping[str, Any],
+    samples: Sequence[Mapping[str, str]],
+    attention: str,
+) -> None:
     unsent = [p for p in pieces_of(folder, cell.run_id) if p.of_training and not p.online and not p.sent]
     known = unsent[0].arguments() if unsent and mode == "online" else {}  # the server may never have heard of it
     run = _start(cell, folder, mode, **{key: known[key] for key in ("tags", "config") if key in known})
-    try:
-        import wandb
+    import wandb
 
-        if not run.offline and not run.disabled:
-            hold(folder, cell.run_id)
-            earlier = pieces_of(folder, cell.run_id)
-            if was_online(earlier):
-                give_rows(run, rows_by_number(earlier))  # first: the samples below are a row too
-        run.summary.update({**_kept_summary(run), **dict(_flat(scores))})
-        page = {"attention": wandb.Html(attention, inject=False, data_is_not_path=True)} if attention else {}
-        run.log({"samples": wandb.Table(columns, rows), **page})
-    except Exception as error:
-        _warn(f"scores not logged ({type(error).__name__}: {error})")
-    finish()
+    if not run.offline and not run.disabled:
+        hold(folder, cell.run_id)
+        earlier = pieces_of(folder, cell.run_id)
+        if was_online(earlier):
+            give_rows(run, rows_by_number(earlier))  # first: the samples below are a row too
+    run.summary.update({**_kept_summary(run), **dict(_flat(scores))})
+    columns: list[str | int] = ["source", "reference", "hypothesis"]
+    rows = [[sample[str(column)] for column in columns] for sample in samples]
+    page = {"attention": wandb.Html(attention, inject=False, data_is_not_path=True)} if attention else {}
+    run.log({"samples": wandb.Table(columns, rows), **page})
 
 
 def finish(exit_code: int = 0) -> None:
@@ -244,8 +265,10 @@ def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run
         try:
             return open_run(place, rung, **cell.arguments, **arguments)
         except Exception as error:
+            if rung == ladder[-1]:
+                raise
             _warn(f"cannot start {rung} ({type(error).__name__}: {error}); going on {ladder[ladder.index(rung) + 1]}")
-    raise AssertionError("a disabled run always starts")
+    raise AssertionError(f"{mode} is no mode")
 
 
 def _summary_file(run: "wandb.Run") -> Path:
@@ -274,7 +297,7 @@ def logged_in() -> bool:
     """Say whether an API key lies where wandb looks for one; asks no server."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    host = urlparse(_server()).hostname or ""
     paths = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
     for path in paths:
         try:
@@ -283,6 +306,17 @@ def logged_in() -> bool:
         except (OSError, netrc.NetrcParseError):
             continue
     return False
+
+
+def _server() -> str:
+    """Return the address that `wandb login --host` has left, or an environment variable names."""
+    if url := os.environ.get("WANDB_BASE_URL"):
+        return url
+    settings = configparser.ConfigParser(interpolation=None)
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
+    with suppress(configparser.Error, OSError, UnicodeDecodeError):
+        settings.read(folder / "settings")
+    return settings.get("default", "base_url", fallback="https://api.wandb.ai")
 
 
 def _warn(message: str) -> None:

@@ -150,6 +150,32 @@ def test_mistakes_are_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sync.main()
 
 
+def test_a_run_that_is_refused_holds_no_other_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def answer(folder: Path, run_id: str) -> bool:
+        asked.append(folder.name)
+        if folder.name in refused:
+            raise UserError(f"{folder.name}: W&B did not take it; nothing is lost")
+        return True
+
+    runs = [(tmp_path / name, ID) for name in "abcdef"]
+    monkeypatch.setattr(sync, "sync", answer)
+    monkeypatch.setattr(sync, "runs_under", lambda roots: runs)
+    monkeypatch.setattr(sys, "argv", ["sync", str(tmp_path)])
+    refused = "b"
+    with pytest.raises(UserError, match="not everything was sent"):
+        sync.main()
+    assert "".join(asked) == "abcdef"
+    assert "5 of 6 runs had something to send" in capsys.readouterr().out
+    asked, refused = [], "abcdef"
+    with pytest.raises(UserError, match="not everything was sent"):
+        sync.main()
+    assert "".join(asked) == "abc", "the server is away; nobody waits for it six times"
+
+
 def test_an_evaluation_online_after_a_training_offline_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

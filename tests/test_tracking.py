@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import tracking
+from experiments.files import only_writer
 from lit_transformer.errors import UserError
 from tests.wandb_server import no_account, wandb_server
 
@@ -210,6 +213,37 @@ def test_nothing_can_start_and_training_goes_on(
     )
 
 
+def test_not_even_a_disabled_run_can_start_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As where wandb is not installed, or refuses its own environment."""
+    with monkeypatch.context() as gone:
+        gone.setitem(sys.modules, "wandb", None)
+        run = tracking.start_training(**CELL, config={}, folder=tmp_path, tags=[], mode="disabled")
+        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+        tracking.finish()
+    assert run is None
+    said = capfd.readouterr().err.splitlines()
+    assert said[0].startswith("wandb: cannot start (ModuleNotFoundError: ")
+    assert said[0].endswith("; the training goes on without it")
+    assert said[-1].startswith("wandb: scores not logged (ModuleNotFoundError: ")
+
+
+def test_scores_wait_for_whoever_sends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 0.2)
+    with only_writer(tmp_path):
+        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+    assert "scores not logged (UserError: " in capfd.readouterr().err
+    monkeypatch.undo()
+    with ExitStack() as holds:
+        holds.enter_context(only_writer(tmp_path))
+        threading.Timer(0.5, holds.pop_all().close).start()
+        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
 def test_a_second_cell_in_one_process_has_its_own_run(tmp_path: Path) -> None:
     first = tracking.start_training(**CELL, config={}, folder=tmp_path / "a", tags=[], mode="offline")
     other = {**CELL, "seed": 2}
@@ -247,6 +281,16 @@ def test_a_netrc_is_a_login_for_its_server_only(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
     assert tracking.wandb_mode("auto") == "online"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert tracking.wandb_mode("auto") == "offline"
+
+
+def test_a_login_at_another_host_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text(f"machine wandb.example.org\n  login user\n  password {KEY}\n")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    assert tracking.wandb_mode("auto") == "offline"
+    (tmp_path / "settings").write_text("[default]\nbase_url = https://wandb.example.org\n")
+    assert tracking.wandb_mode("auto") == "online"
+    (tmp_path / "settings").write_text("nothing that a parser takes")
     assert tracking.wandb_mode("auto") == "offline"
 
 

@@ -52,6 +52,21 @@ def cell_parser(
     return parser
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a type for an argument that is a whole number of at least so much."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number of at least {least}")
+        return value
+
+    return parse
+
+
 def parse_cell(args: argparse.Namespace) -> Cell:
     """Turn parsed arguments into a checked cell; no seed is the study's first."""
     study = load_study(args.study)

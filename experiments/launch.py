@@ -31,12 +31,14 @@ def main() -> None:
     """Parse the command line and bring the study up to date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
-    parser.add_argument("--slots", type=_positive, help="cells at once (default: one a core; one where a GPU is used)")
+    parser.add_argument(
+        "--slots", type=cli.at_least(1), help="cells at once (default: one a core; one where a GPU is used)"
+    )
     parser.add_argument("--runs-per-gpu", type=_runs, metavar="K", help="cells at once on a GPU, or auto (default: 1)")
     parser.add_argument("--address", help="a Ray cluster that runs: auto, HOST:6379 or ray://HOST:10001")
     parser.add_argument("--engine", choices=("auto", "local", "ray"), default="auto", help="(default: Ray if needed)")
     parser.add_argument(
-        "--retries", type=_count, default=RETRIES, help="further tries at a cell that crashes (%(default)s)"
+        "--retries", type=cli.at_least(0), default=RETRIES, help="further tries at a cell that crashes (%(default)s)"
     )
     parser.add_argument("--dry-run", action="store_true", help="name the stale stages and stop")
     args = parser.parse_args()
@@ -45,8 +47,8 @@ def main() -> None:
 
 
 def default_slots(study: Study) -> int:
-    """One cell a core on the CPU; one at a time on a GPU, whose memory the cells would share."""
-    return 1 if gpus_here(study) else machine.cores()
+    """One cell a core, or as many cores as it has processes; one at a time on a GPU, whose memory cells would share."""
+    return 1 if gpus_here(study) else max(1, machine.cores() // study.devices)
 
 
 def gpus_here(study: Study) -> int:
@@ -62,7 +64,7 @@ def launch(study: Study, args: argparse.Namespace) -> None:
     """Run what is stale; say so where nothing is."""
     pipeline = Pipeline.of(study)
     gpus = 0 if args.address else gpus_here(study)
-    on_ray = needs_ray(args.engine, args.address, gpus, args.runs_per_gpu)
+    on_ray = needs_ray(args.engine, args.address, gpus // study.devices, args.runs_per_gpu)
     stale, joint = pipeline.stale(), pipeline.joint(study)
     page = study.report_folder / "index.html"
     stop_as_on_ctrl_c()
@@ -108,10 +110,10 @@ def _run(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, 
 
 
 def _local(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
-    if gpus > 1:
-        print(f"{gpus} GPUs are here and one is used; to use all: {INSTALL}")
+    if gpus > study.devices:
+        print(f"{gpus} GPUs are here and {study.devices} used; to use all: {INSTALL}")
     slots = args.slots or default_slots(study)
-    return LocalEngine(slots, share_of([Node(machine.cores())], slots=slots).threads)
+    return LocalEngine(slots, share_of([Node(machine.cores())], slots=slots, devices=study.devices).threads)
 
 
 def _ray(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
@@ -138,20 +140,8 @@ def _join_seeds(joint: Pipeline, failed: set[str]) -> None:
             joint.call(stage)
 
 
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-def _count(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise ValueError
-    return value
-
-
 def _runs(text: str) -> int | str:
-    return text if text == AUTO else _positive(text)
+    return text if text == AUTO else cli.at_least(1)(text)
 
 
 if __name__ == "__main__":

@@ -37,14 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--gpus", nargs="+", default=[], metavar="NAME:COUNT", help="reckon with these too: H200:8 A100"
     )
-    parser.add_argument("--seeds", type=int, help="reckon with this many seeds (the study's)")
-    parser.add_argument("--slots", type=int, help="cells at once on this machine (as launch does)")
+    parser.add_argument("--seeds", type=cli.at_least(1), help="reckon with this many seeds (the study's)")
+    parser.add_argument("--slots", type=cli.at_least(1), help="cells at once on this machine (as launch does)")
     parser.add_argument("--utilisation", type=float, default=UTILISATION, help="share of a GPU's peak (%(default)s)")
     parser.add_argument("--no-probe", action="store_true", help="measure nothing here")
     args = parser.parse_args(argv)
-    for name, value in (("--seeds", args.seeds), ("--slots", args.slots)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}; it must be at least 1")
     if not 0 < args.utilisation <= 1:
         raise UserError(f"--utilisation is {args.utilisation}; it must be above 0 and at most 1")
     fleets = tuple(fleet(text, args.utilisation) for text in args.gpus)

@@ -60,6 +60,18 @@ class Study:
         """Whether the study itself says that its cells compute on the CPU, where there is a GPU too."""
         return self.config(self.baseline, self.seeds[0]).trainer.accelerator == "cpu"
 
+    @cached_property
+    def devices(self) -> int:
+        """The most devices that a cell trains on at once. Raises UserError where that is over several nodes."""
+        own = [self.baseline, *(name for name, delta in self.variants.items() if "trainer" in delta)]
+        trainers = [self.config(name, self.seeds[0]).trainer for name in own]
+        if any(trainer.num_nodes > 1 for trainer in trainers):
+            raise UserError(
+                f"study {self.name} sets trainer.num_nodes, and a launcher's cell stays on one node; start such cells "
+                "by torchrun or srun (docs/scale.md)"
+            )
+        return max(trainer.devices for trainer in trainers)
+
     def cells(self) -> "list[Cell]":
         """Return every cell, seed by seed, so that an interrupted study holds whole comparisons."""
         return [Cell(self, variant, seed) for seed in self.seeds for variant in self.variants]

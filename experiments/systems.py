@@ -39,7 +39,7 @@ NOTE_ENSEMBLE = "All seeds as one model: joined at every token, as decode.ensemb
 class Beside:
     """What stands beside a row. `ensemble` is BLEU on the primary split, of all its seeds as one model.
 
-    `spent` is the mean over its trainings of seconds times the rate of their device, the paper's way to count FLOPs.
+    `spent` is the mean over its trainings of seconds x devices x the rate of one, the paper's way to count FLOPs.
     """
 
     ensemble: float | None
@@ -114,7 +114,8 @@ def _ensemble(path: Path, results: Results, variant: str) -> float | None:
 
 def _spent(results: Results, variant: str) -> float | None:
     trainings = [record.training for record in results.of(variant) if not record.diverged]
-    spent = [time_times_rate(float(own["seconds"]), rate) for own in trainings if (rate := rate_of(own))]
+    rated = [(own, rate) for own in trainings if (rate := rate_of(own))]
+    spent = [time_times_rate(float(own["seconds"]) * int(own.get("devices", 1)), rate) for own, rate in rated]
     return sum(spent) / len(spent) if spent else None
 
 

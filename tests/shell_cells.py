@@ -66,13 +66,14 @@ def slow(tmp_path: Path) -> str:
     return f"export CELL; sh {tmp_path}/slow.sh & wait"
 
 
-def ctrl_c_once_two_run(folder: Path, patience: float = 20.0) -> None:
+def ctrl_c_once_two_run(folder: Path, patience: float = 20.0, after: float = 0.0) -> None:
     """Press Ctrl-C, as it were, once two of the slow cells run; in any case, since nobody else ends what runs."""
 
     def press() -> None:
         try:
             wait_for(lambda: len(list(folder.glob("*.pid"))) == 2, patience)
         finally:
+            time.sleep(after)
             os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.launching.board import Board
 from experiments.launching.local import LocalEngine
 from lit_transformer.errors import UserError
 from tests.shell_cells import NAMES, ROOT, ctrl_c_once_two_run, jobs, processes, run, slow, wait_for
@@ -102,3 +103,43 @@ def test_a_try_waits_until_its_predecessor_has_let_go(tmp_path):
         assert not Path("ran").exists()
     thread.join(20)
     assert Path("ran").exists()
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_ctrl_c_pressed_again_waits_for_the_same_end(tmp_path, capsys):
+    ctrl_c_once_two_run(tmp_path)
+    ctrl_c_once_two_run(tmp_path, after=0.2)
+    with pytest.raises(UserError, match="run the same command again"):
+        run(slow(tmp_path))
+    assert processes(str(tmp_path)) == []
+    assert len(list(tmp_path.glob("*.end"))) == 2
+    assert "stopping already" in capsys.readouterr().out
+
+
+def test_whatever_else_ends_the_loop_no_cell_runs_on(tmp_path, monkeypatch):
+    def broken(board: Board) -> None:
+        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+        raise RuntimeError("the terminal is gone")
+
+    monkeypatch.setattr(Board, "refresh", broken)
+    with pytest.raises(RuntimeError, match="the terminal is gone"):
+        run(slow(tmp_path))
+    assert processes(str(tmp_path)) == []
+
+
+def test_a_stage_of_the_launchers_own_ends_with_it(tmp_path):
+    """As the data stage, on SIGTERM: DVC's child would go on."""
+    (tmp_path / "dvc.sh").write_text(f"CELL=a; {slow(tmp_path)}")
+    code = f"""
+from pathlib import Path
+from experiments.launching.pipeline import Pipeline
+from experiments.launching.signals import stop_as_on_ctrl_c
+stop_as_on_ctrl_c()
+Pipeline(Path("dvc.yaml"), ("sh", "{tmp_path}/dvc.sh")).call("prepare")
+"""
+    launcher = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    wait_for(Path("a.pid").exists)
+    launcher.terminate()
+    launcher.wait(20)
+    assert processes(str(tmp_path)) == []
+    assert Path("a.end").read_text() == "saved\n"

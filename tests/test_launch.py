@@ -102,6 +102,12 @@ def test_a_cell_that_always_crashes_is_given_up():
         (255, "MemoryError\nERROR: failed to run: x, exited with 1\n", Verdict.crashed, "exited with 1"),
         (137, "", Verdict.crashed, "ended by signal 9"),
         (1, "", Verdict.crashed, "no message"),
+        (
+            255,
+            "error: runs/a is being written by process 7; wait for it or stop it\nERROR: failed: x, exited with 2\n",
+            Verdict.crashed,
+            "written by process 7",
+        ),
     ],
 )
 def test_what_an_end_means(code: int, log: str, verdict: Verdict, reason: str):
@@ -212,3 +218,33 @@ def test_a_failed_cell_is_named_and_the_status_tells(monkeypatch, capsys):
     assert "FAILED b seed 1: for train@b-1 (see runs/tiny/b/seed1/log.txt)" in shown
     assert "called report" in shown
     assert "The slots were busy" in shown
+
+
+def test_cells_of_several_devices_share_the_cores_out(monkeypatch):
+    def of(devices: int, **variants: dict) -> Study:
+        base = {**STUDY["base"], "trainer": {"devices": devices, "accelerator": "cpu"}}
+        return parse_study({**STUDY, "base": base, "variants": {**STUDY["variants"], **variants}}, Path("study.yaml"))
+
+    monkeypatch.setattr(launch.machine, "cores", lambda: 8)
+    assert [launch.default_slots(of(devices)) for devices in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert launch.default_slots(of(1, c={"trainer": {"devices": 4}})) == 2
+    with pytest.raises(UserError, match=r"study tiny sets trainer\.num_nodes.* torchrun or srun"):
+        launch.default_slots(of(1, c={"trainer": {"num_nodes": 2}}))
+
+
+def test_a_cell_that_cannot_begin_fails_alone():
+    Path("runs").mkdir()
+    Path("runs/b-0").write_text("no folder")
+    outcome = run("true")
+    assert {job.name: reason for job, reason in outcome.failed.items()} == {
+        "b-0": f"{Path('runs/b-0').resolve()}: File exists"
+    }
+
+
+@pytest.mark.parametrize("option", ["--slots", "--retries", "--runs-per-gpu"])
+@pytest.mark.parametrize("value", ["-1", "x"])
+def test_a_number_that_is_none_is_said(monkeypatch, capsys, option, value):
+    monkeypatch.setattr(sys, "argv", ["launch", "--study", "tiny", f"{option}={value}"])
+    with pytest.raises(SystemExit):
+        launch.main()
+    assert f"argument {option}: {value} is no whole number of at least" in capsys.readouterr().err

@@ -62,6 +62,30 @@ def test_cells_share_the_gpus_and_each_sees_its_own() -> None:
     assert 2 < max(map(int, Path("most.txt").read_text().split())) <= 4
 
 
+def test_a_cell_of_two_devices_has_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STUDY["base"], "trainer", {"devices": 2})
+    with engine(Node(4, gpus=4)) as ray_engine:
+        assert (ray_engine.slots, ray_engine.share.threads, ray_engine.share.gpus) == (2, 1, 2.0)
+        outcome = run(jobs("echo $CUDA_VISIBLE_DEVICES > $CELL.gpu"), ray_engine)
+    assert outcome.failed == {}
+    assert {Path(f"{name}.gpu").read_text().strip() for name in NAMES} <= {"0,1", "2,3", "1,0", "3,2"}
+
+
+def test_runs_to_be_measured_without_a_gpu_are_refused_at_once() -> None:
+    with pytest.raises(UserError, match="no node of this cluster has a GPU"), engine(Node(2), runs_per_gpu="auto"):
+        pass
+
+
+def test_a_measurement_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study has no folder here, and the machine no GPU, whatever Ray was told."""
+    with (
+        pytest.raises(UserError, match="no study 'tiny'") as caught,
+        engine(Node(2, gpus=1), runs_per_gpu="auto"),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+
+
 def test_a_killed_worker_costs_one_try(tmp_path: Path) -> None:
     """SIGKILL to the Ray worker: its cell's processes end after their last words, and the cell runs again."""
     line = f"if [ $CELL = a-0 ] && [ ! -e a-0.pid ]; then {slow(tmp_path)}; fi; echo $CELL >> all.txt"

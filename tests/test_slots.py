@@ -17,23 +17,28 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    ("nodes", "runs", "slots", "share", "counts"),
+    ("nodes", "runs", "slots", "devices", "share", "counts"),
     [
-        ([Node(2)], 0, None, Share(1, 1.0), [2]),
-        ([Node(2)], 0, 1, Share(2, 2.0), [1]),
-        ([Node(8)], 0, 3, Share(2, 2.0), [4]),
-        ([Node(2)], 0, 4, Share(1, 0.5), [4]),
-        ([Node(64), Node(64)], 0, 16, Share(8, 8.0), [8, 8]),
-        ([Node(64), Node(4)], 0, 1, Share(64, 64.0), [1, 0]),
-        ([Node(16, 1)], 1, None, Share(16, 16.0, 1.0), [1]),
-        ([Node(16, 8)], 1, None, Share(2, 2.0, 1.0), [8]),
-        ([Node(16, 1)], 3, None, Share(5, 5.0, 0.3333), [3]),
-        ([Node(2, 2)], 4, None, Share(1, 0.25, 0.25), [8]),
-        ([Node(128, 8), Node(16, 2), Node(64)], 2, None, Share(4, 4.0, 0.5), [16, 4, 0]),
+        ([Node(2)], 0, None, 1, Share(1, 1.0), [2]),
+        ([Node(2)], 0, 1, 1, Share(2, 2.0), [1]),
+        ([Node(8)], 0, 3, 1, Share(2, 2.0), [4]),
+        ([Node(2)], 0, 4, 1, Share(1, 0.5), [4]),
+        ([Node(64), Node(64)], 0, 16, 1, Share(8, 8.0), [8, 8]),
+        ([Node(64), Node(4)], 0, 1, 1, Share(64, 64.0), [1, 0]),
+        ([Node(16, 1)], 1, None, 1, Share(16, 16.0, 1.0), [1]),
+        ([Node(16, 8)], 1, None, 1, Share(2, 2.0, 1.0), [8]),
+        ([Node(16, 1)], 3, None, 1, Share(5, 5.0, 0.3333), [3]),
+        ([Node(2, 2)], 4, None, 1, Share(1, 0.25, 0.25), [8]),
+        ([Node(128, 8), Node(16, 2), Node(64)], 2, None, 1, Share(4, 4.0, 0.5), [16, 4, 0]),
+        ([Node(8)], 0, None, 2, Share(1, 2.0), [4]),
+        ([Node(8)], 0, 2, 2, Share(2, 4.0), [2]),
+        ([Node(2)], 0, None, 4, Share(1, 2.0), [1]),
+        ([Node(64, 8), Node(64, 2), Node(64)], 1, None, 4, Share(8, 32.0, 4.0), [2, 0, 0]),
+        ([Node(64, 8)], 1, None, 8, Share(8, 64.0, 8.0), [1]),
     ],
 )
-def test_shares(nodes: list[Node], runs: int, slots: int | None, share: Share, counts: list[int]) -> None:
-    found = share_of(nodes, runs, slots)
+def test_shares(nodes: list[Node], runs: int, slots: int | None, devices: int, share: Share, counts: list[int]) -> None:
+    found = share_of(nodes, runs, slots, devices)
     assert found == share
     assert [found.slots(node) for node in nodes] == counts
 
@@ -69,6 +74,13 @@ def test_cores_are_divided_among_the_slots(nodes: list[Node], slots: int) -> Non
 def test_a_cluster_without_cores_is_refused() -> None:
     with pytest.raises(UserError, match="offers a core"):
         share_of([Node(0), Node(0, 1)])
+
+
+def test_cells_of_several_devices_are_refused_where_they_do_not_fit() -> None:
+    with pytest.raises(UserError, match=r"trainer\.devices is 4, and no node"):
+        share_of([Node(64, 2), Node(64)], 1, devices=4)
+    with pytest.raises(UserError, match=r"--runs-per-gpu: a cell of trainer\.devices 2"):
+        share_of([Node(64, 2)], 2, devices=2)
 
 
 GB = 1 << 30

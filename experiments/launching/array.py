@@ -17,12 +17,16 @@ import time
 from contextlib import suppress
 
 from experiments import cli, machine
+from experiments.files import read_json, write_json
 from experiments.launch import RETRIES, job_of, stale_cells
 from experiments.launching.attempts import LOG, Attempt, End, Job, Verdict
 from experiments.launching.pipeline import Pipeline
 from experiments.launching.signals import stop_as_on_ctrl_c, told_once
 from experiments.study import load_study
 from lit_transformer.errors import UserError, nearest
+
+CRASHES = "crashes.json"
+"""In the run folder: the crashes so far. Slurm's own count of restarts has the turns in it whose time was over."""
 
 
 def main() -> None:
@@ -32,7 +36,7 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="print the stale cells, one a line")
     what.add_argument("--cell", metavar="VARIANT-SEED", help="run this cell's stages")
-    parser.add_argument("--retries", type=int, default=RETRIES, help="turns after a crash (%(default)s)")
+    parser.add_argument("--retries", type=cli.at_least(0), default=RETRIES, help="turns after a crash (%(default)s)")
     args = parser.parse_args()
     study = load_study(args.study)
     pipeline = Pipeline.of(study)
@@ -67,24 +71,33 @@ def run(job: Job, retries: int) -> int:
 
 def settle(job: Job, end: End, retries: int) -> int:
     """Say how a job ended, and ask for another turn where it may help; return the exit status."""
+    tally = job.folder / CRASHES
+    if end.verdict is not Verdict.crashed:
+        tally.unlink(missing_ok=True)
     if end.verdict is Verdict.done:
         print(f"{job.name}: done in {end.seconds:.0f} s", flush=True)
         return 0
     if end.verdict is Verdict.refused:
         raise UserError(f"{job.name}: {end.reason} (see {job.folder / LOG})")
-    turn = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-    again = turn < retries
-    print(f"{job.name}: crashed, {end.reason}; {'another turn' if again else f'given up after {turn + 1}'}", flush=True)
+    crashes = (int(read_json(tally)) if tally.exists() else 0) + 1
+    again = crashes <= retries
+    told = "another turn" if again else f"given up after {crashes} crashes"
+    print(f"{job.name}: crashed, {end.reason}; {told}", flush=True)
     if again:
+        write_json(tally, crashes)
         another_turn()
+    else:
+        tally.unlink(missing_ok=True)
     return 1
 
 
 def another_turn() -> None:
-    """Put this job back into Slurm's queue; nothing where Slurm does so itself, or where there is none."""
+    """Put this job back into Slurm's queue; nothing where there is none. A line says so where Slurm refuses."""
     if job := os.environ.get("SLURM_JOB_ID"):
-        with suppress(OSError):
-            subprocess.run(["scontrol", "requeue", job], capture_output=True)
+        with suppress(FileNotFoundError):
+            done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+            if done.returncode:
+                print(f"Slurm takes no other turn ({done.stderr.strip()}); submit this cell again", flush=True)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,10 @@ class End:
 
 
 class Attempt:
-    """A running try. `stop` lets the training write its checkpoint, and returns once no process of it is left."""
+    """A running try. `stop` lets the training write its checkpoint, and returns once no process of it is left.
+
+    An OSError says that it could not begin (`cannot_begin`): the run folder cannot be written.
+    """
 
     def __init__(self, job: Job, threads: int, mark: str, root: Path | None = None) -> None:
         root = root or Path.cwd()
@@ -72,7 +75,11 @@ class Attempt:
                 start_new_session=True,  # Ctrl-C at the terminal reaches the launcher alone
             )
         about = {"mark": mark, "node": socket.gethostname(), "process": self.child.pid, "threads": threads}
-        write_json(self.folder / MARK, {**about, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")})
+        try:
+            write_json(self.folder / MARK, {**about, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")})
+        except OSError:
+            self.stop()
+            raise
 
     def end(self) -> End | None:
         """Return how the try ended, None while it runs."""
@@ -95,6 +102,11 @@ class Attempt:
             self.child.wait()
 
 
+def cannot_begin(error: OSError) -> End:
+    """Return the end of a try that never began: its cell fails, and the others go on."""
+    return End(Verdict.refused, f"{error.filename}: {error.strerror}", 0.0)
+
+
 def judge(code: int, log: str) -> tuple[Verdict, str]:
     """Say what an exit status means, from what was printed: DVC ends with a status of its own, whatever the stage's."""
     if code == 0:
@@ -103,8 +115,10 @@ def judge(code: int, log: str) -> tuple[Verdict, str]:
     found = re.findall(r"exited with (-?\d+)", log)
     status = int(found[-1]) if found else code
     if status == USER_ERROR and said:
-        # A training that somebody else told to stop holds a checkpoint: it was no mistake.
-        return (Verdict.crashed if said[-1].startswith("stopped at step") else Verdict.refused), said[-1]
+        # A training that somebody else told to stop holds a checkpoint, and one that found its folder taken can have
+        # it later: neither was a mistake.
+        passes = said[-1].startswith("stopped at step") or " is being written by process " in said[-1]
+        return (Verdict.crashed if passes else Verdict.refused), said[-1]
     signal_number = -status if status < 0 else status - 128
     if 0 < signal_number < 65:
         return Verdict.crashed, f"ended by signal {signal_number}"

@@ -29,7 +29,7 @@ class Outcome:
 def run_cells(jobs: Sequence[Job], engine: Engine, board: Board, retries: int) -> Outcome:
     """Run every job; one that crashes is tried again up to `retries` times, after all that wait.
 
-    Raises UserError on Ctrl-C, once every process of every cell has ended.
+    Raises UserError on Ctrl-C. Whatever it raises, every process of every cell has ended by then.
     """
     outcome, tries, open_jobs = Outcome(), Counter[Job](), set(jobs)
     try:
@@ -58,9 +58,21 @@ def run_cells(jobs: Sequence[Job], engine: Engine, board: Board, retries: int) -
                 board.finished(job, end.verdict is Verdict.done)
             since = now if since else None
             board.refresh()
-    except KeyboardInterrupt:
+    except BaseException as error:
         board.close()
         with told_once():
-            engine.stop()
-        raise UserError("stopped; running cells wrote a checkpoint: run the same command again to go on") from None
+            _stop(engine)
+        if isinstance(error, KeyboardInterrupt):
+            said = "stopped; running cells wrote a checkpoint: run the same command again to go on"
+            raise UserError(said) from None
+        raise
     return outcome
+
+
+def _stop(engine: Engine) -> None:
+    """Stop every cell, however often Ctrl-C is pressed meanwhile: a keeper insists after a minute or so."""
+    while True:
+        try:
+            return engine.stop()
+        except KeyboardInterrupt:
+            print("stopping already: trainings write their checkpoints", flush=True)

@@ -49,11 +49,11 @@ class Engine(Protocol):
         """Let go of what the engine holds; after the last job, or after `stop`."""
 
 
-def needs_ray(asked: str, address: str | None, gpus: int, runs_per_gpu: int | str | None) -> bool:
+def needs_ray(asked: str, address: str | None, cells: int, runs_per_gpu: int | str | None) -> bool:
     """Say whether Ray is to run the cells: where the user said so, or more than one cell at once is to use GPUs.
 
-    `asked` is auto, local or ray; `gpus` as found here; `runs_per_gpu` as asked for, None where it was not. Where Ray
-    is not installed and was not asked for, one cell at a time uses one of several GPUs, without it.
+    `asked` is auto, local or ray; `cells` that the GPUs found here take, each on its own; `runs_per_gpu` as asked for,
+    None where it was not. Where Ray is not installed and was not asked for, one cell at a time uses GPUs, without it.
 
     Raises UserError where Ray is asked for and not installed, or excluded and needed.
     """
@@ -65,4 +65,4 @@ def needs_ray(asked: str, address: str | None, gpus: int, runs_per_gpu: int | st
     installed = find_spec("ray") is not None
     if (needed_for or asked == "ray") and not installed:
         raise UserError(f"{needed_for or '--engine ray'} needs Ray, which is not installed: {INSTALL}")
-    return bool(needed_for) or asked == "ray" or (gpus > 1 and installed)
+    return bool(needed_for) or asked == "ray" or (cells > 1 and installed)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
 from experiments import cli, machine
@@ -53,7 +54,10 @@ def most_that_pay(measure: Callable[[int], Seen | None]) -> int:
     """
     best, seen = 1, measure(1)
     if seen is None:
-        raise UserError("not even one run fits on this GPU: lower data.batch_tokens and raise optim.accumulate")
+        raise UserError(
+            "not even one run works on this GPU, as told above; where it is memory, lower data.batch_tokens and raise "
+            "optim.accumulate"
+        )
     while 2 * best <= MOST and seen.fit(2 * best):
         more = measure(2 * best)
         if more is None or more.rate < GAIN * seen.rate:
@@ -70,18 +74,20 @@ def runs_that_pay(study: Study, seconds: float = 5.0) -> int:
 
     def told(runs: int) -> Seen | None:
         found = beside_each_other(study.name, dearest, runs, seconds)
-        print(f"{runs} at once: " + (f"{found.rate:.2f} steps/s together" if found else "failed"), flush=True)
+        if found:
+            print(f"{runs} at once: {found.rate:.2f} steps/s together", flush=True)
         return found
 
     return most_that_pay(told)
 
 
 def beside_each_other(study: str, variant: str, runs: int, seconds: float) -> Seen | None:
-    """Let so many processes take steps for so many seconds, all at the same time; None where one of them fails."""
+    """Let so many processes take steps for so many seconds, all at once; None where one fails, and why is printed."""
     command = [sys.executable, "-m", __name__, "--study", study, "--one", variant, "--seconds", str(seconds)]
     own = environment(max(1, machine.cores() // runs))
     with ExitStack() as stack:
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        words = stack.enter_context(TemporaryFile("w+"))
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": words}
         children = [stack.enter_context(subprocess.Popen(command, text=True, env=own, **pipes)) for _ in range(runs)]
         ready = [child.stdout.readline() for child in children if child.stdout]
         for child in children:  # all at once, warm; one that failed has closed its end
@@ -89,7 +95,10 @@ def beside_each_other(study: str, variant: str, runs: int, seconds: float) -> Se
                 child.stdin.write("go\n")
                 child.stdin.flush()
         answers = [child.communicate()[0] for child in children]
+        words.seek(0)
+        said = words.read().strip().splitlines()
     if not all(answers) or any(child.returncode for child in children):
+        print(f"{runs} at once: {said[-1] if said else 'ended without a word'}", flush=True)
         return None
     found = [json.loads(answer) for answer in answers]
     rate = sum(one["steps"] / one["seconds"] for one in found)

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 
-from experiments.launching.attempts import Attempt, Job
+from experiments.launching.attempts import Attempt, Job, cannot_begin
 from experiments.launching.engine import Ended, Started
 
 
@@ -44,10 +44,13 @@ class LocalEngine:
             del self.running[event.job]
         return found
 
-    def _started(self) -> list[Started]:
-        found = []
+    def _started(self) -> list[Started | Ended]:
+        found: list[Started | Ended] = []
         while self.waiting and len(self.running) < self.slots:
             job = self.waiting.popleft()
-            self.running[job] = Attempt(job, self.threads, mark="local")
-            found.append(Started(job))
+            try:
+                self.running[job] = Attempt(job, self.threads, mark="local")
+                found.append(Started(job))
+            except OSError as error:
+                found.append(Ended(job, cannot_begin(error)))
         return found

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
-from experiments.launching import quick_dvc
+from experiments.launching import keeper, quick_dvc
 from experiments.run_config import read_yaml
 from experiments.study import ENSEMBLES, Cell, Study
 from lit_transformer.errors import UserError
@@ -75,8 +75,23 @@ class Pipeline:
         return [*self.dvc, "--wait-for-lock", "repro", *(["-q"] if quiet else []), "-s", *addresses]
 
     def call(self, stage: str, out: TextIO | None = None) -> None:
-        """Run one stage in the foreground; `out` takes what it prints, in place of our standard output."""
-        if subprocess.run(self.command(stage), env=environment(), stdout=out).returncode != 0:
+        """Run one stage in the foreground; `out` takes what it prints, in place of our standard output.
+
+        Its processes end with ours, however we end: a keeper sees to it.
+        """
+        lock = Path("runs") / f".{self.address(stage).replace(os.sep, '_').replace(':', '_')}.lock"
+        command = [sys.executable, "-m", keeper.__name__, str(lock), *self.command(stage)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=out, env=environment(), start_new_session=True
+        ) as child:
+            try:
+                code = child.wait()
+            except BaseException:
+                assert child.stdin
+                child.stdin.close()
+                child.wait()
+                raise
+        if code != 0:
             raise UserError(f"the stage {stage} failed; its message stands above")
 
 

@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from experiments.launching.attempts import Attempt, End, Job, Verdict, read_mark
+from experiments.launching.attempts import Attempt, End, Job, Verdict, cannot_begin, read_mark
 from experiments.launching.engine import Ended, Started
 from experiments.launching.keeper import LAST_WORD, PATIENCE
 from experiments.launching.slots import AUTO, Node, Share, share_of
@@ -61,7 +61,7 @@ class RayEngine:
         self.ray: Any = ray
         self.most = slots
         try:
-            self.share: Share = share_of(self._nodes(), self._runs(study, runs_per_gpu), slots)
+            self.share: Share = share_of(self._nodes(), self._runs(study, runs_per_gpu), slots, study.devices)
         except BaseException:
             self.close()
             raise
@@ -128,7 +128,14 @@ class RayEngine:
             return 0
         if asked != AUTO:
             return int(asked or 1)
-        return int(self.ray.get(self.ray.remote(num_gpus=1)(probe).remote(study.name, Path.cwd())))
+        if study.devices > 1 or not any(node.gpus for node in self._nodes()):
+            return 1  # nothing to measure: cells have GPUs to themselves, or there is none, as `share_of` will say
+        try:
+            return int(self.ray.get(self.ray.remote(num_gpus=1)(probe).remote(study.name, Path.cwd())))
+        except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise UserError(f"--runs-per-gpu auto: measuring failed ({error.cause}); give a number instead") from None
 
     def _nodes(self) -> list[Node]:
         alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
@@ -158,7 +165,10 @@ def probe(study: str, root: Path) -> int:
 
 def run_job(job: Job, root: Path, threads: int, mark: str) -> End:
     """Keep one try to its end; runs on a worker. Cancelled, it lets the training write its checkpoint first."""
-    attempt = Attempt(job, threads, mark, root)
+    try:
+        attempt = Attempt(job, threads, mark, root)
+    except OSError as error:
+        return cannot_begin(error)
     try:
         while not (end := attempt.end()):
             time.sleep(0.05)  # a cancellation interrupts between two looks, not a wait for the child

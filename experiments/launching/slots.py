@@ -22,7 +22,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Share:
-    """What one cell gets: threads to compute with, and its part of a node's cores and GPUs."""
+    """What one cell gets: threads for each of its processes, and its part of a node's cores and GPUs."""
 
     threads: int
     cpus: float
@@ -34,26 +34,31 @@ class Share:
         return min(by_cores, node.gpus * GRAIN // round(self.gpus * GRAIN)) if self.gpus else by_cores
 
 
-def share_of(nodes: Sequence[Node], runs_per_gpu: int = 0, slots: int | None = None) -> Share:
-    """Return what each cell gets.
+def share_of(nodes: Sequence[Node], runs_per_gpu: int = 0, slots: int | None = None, devices: int = 1) -> Share:
+    """Return what each cell gets, which trains on so many devices: GPUs, or processes on the CPU.
 
-    With `runs_per_gpu` of at least 1, only nodes with GPUs count, and a cell gets that part of a GPU and its equal part
-    of the cores, on the node where that is least. With 0 no GPU is used and all cores are divided by `slots`, which are
-    as many as cores where None.
+    With `runs_per_gpu` of at least 1, only nodes with enough GPUs count, and a cell gets that part of a GPU, or several
+    of its own, and its equal part of the cores, on the node where that is least. With 0 no GPU is used and all cores
+    are divided by `slots`, where None as many as there are cores, or groups of so many as a cell has devices.
 
     Raises UserError where no node can take a cell.
     """
     if runs_per_gpu:
-        fit = [node for node in nodes if node.gpus]
+        if devices > 1 and runs_per_gpu > 1:
+            raise UserError(f"--runs-per-gpu: a cell of trainer.devices {devices} has GPUs to itself; leave one out")
+        fit = [node for node in nodes if node.gpus >= devices]
+        if not fit and devices > 1:
+            raise UserError(f"trainer.devices is {devices}, and no node of this cluster has so many GPUs; lower it")
         if not fit:
             raise UserError("no node of this cluster has a GPU; leave --runs-per-gpu out, or add such a node")
-        cores = min(node.cores / (node.gpus * runs_per_gpu) for node in fit)
-        return Share(max(1, int(cores)), _part(cores), _floor(1 / runs_per_gpu))
+        cores = devices * min(node.cores / (node.gpus * runs_per_gpu) for node in fit)
+        gpus = float(devices) if devices > 1 else _floor(1 / runs_per_gpu)
+        return Share(max(1, int(cores / devices)), _part(cores), gpus)
     total = sum(node.cores for node in nodes)
     if not total:
         raise UserError("no node of this cluster offers a core; start its nodes with `ray start --num-cpus`")
-    cores = min(total / (slots or total), max(node.cores for node in nodes))
-    return Share(max(1, int(cores)), _part(cores))
+    cores = min(total / (slots or max(1, total // devices)), max(node.cores for node in nodes))
+    return Share(max(1, int(cores / devices)), _part(cores))
 
 
 def _part(cores: float) -> float:

@@ -88,8 +88,12 @@ def kernel_of(part: Any) -> PlainKernel | None:
 
 @contextmanager
 def caught_inputs(network: Transformer) -> Iterator[Caught]:
-    """Collect what each kernel is given in the passes of the block; the last pass counts."""
+    """Collect what each kernel is given in the passes of the block; the last pass counts.
+
+    A compiled network runs as it is written meanwhile: what was compiled before knows nothing of the hooks.
+    """
     caught: Caught = {}
+    compiled = network.__dict__.pop("hidden", None)
     parts = [sublayer.inner for stack in (network.encoder, network.decoder) for _, sublayer in stack.sublayers()]
     hooks = [
         kernel.register_forward_pre_hook(lambda kernel, inputs: caught.update({id(kernel): inputs}))
@@ -101,3 +105,5 @@ def caught_inputs(network: Transformer) -> Iterator[Caught]:
     finally:
         for hook in hooks:
             hook.remove()
+        if compiled:
+            network.__dict__["hidden"] = compiled

@@ -1,16 +1,20 @@
 """Compiled training: the same loss and gradients, dropout's masks included, in few graphs; traced, and built."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from experiments.probe import measure
 from lit_transformer import build_transformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import ModelConfig
+from lit_transformer.errors import UserError
 from lit_transformer.training import compiling
 from lit_transformer.training.compiling import compile_network
 from tests.small_models import BASE, VOCAB
@@ -42,7 +46,7 @@ def step(model: torch.nn.Module, batch: TranslationBatch, seed: int) -> tuple[Te
     return loss.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
-def agrees(config: ModelConfig, backend: str, count: int) -> int:
+def agrees(config: ModelConfig, backend: str | Callable[..., Any], count: int) -> int:
     """Compare compiled and plain steps; return the number of graphs."""
     torch._dynamo.reset()
     counters.clear()
@@ -74,5 +78,32 @@ def test_steps_built_by_inductor_are_the_plain_ones() -> None:
 @pytest.mark.slow
 def test_one_graph_too_many_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "GRAPHS", 1)
-    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+    with pytest.raises(UserError, match=r"trainer\.compile: this model needs more than 1 graphs; train with"):
         agrees(SHALLOW, "aot_eager", 8)
+
+
+def broken(graph: object, inputs: object) -> None:
+    raise FileNotFoundError("no compiler")
+
+
+def test_what_a_compiler_lacks_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^trainer\.compile: FileNotFoundError: no compiler; train with [^\n]*$"):
+        agrees(SHALLOW, broken, 1)
+
+
+def test_the_probe_sees_the_kernels_of_a_compiled_network_at_every_measurement() -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    plain = build_transformer(SHALLOW, VOCAB).train()
+    fast = build_transformer(SHALLOW, VOCAB).train()
+    fast.load_state_dict(plain.state_dict())
+    compile_network(fast, "aot_eager")
+    [batch] = batches(1)
+    for _ in range(2):
+        step(fast, batch, 0)
+        step(plain, batch, 0)
+        assert measure(fast, batch) == pytest.approx(measure(plain, batch))
+        with torch.no_grad():
+            for network in (plain, fast):
+                for parameter in network.parameters():
+                    parameter.mul_(1.5)

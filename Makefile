@@ -22,7 +22,7 @@ layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write thei
 test: $(VENV)/.dev ## Run the tests (about 9 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-full: $(VENV)/.dev ## Run the slow tests too
+test-full: $(VENV)/.dev $(VENV)/.cluster ## Run the slow tests too, with Ray (about 75 minutes)
 	@python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 # The override changes nothing but the run's folder, so that the study's own cell is left alone.
 CELL := --study components --variant base --seed 0 optim.clip_norm=1.0
 BENCH := benchmarks/results
-bench: $(VENV)/.dev $(VENV)/joeynmt ## Time training and decoding beside their peers, and how training scales (about 30 minutes, quiet machine)
+bench: $(VENV)/.bench $(VENV)/joeynmt ## Time training and decoding beside their peers, and how training scales (about 37 minutes, quiet machine)
 	@python -m benchmarks.training --rounds 3 --out $(BENCH)/training_small_float32.json
 	@python -m benchmarks.training --rounds 3 --precision bfloat16 --out $(BENCH)/training_small_bfloat16.json
 	@python -m benchmarks.training --rounds 2 --mixed --only "Hugging Face Marian" --out $(BENCH)/training_small_mixed.json
@@ -57,7 +57,7 @@ setup: $(VENV)/.dev ## Only install, into .venv
 clean: ## Remove runs, prepared data, the default study's lock and the environment; results and reports stay
 	rm -rf runs data dvc.lock $(VENV)
 
-# The file .run says that the pinned packages are installed, .dev that the tests' packages are too.
+# The file .run says that the pinned packages are installed, the others that those of an extra of pyproject.toml are too.
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
@@ -65,12 +65,12 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
-	@echo "installing the tests' packages into $(VENV)"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+$(VENV)/.%: $(VENV)/.run
+	@echo "installing the packages of the extra '$*' into $(VENV)"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
 # JoeyNMT excludes the protobuf that others need: it stands apart, without its requirements. Without it there is no row.
-$(VENV)/joeynmt: | $(VENV)/.dev
+$(VENV)/joeynmt: | $(VENV)/.run
 	@echo "installing JoeyNMT into $@, for the benchmark alone"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $@ joeynmt==2.3.0 || rm -rf $@

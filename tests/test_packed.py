@@ -27,7 +27,7 @@ def steps(model: Transformer) -> Tensor:
 
 
 def replaced(model: Transformer) -> list[nn.Module]:
-    return [module for module in model.modules() if {"forward", "logits"} & vars(module).keys()]
+    return [module for module in model.modules() if {"forward", "logits", "projected"} & vars(module).keys()]
 
 
 @pytest.mark.parametrize("config", [pytest.param(config, id=name) for name, config in VARIANTS.items()])

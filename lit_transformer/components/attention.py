@@ -11,26 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
+from lit_transformer.components.cache import KeyValues
 from lit_transformer.components.kernels import View, build_kernel
 from lit_transformer.components.part import Cost, Part, linear_cost
 from lit_transformer.components.relative import ScorePositions
 from lit_transformer.config import AttentionConfig, Score
-
-
-@dataclass(frozen=True, eq=False)
-class KeyValues:
-    """Projected keys (B, G, K, E_k) and values (B, G, K, E_v) of the tokens so far."""
-
-    keys: Tensor
-    values: Tensor
-
-    def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
-        return type(self)(self.keys.index_select(0, rows), self.values.index_select(0, rows))
-
-    def extended(self, newer: Self) -> Self:
-        """Append the newer tokens of the same sentences, all of them real."""
-        keys = torch.cat([self.keys, newer.keys], dim=2)  # (B, G, K + Q, E_k)
-        return type(self)(keys, torch.cat([self.values, newer.values], dim=2))  # (B, G, K + Q, E_v)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +51,14 @@ class MultiHeadAttention(Part):
         self.gate = Gate(d_model, config.heads * config.d_v) if config.gate else Open()
         self.kernel = build_kernel(config)
 
-    def queries(self, x: Tensor, layout: Layout) -> Tensor:
-        """Project the queries: (N, D) -> (B, H, Q, E_k)."""
-        return _rectangle(self.query_heads(self.query(x).unflatten(-1, (-1, self.d_k))), layout)
+    def queries(self, asked: Tensor, layout: Layout) -> Tensor:
+        """Part what W_Q gave among the heads: (N, H*E_k) -> (B, H, Q, E_k)."""
+        return _rectangle(self.query_heads(asked.unflatten(-1, (-1, self.d_k))), layout)
 
-    def key_values(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Project keys (B, G, K, E_k) and values (B, G, K, E_v) of (N, D)."""
-        keys = self.key_heads(self.key(x).unflatten(-1, (-1, self.d_k)))  # (N, G, E_k)
-        values = self.value(x).unflatten(-1, (-1, self.d_v))  # (N, G, E_v)
-        return _rectangle(keys, layout), _rectangle(values, layout)
+    def key_values(self, keys: Tensor, values: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Part what W_K and W_V gave: (N, G*E_k) and (N, G*E_v) -> (B, G, K, E_k) and (B, G, K, E_v)."""
+        heads = self.key_heads(keys.unflatten(-1, (-1, self.d_k)))  # (N, G, E_k)
+        return _rectangle(heads, layout), _rectangle(values.unflatten(-1, (-1, self.d_v)), layout)
 
     def joined(self, mixed: Tensor, x: Tensor, layout: Layout) -> Tensor:
         """Join what the heads say, (B, H, Q, E_v), to the tokens x (N, D) that asked: (N, D)."""
@@ -135,17 +119,21 @@ class SelfAttention(MultiHeadAttention):
         self.positions = positions
         self.causal = causal
 
+    def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Multiply (N, D) by W_Q, W_K and W_V: (N, H*E_k), (N, G*E_k), (N, G*E_v). A search does so in one product."""
+        return self.query(x), self.key(x), self.value(x)
+
     def forward(self, x: Tensor, layout: Layout, past: KeyValues | None = None) -> tuple[Tensor, KeyValues]:
         """(N, D) -> (N, D): whole sentences, or one new token a sentence after those of the past."""
         assert past is None or layout.longest == 1, "after a past comes one new token a sentence"
-        said = 0 if past is None else past.keys.shape[2]
-        queries = self.positions.turn(self.queries(x, layout), said)
-        keys, values = self.key_values(x, layout)
-        seen = new = KeyValues(self.positions.turn(keys, said), values)
-        if past is not None:
-            seen = past.extended(new)
-        bias = self.positions.bias(queries, seen.keys.shape[2])
-        mixed = self.kernel(queries, seen.keys, seen.values, self.view(layout, seen.keys.shape[2]), bias)
+        before = 0 if past is None else past.said
+        asked, keys, values = self.projected(x)
+        queries = self.positions.turn(self.queries(asked, layout), before)
+        keys, values = self.key_values(keys, values, layout)
+        keys = self.positions.turn(keys, before)
+        seen = KeyValues(keys, values) if past is None else past.extended(keys, values)
+        bias = self.positions.bias(queries, seen.said)
+        mixed = self.kernel(queries, seen.keys, seen.values, self.view(layout, seen.said), bias)
         return self.joined(mixed, x, layout), seen
 
     def view(self, layout: Layout, keys: int) -> View:
@@ -162,7 +150,7 @@ class CrossAttention(MultiHeadAttention):
     def forward(self, x: Tensor, layout: Layout, past: Any = None) -> tuple[Tensor, MemoryKeyValues]:
         """(N, D) and the projected memory -> (N, D) and that memory, which does not change."""
         assert isinstance(past, MemoryKeyValues), "a decoder's past begins with `Stack.project`"
-        queries = self.queries(x, layout)  # (R, H, Q, E_k)
+        queries = self.queries(self.query(x), layout)  # (R, H, Q, E_k)
         asked = queries.unflatten(0, (len(past.keys), -1))  # (S, n, H, Q, E_k), n hypotheses a sentence
         together = asked.transpose(1, 2).flatten(2, 3)  # (S, H, n * Q, E_k): they ask their sentence at once
         mixed = self.kernel(together, past.keys, past.values, past.view, None)  # (S, H, n * Q, E_v)
@@ -171,7 +159,7 @@ class CrossAttention(MultiHeadAttention):
 
     def project(self, memory: Tensor, layout: Layout) -> MemoryKeyValues:
         """Return the keys and values of the encoder's output (N_s, D), computed once for all steps."""
-        keys, values = self.key_values(memory, layout)
+        keys, values = self.key_values(self.key(memory), self.value(memory), layout)
         return MemoryKeyValues(keys.contiguous(), values.contiguous(), key_padding(layout))  # else a copy every step
 
 

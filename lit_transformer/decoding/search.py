@@ -98,7 +98,9 @@ def beam_search(
                 search, tokens, rows, keep = search.select(left), tokens[left], rows[left], left
             if len(left) == 0:
                 break
-        state, tokens = state.select(rows.flatten(), keep), tokens.flatten()
+        if keep is not None or _moved(rows, len(logits)):
+            state = state.select(rows.flatten(), keep)
+        tokens = tokens.flatten()
     return _read(parts, tree, len(limits), nbest)
 
 
@@ -191,6 +193,13 @@ def _limits(max_lengths: Tensor) -> tuple[Tensor, int]:
     if min(limits, default=1) < 1:
         raise UserError(f"decode: the most tokens of a sentence must be at least 1, not {min(limits)}")
     return max_lengths, longest
+
+
+def _moved(rows: Tensor, before: int) -> bool:
+    """Say whether rows (S, n) are others than all of `before` in order, or that to know it would take a wait."""
+    if rows.numel() != before or rows.shape[1] == 1:
+        return rows.numel() != before  # a beam of one extends each row in its place
+    return rows.device.type != "cpu" or not torch.equal(rows.flatten(), torch.arange(before))
 
 
 def _may_look(length: int, device: torch.device) -> bool:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.attention import KeyValues, SelfAttention, key_padding
+from lit_transformer.components.attention import SelfAttention, key_padding
+from lit_transformer.components.cache import KeyValues
 from lit_transformer.components.kernels import View
 from lit_transformer.components.mixers.band import Band
 from lit_transformer.components.relative import ScorePositions
@@ -32,8 +33,9 @@ class LocalAttention(SelfAttention):
         """(N, D) -> (N, D): whole sentences, or one new token a sentence after those of the past."""
         if layout.longest <= self.longest_square:
             return super().forward(x, layout, past)
-        queries = self.positions.turn(self.queries(x, layout), 0)
-        keys, values = self.key_values(x, layout)
+        asked, keys, values = self.projected(x)
+        queries = self.positions.turn(self.queries(asked, layout), 0)
+        keys, values = self.key_values(keys, values, layout)
         keys = self.positions.turn(keys, 0)
         blocks = self.band.queries(queries)  # (B*P, H, window, E_k)
         bias = _for_each_sentence(self.positions.over(blocks, self.band.span(layout)), blocks)

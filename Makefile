@@ -44,6 +44,7 @@ bench: $(VENV)/.bench $(VENV)/joeynmt ## Time training and decoding beside their
 	@python -m benchmarks.float32 --out $(BENCH)/float32.json
 	@python -m benchmarks.scaling --out $(BENCH)/scaling.json
 	@python -m experiments.prepare --study components
+	@python -m benchmarks.around --out $(BENCH)/around.json
 	@python -m experiments.train $(CELL) --wandb disabled
 	@python -m benchmarks.decoding $(CELL) --out $(BENCH)/beam_4.json
 	@python -m benchmarks.decoding $(CELL) --beam 1 --out $(BENCH)/greedy.json

@@ -43,6 +43,7 @@ class Line(NamedTuple):
     peak: float | None
     ratios: dict[str, float]
     machine: str
+    commit: str
     load: float
 
     @property
@@ -61,9 +62,10 @@ def main() -> None:
         [[*row, _ratio(committed(path))] for path, row in zip(found, rows, strict=True)],
     )
     machines = " and ".join(sorted({line.machine for line in found.values()}))
+    commits = ", ".join(sorted({line.commit for line in found.values()}))
     rule = [":--", *["--:"] * (len(header) - 1)]
     text = "".join("| " + " | ".join(row) + " |\n" for row in (header, rule, *rows))
-    files.write_text(TABLE, f"# Ours beside each, on {machines}\n\n{text}\n{NOTE}\n")
+    files.write_text(TABLE, f"# Ours beside each, on {machines}, commit {commits}\n\n{text}\n{NOTE}\n")
 
 
 def read(text: str) -> Line | None:
@@ -84,7 +86,8 @@ def read(text: str) -> Line | None:
     unit = key.removesuffix("_per_second").replace("_", " ").removeprefix("target ")
     rate = f"{ours[key]['median']:,.{0 if ours[key]['median'] >= 100 else 1}f} {unit}/s"
     load = max(content["load_before_and_after"])
-    return Line(title(content["settings"]), rate, ours.get("share_of_matrix_peak"), ratios, content["machine"], load)
+    share, machine, commit = ours.get("share_of_matrix_peak"), content["machine"], content["git_commit"]
+    return Line(title(content["settings"]), rate, share, ratios, machine, commit, load)
 
 
 def title(settings: dict[str, Any]) -> str:

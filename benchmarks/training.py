@@ -14,6 +14,7 @@ reaches in the same precision and with our settings.
 """
 
 import argparse
+import statistics
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def compare(args: argparse.Namespace) -> None:
             f"of {peak:,.0f} GFLOP/s",
             ".0%",
             "share_of_matrix_peak",
-            {name: useful / sorted(own)[len(own) // 2] / (peak * 1e9) for name, own in seconds.items()},
+            {name: useful / statistics.median(own) / (peak * 1e9) for name, own in seconds.items()},
         ),
         Column("GB", ".2f", "peak_memory_gb", {name: figure["memory"] for name, figure in figures.items()}),
         Column("M parameters", ".2f", "million_parameters", {n: figure["parameters"] for n, figure in figures.items()}),
@@ -147,6 +148,7 @@ def _record(args: argparse.Namespace, load: list[float], peak: float) -> dict[st
         "load_before_and_after": load,
         "matrix_gflops_per_second": round(peak, 1),
         **described(),
+        "threads": args.threads,
     }
 
 

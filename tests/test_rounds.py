@@ -83,6 +83,8 @@ def test_every_tensor_of_a_layer_has_a_name_of_its_own_in_joeynmt() -> None:
         ("training", ("JoeyNMT", "--out", "--precision", "--mixed")),
         ("scaling", ("--axis", "--out")),
         ("float32", ("--device", "--out")),
+        ("shares", ("--size", "--out")),
+        ("around", ("--steps", "--out")),
     ],
 )
 def test_a_command_says_what_it_takes(module: str, words: tuple[str, ...]) -> None:

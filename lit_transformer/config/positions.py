@@ -43,8 +43,8 @@ class PositionConfig:
 
     kind: Positions = Positions.sinusoidal
     max_length: int = 256
-    """Rows of `learned`, in each stack, where a longer sentence is an error; in the decoder the 1 of
-    `normalised_count`."""
+    """Rows of `learned`, in each stack, where a longer sentence is an error; in the decoder the place that
+    `normalised_count` maps to 1."""
     distance: int = 16
     """The furthest distance that `shaw` tells from those beyond."""
     buckets: int = 32

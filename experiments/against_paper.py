@@ -10,10 +10,9 @@ from enum import StrEnum
 import numpy as np
 from scipy import stats
 
+from experiments.paper import RUN_SD
 from experiments.statistics import LEVEL
 
-RUN_SD = 0.11
-"""Standard deviation of BLEU over runs from scratch, English to German, as published."""
 PAPER_NOISE = float(stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(2) * RUN_SD)
 """A difference of two single runs has to exceed this before its sign means anything."""
 

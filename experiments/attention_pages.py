@@ -91,13 +91,13 @@ def attention_page(title: str, sentences: Sequence[Sentence]) -> str:
 
 
 def page_of_split(
-    title: str, network: "Transformer", tokenizer: "Tokenizer", sources: Sequence[str], translations: Sequence[str]
+    title: str, network: "Transformer", tokenizer: "Tokenizer", sources: Sequence[str], said: Sequence[list[int]]
 ) -> str:
-    """Return a page of the same few sentences of a split for every model, short to long, as it translates them."""
+    """Return a page of the same few sentences of a split for every model, short to long, and what it said, in ids."""
     from experiments.samples import spread_by_length
 
-    chosen = [(sources[place], translations[place]) for place in spread_by_length(sources, OF_A_SPLIT)]
-    pairs = [(tokenizer.encode(source), tokenizer.encode(target)) for source, target in chosen]
+    chosen = spread_by_length(sources, OF_A_SPLIT)
+    pairs = [(tokenizer.encode(sources[place]), said[place]) for place in chosen]
     return attention_page(title, [own for src, tgt in pairs if (own := sentence(network, tokenizer, src, tgt))])
 
 

@@ -122,7 +122,7 @@ def translate_ids(
 
     from data_modules.token_batches import plan_evaluation
     from lit_transformer.batch import TranslationBatch
-    from lit_transformer.decoding import beam_search, packed_weights
+    from lit_transformer.decoding import beam_search, greedy_search, packed_weights
 
     found: list[list[Hypothesis]] = [[] for _ in sources]
     if not found:
@@ -134,9 +134,11 @@ def translate_ids(
             batch = TranslationBatch.from_pairs([(sources[place], []) for place in places])
             batch = batch.to(networks[0].softmax.weight.device)
             longest = max_lengths(batch.src_layout.lengths, networks, decode)
-            best = beam_search(
-                step, start(batch), beam=decode.beam, alpha=decode.alpha, max_lengths=longest, nbest=nbest
-            )
+            rules: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": longest}
+            if decode.beam == nbest == 1:  # a beam of one, with less to keep
+                best = [[only] for only in greedy_search(step, start(batch), **rules)]
+            else:
+                best = beam_search(step, start(batch), beam=decode.beam, nbest=nbest, **rules)
             for place, hypotheses in zip(places, best, strict=True):
                 found[place] = hypotheses
             done(len(places))

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import cli, machine, tracking
 from experiments.decoder import (
@@ -48,6 +48,13 @@ SAMPLES = 20
 """Translations shown on W&B."""
 MAP_WORDS = (7, 12)
 """Source length, in words, of the sentence whose attention is drawn: long enough for order, short enough to read."""
+
+
+class Said(NamedTuple):
+    """What models made of the sentences of a split, in their order: a line each, and its token ids, EOS apart."""
+
+    lines: list[str]
+    ids: list[list[int]]
 
 
 def main() -> None:
@@ -91,14 +98,16 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     frame = _frame(cell, config, training)
     frame.update(splits=found, seconds=round(sum(part["seconds"] for part in found.values()), 2))
     _write_lines(cell.text_folder / "hypotheses", translations)
-    counts = {split: count_sentences(corpus.split(split).target_text, lines) for split, lines in translations.items()}
+    counts = {
+        split: count_sentences(corpus.split(split).target_text, said.lines) for split, said in translations.items()
+    }
     write_text(cell.results_folder / "sentences.csv", write_counts(counts))
     _draw_attention(cell, network, corpus, translations)
     if "averaging" in training:
         averaged = load_network(cell, config, corpus, AVERAGED)
-        own, lines = _score_splits([averaged], config, corpus, f"averaged ({config.optim.averaging.kind}) ")
+        own, others = _score_splits([averaged], config, corpus, f"averaged ({config.optim.averaging.kind}) ")
         frame["averaged"] = {**training["averaging"], "splits": own}
-        _write_lines(cell.text_folder / "hypotheses" / "averaged", lines)
+        _write_lines(cell.text_folder / "hypotheses" / "averaged", others)
         found = {**found, "averaged": own}
     write_json(cell.results_folder / "scores.json", frame)
     _track(cell, network, training, found, corpus, translations, args)
@@ -135,9 +144,9 @@ def evaluate_ensemble(cell: Cell, others: Sequence[str], averaged: bool) -> None
         write_json(cell.study.ensemble(cell.variant) / "scores.json", frame)
 
 
-def _write_lines(folder: Path, translations: dict[str, list[str]]) -> None:
-    for split, lines in translations.items():
-        write_text(folder / f"{split}.txt", "".join(f"{line}\n" for line in lines))
+def _write_lines(folder: Path, translations: dict[str, Said]) -> None:
+    for split, said in translations.items():
+        write_text(folder / f"{split}.txt", "".join(f"{line}\n" for line in said.lines))
 
 
 def _frame(cell: Cell, config: RunConfig, training: dict[str, Any]) -> dict[str, Any]:
@@ -160,27 +169,29 @@ def _decoding(config: RunConfig) -> dict[str, Any]:
 
 def _score_splits(
     networks: Sequence["Transformer"], config: RunConfig, corpus: "PreparedCorpus", title: str = ""
-) -> tuple[dict[str, Any], dict[str, list[str]]]:
+) -> tuple[dict[str, Any], dict[str, Said]]:
     found: dict[str, Any] = {}
-    translations: dict[str, list[str]] = {}
+    translations: dict[str, Said] = {}
     for split in [name for name in corpus.splits if name not in ("train", "valid")]:
         started = time.perf_counter()
-        lines = _translate(networks, config, corpus, split)
+        said = _translate(networks, config, corpus, split)
         texts = corpus.split(split)
-        found[split] = score(texts.source_text, texts.target_text, lines, language=corpus.target, corpus=corpus.name)
+        found[split] = score(
+            texts.source_text, texts.target_text, said.lines, language=corpus.target, corpus=corpus.name
+        )
         found[split] |= perplexities(networks, config.decode.ensemble, corpus, split, config.data.batch_tokens)
         found[split]["seconds"] = round(time.perf_counter() - started, 2)
-        translations[split] = lines
+        translations[split] = said
         own = found[split]
         print(
             f"{title}{split}: BLEU {own['bleu']:.2f}  chrF {own['chrf']:.2f}  ppl {own['ppl']:.3f}  "
-            f"exact {own['exact_match']:.1f} %  ({len(lines)} sentences, {own['seconds']:.1f} s)",
+            f"exact {own['exact_match']:.1f} %  ({len(said.lines)} sentences, {own['seconds']:.1f} s)",
             flush=True,
         )
     return found, translations
 
 
-def _translate(networks: Sequence["Transformer"], config: RunConfig, corpus: "PreparedCorpus", split: str) -> list[str]:
+def _translate(networks: Sequence["Transformer"], config: RunConfig, corpus: "PreparedCorpus", split: str) -> Said:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -189,11 +200,12 @@ def _translate(networks: Sequence["Transformer"], config: RunConfig, corpus: "Pr
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task(split, total=len(sources))
         best = translate_ids(networks, sources, config.decode, done=partial(progress.advance, task))
-    return [to_line(corpus.tokenizer, hypotheses[0].tokens) for hypotheses in best]
+    ids = [hypotheses[0].tokens for hypotheses in best]
+    return Said([to_line(corpus.tokenizer, own) for own in ids], ids)
 
 
 def _draw_attention(
-    cell: Cell, network: "Transformer", corpus: "PreparedCorpus", translations: dict[str, list[str]]
+    cell: Cell, network: "Transformer", corpus: "PreparedCorpus", translations: dict[str, Said]
 ) -> None:
     """Write the cross-attention of the first test sentence of a readable length, over the model's own translation."""
     from lit_transformer.attention_maps import cross_attention
@@ -202,8 +214,7 @@ def _draw_attention(
     low, high = MAP_WORDS
     sources = corpus.split(split).source_text
     chosen = next((i for i, text in enumerate(sources) if low <= len(text.split()) <= high), 0)
-    encode = corpus.tokenizer.encode
-    src, tgt = encode(sources[chosen]), encode(translations[split][chosen])
+    src, tgt = corpus.tokenizer.encode(sources[chosen]), translations[split].ids[chosen]
     weights = cross_attention(network, src, tgt)
     if weights is None:
         return  # the decoder reads the source without attention
@@ -221,7 +232,7 @@ def _track(
     training: dict[str, Any],
     found: dict[str, Any],
     corpus: "PreparedCorpus",
-    translations: dict[str, list[str]],
+    translations: dict[str, Said],
     args: argparse.Namespace,
 ) -> None:
     mode = tracking.wandb_mode(args.wandb)
@@ -231,7 +242,7 @@ def _track(
 
     split = next(iter(translations))
     texts = corpus.split(split)
-    rows = zip(texts.source_text, texts.target_text, translations[split], strict=True)
+    rows = zip(texts.source_text, texts.target_text, translations[split].lines, strict=True)
     samples = [{"source": s, "reference": r, "hypothesis": h} for s, r, h in list(rows)[:SAMPLES]]
     tracking.log_scores(
         project="lit_transformer",
@@ -243,7 +254,7 @@ def _track(
         mode=mode,
         scores=found,
         samples=samples,
-        attention=page_of_split(cell.title, network, corpus.tokenizer, texts.source_text, translations[split]),
+        attention=page_of_split(cell.title, network, corpus.tokenizer, texts.source_text, translations[split].ids),
     )
 
 

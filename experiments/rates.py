@@ -36,24 +36,23 @@ class Rate:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A kind of GPU: dense peak of 16-bit matrix products by its maker's data sheet, and its memory in GB."""
+    """A kind of GPU: dense peak of 16-bit matrix products by its maker's data sheet."""
 
     peak: float
-    memory: int
     kind: str = "bfloat16"
 
 
 GPUS = {
-    "P100": Gpu(9.5e12, 16, "float32, sustained, the paper's figure"),
-    "V100": Gpu(125e12, 32, "float16"),
-    "T4": Gpu(65e12, 16, "float16"),
-    "L4": Gpu(121e12, 24),
-    "L40S": Gpu(362e12, 48),
-    "RTX4090": Gpu(165e12, 24),
-    "A100": Gpu(312e12, 80),
-    "H100": Gpu(989e12, 80),
-    "H200": Gpu(989e12, 141),
-    "B200": Gpu(2250e12, 180),
+    "P100": Gpu(9.5e12, "float32, sustained, the paper's figure"),
+    "V100": Gpu(125e12, "float16"),
+    "T4": Gpu(65e12, "float16"),
+    "L4": Gpu(121e12),
+    "L40S": Gpu(362e12),
+    "RTX4090": Gpu(165e12),
+    "A100": Gpu(312e12),
+    "H100": Gpu(989e12),
+    "H200": Gpu(989e12),
+    "B200": Gpu(2250e12),
 }
 
 

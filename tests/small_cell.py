@@ -11,6 +11,7 @@ from data_modules.prepared import prepare
 from experiments import machine
 from experiments.files import write_json
 from experiments.run_config import training_hash
+from experiments.seals import write_sealed
 from experiments.study import Cell, load_study
 from lit_transformer import build_transformer
 
@@ -54,8 +55,8 @@ def write_cells(root: Path) -> None:
         network = build_transformer(cell.config.model, corpus.vocab_size)
         cell.run_folder.mkdir(parents=True)
         state = {f"network.{name}": value for name, value in network.state_dict().items()}
-        torch.save({"state_dict": state}, cell.run_folder / "last.ckpt")
         expected = training_hash(cell.config, corpus.hash, machine.code_hash())
+        write_sealed({"run_hash": expected, "state_dict": state}, cell.run_folder / "last.ckpt")
         write_json(cell.run_folder / "training.json", {"status": "finished", "config_hash": expected})
 
 

@@ -80,7 +80,7 @@ def test_long_sentences_and_none_at_all() -> None:
     assert sentence(network, corpus.tokenizer, [5] * (LONGEST + 1), [5]) is None
     assert sentence(network, corpus.tokenizer, [5], [5] * (LONGEST + 1)) is None
     assert f"no sentence of at most {LONGEST} tokens" in attention_page("title", [])
-    page = page_of_split("title", network, corpus.tokenizer, SENTENCES, ["A"] * 4)
+    page = page_of_split("title", network, corpus.tokenizer, SENTENCES, [corpus.tokenizer.encode("A")] * 4)
     assert [own["text"] for own in content(page)["sentences"]] == [SENTENCES[0], SENTENCES[1], SENTENCES[3]]
 
 

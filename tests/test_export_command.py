@@ -15,6 +15,7 @@ from experiments import export_checks, machine
 from experiments.export import Format, export
 from experiments.files import write_json
 from experiments.run_config import training_hash
+from experiments.seals import write_sealed
 from experiments.study import Cell, load_study
 from lit_transformer import build_transformer, load_exported
 from lit_transformer.batch import EOS
@@ -84,9 +85,10 @@ def write_run(cell: Cell, corpus: PreparedCorpus, **changes: object) -> None:
     network = build_transformer(cell.config.model, corpus.vocab_size)
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     cell.run_folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": state}, cell.run_folder / "last.ckpt")
+    expected = training_hash(cell.config, corpus.hash, machine.code_hash())
+    write_sealed({"run_hash": expected, "state_dict": state}, cell.run_folder / "last.ckpt")
     record = {"status": "finished", "steps": 10, "git_commit": "0123456789ab", "diverged_at": None}
-    record["config_hash"] = training_hash(cell.config, corpus.hash, machine.code_hash())
+    record["config_hash"] = expected
     write_json(cell.run_folder / "training.json", record | changes)
 
 

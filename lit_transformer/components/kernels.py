@@ -210,10 +210,19 @@ def shared_out(keys: Tensor, queries: Tensor) -> Tensor:
 def build_kernel(config: AttentionConfig) -> PlainKernel:
     """Build the kernel that is asked for, the fused one where it can do it."""
     fused = config.score is not Score.additive and config.mask is Mask.minus_inf and not config.talking_heads
-    score = Additive(config.heads, config.d_k) if config.score is Score.additive else Dot()
     talk = (Talk(config.heads), Talk(config.heads)) if config.talking_heads else (nn.Identity(), nn.Identity())
     kernel = FusedKernel if fused else PlainKernel
-    return kernel(score, score_scale(config), _temper(config), talk, _hide(config.mask), config.dropout)
+    return kernel(_score(config), score_scale(config), temper(config), talk, _hide(config.mask), config.dropout)
+
+
+def _score(config: AttentionConfig) -> nn.Module:
+    match config.score:
+        case Score.dot | Score.bilinear:  # the matrix stands at the queries: attention.Bilinear
+            return Dot()
+        case Score.additive:
+            return Additive(config.heads, config.d_k)
+        case _:
+            assert_never(config.score)
 
 
 def score_scale(config: AttentionConfig) -> float:
@@ -229,7 +238,8 @@ def score_scale(config: AttentionConfig) -> float:
             assert_never(config.scale)
 
 
-def _temper(config: AttentionConfig) -> nn.Module:
+def temper(config: AttentionConfig) -> nn.Module:
+    """Return what is trained of the factor on the scores."""
     return PerHeadFactor(config.heads, config.d_k**-0.5) if config.scale is Scale.learned else nn.Identity()
 
 

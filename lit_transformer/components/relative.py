@@ -17,9 +17,9 @@ from typing import NamedTuple, assert_never
 import torch
 from torch import Tensor, nn
 
-from lit_transformer.components.kernels import PerHeadFactor, score_scale
+from lit_transformer.components.kernels import score_scale, temper
 from lit_transformer.components.positions import Table, sinusoids
-from lit_transformer.config import AttentionConfig, ModelConfig, PositionConfig, Positions, Scale
+from lit_transformer.config import AttentionConfig, ModelConfig, PositionConfig, Positions
 
 
 class Span(NamedTuple):
@@ -78,8 +78,7 @@ class ShawPositions(ScorePositions):
         self.back, self.ahead = distance, 0 if causal else distance
         self.vectors = nn.Embedding(self.back + 1 + self.ahead, config.d_k)
         self.scale = score_scale(config)
-        learned = config.scale is Scale.learned
-        self.temper = PerHeadFactor(config.heads, config.d_k**-0.5) if learned else nn.Identity()
+        self.temper = temper(config)
         self.product = 2 * config.heads * config.d_k
 
     def over(self, queries: Tensor, span: Span) -> Tensor:

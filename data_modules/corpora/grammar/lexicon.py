@@ -21,7 +21,6 @@ from data_modules.corpora.grammar.words import Adjective, Noun, Verb
 
 Places = list[tuple[str, str, Case, Noun]]
 
-HUMAN_TRAITS = frozenset({"person", "animal"})
 INANIMATE = frozenset({"text", "clothing", "thing", "vehicle", "opening"})
 """What "it" may stand for in a following clause."""
 OBJECT_FRAMES = ("acc", "dat", "give")

@@ -33,10 +33,10 @@ def study(**trainer: Any) -> Study:
 
 
 @contextmanager
-def engine(node: Node | None = None, **options: Any) -> Iterator[Any]:
+def engine(node: Node | None = None, devices: int = 1, **options: Any) -> Iterator[Any]:
     from experiments.launching.ray_engine import RayEngine
 
-    found = RayEngine(study(), node=node or Node(2), **options)
+    found = RayEngine(study(devices=devices), node=node or Node(2), **options)
     try:
         yield found
     finally:
@@ -62,9 +62,8 @@ def test_cells_share_the_gpus_and_each_sees_its_own() -> None:
     assert 2 < max(map(int, Path("most.txt").read_text().split())) <= 4
 
 
-def test_a_cell_of_two_devices_has_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STUDY["base"], "trainer", {"devices": 2})
-    with engine(Node(4, gpus=4)) as ray_engine:
+def test_a_cell_of_two_devices_has_two_gpus() -> None:
+    with engine(Node(4, gpus=4), devices=2) as ray_engine:
         assert (ray_engine.slots, ray_engine.share.threads, ray_engine.share.gpus) == (2, 1, 2.0)
         outcome = run(jobs("echo $CUDA_VISIBLE_DEVICES > $CELL.gpu"), ray_engine)
     assert outcome.failed == {}

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments import cli, machine, tracking
+from experiments import cli, machine, tracking, wandb_login
 from experiments.decoder import (
     AVERAGED,
     load_network,
@@ -235,7 +235,7 @@ def _track(
     translations: dict[str, Said],
     args: argparse.Namespace,
 ) -> None:
-    mode = tracking.wandb_mode(args.wandb)
+    mode = wandb_login.wandb_mode(args.wandb)
     if mode == "disabled":
         return
     from experiments.attention_pages import page_of_split

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from experiments import cli, tracking
+from experiments import cli, tracking, wandb_login
 from experiments.files import only_writer
 from experiments.pieces import Piece, folder_of, pieces_of, rows_by_number, was_online
 from lit_transformer.errors import UserError
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="run folders, or what holds them (default: runs)")
     args = parser.parse_args()
-    if not tracking.logged_in():
+    if not wandb_login.logged_in():
         raise UserError("W&B does not know you: `wandb login`, or set WANDB_API_KEY, and run the same command again")
     found = runs_under([cli.STARTED_IN / folder for folder in args.folders] or [Path("runs")])
     sent = refused = in_a_row = 0

@@ -7,18 +7,14 @@ sent. Nothing that fails here stops a training: it costs one line on stderr. `wa
 offline run.
 """
 
-import configparser
 import hashlib
 import json
-import netrc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 from experiments.files import only_writer
 from experiments.pieces import (
@@ -32,41 +28,19 @@ from experiments.pieces import (
     rows_sent,
     was_online,
 )
-from lit_transformer.errors import UserError, nearest
+from experiments.wandb_login import MODES, warn
 
 if TYPE_CHECKING:
     import wandb
 
     from experiments.patient_run import PatientRun
 
-MODES = ("auto", "online", "offline", "disabled")
 STEP = "trainer/global_step"  # optimiser steps, as Lightning's own logger would call them
 # A summary of "min" alone would drop the last value. A name in full: "*" would go before another pattern.
 SUMMARIES = {"train/loss": "min,last", "valid/loss": "min,last", "valid/ppl": "min,last"}
 START_TIMEOUT = 10  # seconds to wait for the server before going on offline
 FINISH_TIMEOUT = 60  # seconds to wait at the end for rows on their way
 SYSTEM_INTERVAL = 60  # seconds between samples of system load
-
-
-def wandb_mode(requested: str) -> str:
-    """Return "online", "offline" or "disabled" for a request, which may also be "auto".
-
-    "auto" is $WANDB_MODE where that is set, else online for a user who is logged in, else offline. Raises UserError
-    for any other word.
-    """
-    if requested not in MODES:
-        raise UserError(f"--wandb {requested}: choose from {', '.join(MODES)}{nearest(requested, MODES)}")
-    mode = requested
-    if mode == "auto":
-        old_names = {"run": "online", "shared": "online", "dryrun": "offline"}
-        mode = os.environ.get("WANDB_MODE", "") or ("online" if logged_in() else "offline")
-        mode = old_names.get(mode, mode)
-        if mode not in MODES[1:]:
-            raise UserError(f"WANDB_MODE={mode}: choose from {', '.join(MODES[1:])}{nearest(mode, MODES[1:])}")
-    if mode == "online" and not logged_in():
-        _warn("not logged in (`wandb login`, or WANDB_API_KEY); logging offline")
-        mode = "offline"
-    return mode
 
 
 def run_id(project: str, study: str, variant: str, seed: int, config_hash: str) -> str:
@@ -102,9 +76,9 @@ def start_training(
         if not run.disabled:
             Path(run.dir).with_name(TRAINING).touch()
         define_metrics(run)
-        return PatientRun(run, max(run.starting_step, sent), _warn)
+        return PatientRun(run, max(run.starting_step, sent), warn)
     except Exception as error:
-        _warn(f"cannot start ({type(error).__name__}: {error}); the training goes on without it")
+        warn(f"cannot start ({type(error).__name__}: {error}); the training goes on without it")
         return None
 
 
@@ -136,7 +110,7 @@ def log_scores(
             finally:
                 finish()
     except Exception as error:
-        _warn(f"scores not logged ({type(error).__name__}: {error})")
+        warn(f"scores not logged ({type(error).__name__}: {error})")
 
 
 def _log_scores(
@@ -174,7 +148,7 @@ def finish(exit_code: int = 0) -> None:
             _summary_file(wandb.run).write_text(json.dumps(wandb.run.summary._as_dict(), default=str))
         wandb.finish(exit_code=exit_code)
     except Exception as error:
-        _warn(f"run not closed ({type(error).__name__}: {error})")
+        warn(f"run not closed ({type(error).__name__}: {error})")
 
 
 def open_run(place: Path, mode: str, **arguments: Any) -> "wandb.Run":
@@ -267,7 +241,7 @@ def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run
         except Exception as error:
             if rung == ladder[-1]:
                 raise
-            _warn(f"cannot start {rung} ({type(error).__name__}: {error}); going on {ladder[ladder.index(rung) + 1]}")
+            warn(f"cannot start {rung} ({type(error).__name__}: {error}); going on {ladder[ladder.index(rung) + 1]}")
     raise AssertionError(f"{mode} is no mode")
 
 
@@ -291,33 +265,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{key}/")
         elif isinstance(value, int | float | str):
             yield f"{prefix}{key}", value
-
-
-def logged_in() -> bool:
-    """Say whether an API key lies where wandb looks for one; asks no server."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(_server()).hostname or ""
-    paths = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
-    for path in paths:
-        try:
-            if netrc.netrc(os.path.expanduser(path)).authenticators(host):
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
-
-
-def _server() -> str:
-    """Return the address that `wandb login --host` has left, or an environment variable names."""
-    if url := os.environ.get("WANDB_BASE_URL"):
-        return url
-    settings = configparser.ConfigParser(interpolation=None)
-    folder = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
-    with suppress(configparser.Error, OSError, UnicodeDecodeError):
-        settings.read(folder / "settings")
-    return settings.get("default", "base_url", fallback="https://api.wandb.ai")
-
-
-def _warn(message: str) -> None:
-    print(f"wandb: {' '.join(message.split())}", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments import cli, machine, tracking
+from experiments import cli, machine, tracking, wandb_login
 from experiments.decoder import AVERAGED
 from experiments.files import only_writer, read_json, replace, write_json, write_text
 from experiments.processes import Processes
@@ -153,7 +153,7 @@ def _fit(run: Run, start: Start) -> None:
 
 def _tracked(run: Run) -> "PatientRun | None":
     """Open the run on W&B, unless that is not wanted or another process does."""
-    mode = tracking.wandb_mode(run.args.wandb) if run.processes.first else "disabled"
+    mode = wandb_login.wandb_mode(run.args.wandb) if run.processes.first else "disabled"
     if mode == "disabled":
         return None
     cell = run.cell

@@ -19,7 +19,7 @@ WRITING_CALLS = 27_000
 """About the calls that write one checkpoint."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same project twice: one for trainings that are left alone, one for those that are killed."""
     found = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("killed")

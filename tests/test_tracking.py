@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments import tracking
+from experiments import tracking, wandb_login
 from experiments.files import only_writer
 from lit_transformer.errors import UserError
 from tests.wandb_server import no_account, wandb_server
@@ -131,7 +131,7 @@ def test_an_online_run_is_resumed_by_training_and_by_evaluation(
     with wandb_server() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
-        mode = tracking.wandb_mode("auto")
+        mode = wandb_login.wandb_mode("auto")
         assert mode == "online"
         train(tmp_path, mode, {10: 3.0, 20: 2.0})
         train(tmp_path, mode, LOSSES)
@@ -274,34 +274,34 @@ def test_the_id_is_the_cell() -> None:
 def test_modes(requested: str, environment: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert tracking.wandb_mode(requested) == mode
+    assert wandb_login.wandb_mode(requested) == mode
 
 
 def test_a_netrc_is_a_login_for_its_server_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
-    assert tracking.wandb_mode("auto") == "online"
+    assert wandb_login.wandb_mode("auto") == "online"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert tracking.wandb_mode("auto") == "offline"
+    assert wandb_login.wandb_mode("auto") == "offline"
 
 
 def test_a_login_at_another_host_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text(f"machine wandb.example.org\n  login user\n  password {KEY}\n")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert tracking.wandb_mode("auto") == "offline"
+    assert wandb_login.wandb_mode("auto") == "offline"
     (tmp_path / "settings").write_text("[default]\nbase_url = https://wandb.example.org\n")
-    assert tracking.wandb_mode("auto") == "online"
+    assert wandb_login.wandb_mode("auto") == "online"
     (tmp_path / "settings").write_text("nothing that a parser takes")
-    assert tracking.wandb_mode("auto") == "offline"
+    assert wandb_login.wandb_mode("auto") == "offline"
 
 
 def test_online_without_a_login_never_asks(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tracking.wandb_mode("online") == "offline"
+    assert wandb_login.wandb_mode("online") == "offline"
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_wrong_mode_is_said_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="did you mean 'offline'"):
-        tracking.wandb_mode("ofline")
+        wandb_login.wandb_mode("ofline")
     monkeypatch.setenv("WANDB_MODE", "onlin")
     with pytest.raises(UserError, match=r"^WANDB_MODE=onlin: .*'online'"):
-        tracking.wandb_mode("auto")
+        wandb_login.wandb_mode("auto")

@@ -34,6 +34,8 @@ class KeyValues:
     def _appended(self, earlier: Tensor, newer: Tensor) -> Tensor:
         if self.rows is None:
             return torch.cat([earlier, newer], dim=2)
+        if torch.is_grad_enabled():  # which the copy in one go knows nothing of
+            return torch.cat([earlier.index_select(0, self.rows), newer], dim=2)
         said, more = earlier.shape[2], newer.shape[2]
         joined = newer.new_empty(*newer.shape[:2], said + more, newer.shape[3])  # (R, G, K + Q, E)
         torch.index_select(earlier, 0, self.rows, out=joined[:, :, :said])

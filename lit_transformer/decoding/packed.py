@@ -13,8 +13,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lit_transformer.components.attention import SelfAttention
-
 ROWS = 128
 """The rows of a product that the order is chosen for; others work as well."""
 
@@ -41,7 +39,7 @@ def packed_weights(networks: Sequence[Network]) -> Iterator[None]:
             if _can_pack(network.softmax.weight) and "logits" not in vars(network):
                 _replace(network, "logits", _product(network.softmax.weight, None), undo)
                 for module in network.modules():
-                    if isinstance(module, SelfAttention):
+                    if hasattr(module, "projected"):
                         _replace(module, "projected", _three_in_one(module), undo)
                     elif type(module) is nn.Linear and _can_pack(module.weight):
                         _replace(module, "forward", _product(module.weight, module.bias), undo)
@@ -59,9 +57,9 @@ def _product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     return partial(_linear, packed=packed, bias=bias)
 
 
-def _three_in_one(attention: SelfAttention) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """Return what `attention.projected` does, as one product."""
-    parts = (attention.query, attention.key, attention.value)
+def _three_in_one(attention: Any) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """Return what `projected` does, as one product: x by three linear layers, `query`, `key` and `value`."""
+    parts: tuple[nn.Linear, ...] = (attention.query, attention.key, attention.value)
     bias = None if parts[0].bias is None else torch.cat([part.bias.detach() for part in parts])
     product = _product(torch.cat([part.weight.detach() for part in parts]), bias)
     widths = [part.out_features for part in parts]

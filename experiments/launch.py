@@ -35,7 +35,7 @@ def main() -> None:
         "--slots", type=cli.at_least(1), help="cells at once (default: one a core; one where a GPU is used)"
     )
     parser.add_argument("--runs-per-gpu", type=_runs, metavar="K", help="cells at once on a GPU, or auto (default: 1)")
-    parser.add_argument("--address", help="a Ray cluster that runs: auto, HOST:6379 or ray://HOST:10001")
+    parser.add_argument("--address", help="a Ray cluster that runs: auto or HOST:6379")
     parser.add_argument("--engine", choices=("auto", "local", "ray"), default="auto", help="(default: Ray if needed)")
     parser.add_argument(
         "--retries", type=cli.at_least(0), default=RETRIES, help="further tries at a cell that crashes (%(default)s)"

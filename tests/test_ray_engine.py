@@ -125,6 +125,8 @@ def test_no_cluster_at_the_address_is_one_line() -> None:
     with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers") as caught:
         RayEngine(study(), address="127.0.0.1:1")
     assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="name the cluster as HOST:6379"):
+        RayEngine(study(), address="ray://127.0.0.1:10001")
 
 
 def test_a_study_of_the_cpu_takes_no_gpus() -> None:

@@ -144,7 +144,9 @@ class RayEngine:
 
 def _refuse_silence(address: str) -> None:
     """Raise UserError where nobody listens at an address: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise UserError(f"--address {address}: Ray's client is not part of this; name the cluster as HOST:6379")
+    host, colon, port = address.rpartition(":")
     if not colon:
         return  # "auto": Ray finds the cluster of this machine, or says at once that there is none
     try:

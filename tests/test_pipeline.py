@@ -214,6 +214,21 @@ def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path)
         code.write_text(text)
 
 
+@pytest.mark.slow  # some minutes of a C++ compiler
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_compiled_training_is_the_plain_one_but_for_rounding(project: Path):
+    """With validation, probe and checkpoints; scored from its weights as any other."""
+    cell = ["--study", "components", "--variant", "base", "--seed", "7", "--wandb", "disabled"]
+    for compiled in ("false", "true"):
+        python(project, "train", *cell, f"trainer.compile={compiled}")
+    python(project, "evaluate", *cell, "trainer.compile=true")
+    folders = (project / "runs/components").glob("base+*/seed7")
+    curves = [list(csv.DictReader((folder / "curve.csv").read_text().splitlines())) for folder in folders]
+    assert len(curves) == 2
+    for one, other in zip(*curves, strict=True):
+        assert float(one["valid_loss"]) == pytest.approx(float(other["valid_loss"]), rel=1e-3)
+
+
 def test_a_diverged_run_is_a_result_with_its_step(project: Path):
     cell = ["--study", "components", "--variant", "base", "--seed", "0", "--wandb", "disabled"]
     changes = ["optim.peak=1e30", "optim.steps=60"]

@@ -1,7 +1,8 @@
 """The processes of one run: one a device, started by this program, by torchrun or by Slurm's srun.
 
 trainer.devices and trainer.num_nodes say how many there are; their ranks count from 0. Who started them:
-* one process: nobody else, whatever runs around it. A cell inside a scheduler's job is a run by itself;
+* one process: nobody else. A cell inside a scheduler's job is a run by itself; under a torchrun of several it is a
+  mistake;
 * torchrun, where its variables are set (`torchrun --nproc-per-node 4 -m experiments.train ... trainer.devices=4`);
 * srun, where its step has as many tasks as the run has processes (`srun --ntasks-per-node=4 python -m ...`). Who starts
   cells of several devices inside a step of as many tasks must hide SLURM_STEP_NUM_TASKS from them;

@@ -3,7 +3,9 @@
 Knows tensors only: no corpus, study, W&B or DVC, and of files those of an exported model. Shapes, everywhere in it:
 
     B sentences   N packed tokens of a batch   L longest sentence   S, T source and target length   R decoded rows
-    Q, K query and key length   D d_model   H heads   E head width (d_k or d_v)   F d_ff   V vocabulary   W beam
+    Q, K query and key length   D d_model   H heads   G heads of keys   E head width (d_k or d_v)   F d_ff
+    V vocabulary   W beam
+A file that needs another letter, or one of these for something else, says so at its head.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -23,7 +23,9 @@ class Place(NamedTuple):
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
-    """Draw every matrix anew, in order of registration: by the configured law, biases 0, embeddings N(0, 1/d_model).
+    """Draw linear layers, recurrent ones and embeddings anew, in order of registration; other parts keep their own start.
+
+    By the configured law, biases 0, embeddings N(0, 1/d_model).
 
     With embeddings of that deviation, sqrt(d_model) times an embedding has unit variance, as positions have, and the
     tied softmax starts with logits of unit variance. `deep_norm` shrinks what any law gave.

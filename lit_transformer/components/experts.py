@@ -1,4 +1,7 @@
-"""Mixtures of experts: every token meets a few of several networks, chosen for it by a router."""
+"""Mixtures of experts: every token meets a few of several networks, chosen for it by a router.
+
+In shapes E is the number of experts here, and k of them meet a token.
+"""
 
 from typing import cast
 

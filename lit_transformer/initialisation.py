@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
-    """Draw linear layers, recurrent ones and embeddings anew, in order of registration; other parts keep their own start.
+    """Draw linear and recurrent layers and embeddings anew, in order of registration; other parts keep their start.
 
     By the configured law, biases 0, embeddings N(0, 1/d_model).
 

@@ -22,7 +22,7 @@ layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write thei
 test: $(VENV)/.dev ## Run the tests (about 9 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-full: $(VENV)/.dev $(VENV)/.cluster ## Run the slow tests too, with Ray (about 30 minutes), and say what was left out
+test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (about 30 minutes), and say what was left out
 	@python -m pytest -n 2 --dist loadfile -rs
 
 check: $(VENV)/.dev ## Format, lint and types: ruff and mypy

@@ -11,7 +11,15 @@ from benchmarks import summary
 def content(settings: dict[str, Any], seconds: dict[str, list[float]]) -> str:
     systems: dict[str, dict[str, Any]] = {name: {"seconds": own} for name, own in seconds.items()}
     systems["lit_transformer"]["target_tokens_per_second"] = {"median": 1234.5}
-    return json.dumps({"settings": settings, "systems": systems, "machine": "m", "load_before_and_after": [1.0, 1.5]})
+    return json.dumps(
+        {
+            "settings": settings,
+            "systems": systems,
+            "machine": "m",
+            "git_commit": "c",
+            "load_before_and_after": [1.0, 1.5],
+        }
+    )
 
 
 TRAINING = {"size": "tiny", "precision": "float32", "mixed": True, "device": "cpu"}

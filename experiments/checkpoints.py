@@ -18,8 +18,8 @@ from experiments.seals import examine, write_sealed
 BEFORE = "before.ckpt"
 REFUSED = "refused.ckpt"
 """Where a checkpoint goes that cannot be used."""
-STAYS = (".lock", "log.txt")
-"""What is a folder's own, whichever run is in it."""
+STAYS = (".lock", "log.txt", "attempt.json", "crashes.json")
+"""What is a folder's own, whichever run is in it: the last three are the launcher's."""
 
 
 class Saved(NamedTuple):

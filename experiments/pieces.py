@@ -42,6 +42,11 @@ class Piece:
         """Whether all of it is known to be on the server; W&B's own command leaves the same mark."""
         return any(self.path.glob("*.synced"))
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing of it can be on the server."""
+        return not (self.online or self.sent)
+
     def mark_sent(self) -> None:
         for log in self.path.glob("*.wandb"):
             log.with_name(f"{log.name}.synced").touch()
@@ -105,7 +110,7 @@ def was_online(pieces: list[Piece]) -> bool:
 def hold(folder: Path, run_id: str) -> None:
     """Set the offline pieces of a run apart that were not sent: the server is about to get their rows."""
     for piece in pieces_of(folder, run_id):
-        if not (piece.online or piece.held or piece.sent):
+        if piece.waits and not piece.held:
             place = folder / HELD / "wandb"
             place.mkdir(parents=True, exist_ok=True)
             piece.path.rename(place / piece.path.name)
@@ -119,5 +124,5 @@ def rows_sent(folder: Path, run_id: str) -> int:
 def drop_unsent(folder: Path, run_id: str) -> None:
     """Remove the offline pieces of a training that were not sent: the one that begins now will hold all their rows."""
     for piece in pieces_of(folder, run_id):
-        if piece.of_training and not piece.online and not piece.sent:
+        if piece.of_training and piece.waits:
             shutil.rmtree(piece.path)

@@ -146,34 +146,58 @@ def probe(config: RunConfig, sample: Sample) -> Measured:
     return Measured(passes * flops + update, steps, tokens, tokens < config.data.batch_tokens, busy)
 
 
+class Steps:
+    """The steps of a training, taken by hand on drawn batches, with its own optimiser and clipping."""
+
+    def __init__(self, config: RunConfig, sample: Sample, tokens: int, device: "torch.device") -> None:
+        import torch
+
+        from lit_transformer import LitTransformer, build_transformer
+
+        torch.manual_seed(0)
+        self.sample, self.device = sample, device
+        self.module = LitTransformer(build_transformer(config.model, sample.vocab_size), config.optim).to(device)
+        self.adam = cast(dict[str, Any], self.module.configure_optimizers())["optimizer"]
+        self.plan = sample.batches(tokens)
+        self.bfloat16 = config.trainer.precision is Precision.bfloat16
+
+    def batch(self, number: int) -> "TranslationBatch":
+        """Return a batch on the device, the same for the same number."""
+        return self.sample.batch(self.plan[number % len(self.plan)]).to(self.device)
+
+    def passes(self, batch: "TranslationBatch") -> None:
+        """Go forward and backward."""
+        import torch
+
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            nats, auxiliary = self.module.objective(self.module.network, batch)
+        sum(auxiliary.values(), nats / batch.target_tokens).backward()
+
+    def update(self) -> None:
+        """Clip, and change the weights."""
+        self.module.on_before_optimizer_step(self.adam)
+        self.adam.step()
+        self.adam.zero_grad()
+
+
 def _time(config: RunConfig, sample: Sample, tokens: int, device: "torch.device") -> tuple[float, float, int, float]:
     """Return seconds of forward and backward for each operation, seconds of an update, timed steps, and `busy`."""
     import torch
 
-    from lit_transformer import LitTransformer, build_transformer
-
-    torch.manual_seed(0)
-    module = LitTransformer(build_transformer(config.model, sample.vocab_size), config.optim).to(device)
-    adam = cast(dict[str, Any], module.configure_optimizers())["optimizer"]
+    steps = Steps(config, sample, tokens, device)
     cut = replace(config, data=replace(config.data, batch_tokens=tokens))
     expected = step_flops(cut, sample) / config.optim.accumulate
-    plan = sample.batches(tokens)
-    bfloat16 = config.trainer.precision is Precision.bfloat16
     halves: list[tuple[float, float]] = []
     begun = used = 0.0
     now = clock(device)
     for place in range(WARM_UP + STEPS):
         if place == WARM_UP:
             begun, used = time.perf_counter(), time.process_time()
-        batch = sample.batch(plan[place % len(plan)]).to(device)
+        batch = steps.batch(place)
         started = now()
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            nats, auxiliary = module.objective(module.network, batch)
-        sum(auxiliary.values(), nats / batch.target_tokens).backward()
+        steps.passes(batch)
         between = now()
-        module.on_before_optimizer_step(adam)
-        adam.step()
-        adam.zero_grad()
+        steps.update()
         halves.append((between - started, now() - between))
         spent = sum(passes + update for passes, update in halves[WARM_UP:])
         if place > WARM_UP and (spent > SECONDS or time.perf_counter() - begun > PATIENCE):

@@ -121,8 +121,8 @@ def _log_scores(
     samples: Sequence[Mapping[str, str]],
     attention: str,
 ) -> None:
-    unsent = [p for p in pieces_of(folder, cell.run_id) if p.of_training and not p.online and not p.sent]
-    known = unsent[0].arguments() if unsent and mode == "online" else {}  # the server may never have heard of it
+    waiting = [piece for piece in pieces_of(folder, cell.run_id) if piece.of_training and piece.waits]
+    known = waiting[0].arguments() if waiting and mode == "online" else {}  # the server may never have heard of it
     run = _start(cell, folder, mode, **{key: known[key] for key in ("tags", "config") if key in known})
     import wandb
 

@@ -102,6 +102,7 @@ def test_what_was_moved_aside_comes_back_when_its_run_does(folder: Path, capsys:
     SealedCheckpoints().save_checkpoint(content(5, "mine"), folder / "last.ckpt")
     (folder / "wandb").mkdir()
     (folder / "log.txt").touch()
+    (folder / "attempt.json").write_text("of this start")
     capsys.readouterr()
     assert newest(folder, "ours") == (folder / "last.ckpt", 20)
     assert capsys.readouterr().out.endswith(f"moved to {folder}.mine, taking {folder}.ours back\n")
@@ -109,6 +110,7 @@ def test_what_was_moved_aside_comes_back_when_its_run_does(folder: Path, capsys:
     assert not folder.with_name("seed0.ours").exists()
     assert newest(folder, "mine") == (folder / "last.ckpt", 5)
     assert (folder / "log.txt").exists()
+    assert (folder / "attempt.json").read_text() == "of this start"
 
 
 def test_what_a_start_without_a_checkpoint_left_makes_room(folder: Path) -> None:
@@ -116,6 +118,13 @@ def test_what_a_start_without_a_checkpoint_left_makes_room(folder: Path) -> None
     (folder / "wandb").mkdir()
     assert newest(folder, "ours") == (folder / "last.ckpt", 20)
     assert [path.name for path in folder.with_name("seed0.unfinished").iterdir()] == ["wandb"]
+
+
+def test_the_launchers_own_files_make_no_room(folder: Path) -> None:
+    assert newest(folder, "mine") is None
+    (folder / "attempt.json").touch()
+    assert newest(folder, "ours") == (folder / "last.ckpt", 20)
+    assert not folder.with_name("seed0.unfinished").exists()
 
 
 def test_nothing_that_was_moved_aside_is_overwritten(folder: Path) -> None:

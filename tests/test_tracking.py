@@ -13,7 +13,6 @@ import pytest
 
 from experiments import tracking, wandb_login
 from experiments.files import only_writer
-from lit_transformer.errors import UserError
 from tests.wandb_server import no_account, wandb_server
 
 KEY = "a" * 40
@@ -256,52 +255,3 @@ def test_the_id_is_the_cell() -> None:
     assert ID == tracking.run_id("p", "table3", "no_scaling", 1, "cafe") == "bbad3d70ef2c"
     changes = [{"project": "q"}, {"study": "x"}, {"variant": "base"}, {"seed": 2}, {"config_hash": "beef"}]
     assert len({ID, *(tracking.run_id(**{**CELL, **change}) for change in changes)}) == 6
-
-
-@pytest.mark.parametrize(
-    ("requested", "environment", "mode"),
-    [
-        ("auto", {}, "offline"),
-        ("auto", {"WANDB_API_KEY": KEY}, "online"),
-        ("auto", {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "offline"),
-        ("auto", {"WANDB_MODE": "disabled"}, "disabled"),
-        ("auto", {"WANDB_MODE": "dryrun"}, "offline"),
-        ("offline", {"WANDB_API_KEY": KEY, "WANDB_MODE": "online"}, "offline"),
-        ("disabled", {"WANDB_API_KEY": KEY}, "disabled"),
-        ("online", {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "online"),
-    ],
-)
-def test_modes(requested: str, environment: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert wandb_login.wandb_mode(requested) == mode
-
-
-def test_a_netrc_is_a_login_for_its_server_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
-    assert wandb_login.wandb_mode("auto") == "online"
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert wandb_login.wandb_mode("auto") == "offline"
-
-
-def test_a_login_at_another_host_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "netrc").write_text(f"machine wandb.example.org\n  login user\n  password {KEY}\n")
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert wandb_login.wandb_mode("auto") == "offline"
-    (tmp_path / "settings").write_text("[default]\nbase_url = https://wandb.example.org\n")
-    assert wandb_login.wandb_mode("auto") == "online"
-    (tmp_path / "settings").write_text("nothing that a parser takes")
-    assert wandb_login.wandb_mode("auto") == "offline"
-
-
-def test_online_without_a_login_never_asks(capsys: pytest.CaptureFixture[str]) -> None:
-    assert wandb_login.wandb_mode("online") == "offline"
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_wrong_mode_is_said_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="did you mean 'offline'"):
-        wandb_login.wandb_mode("ofline")
-    monkeypatch.setenv("WANDB_MODE", "onlin")
-    with pytest.raises(UserError, match=r"^WANDB_MODE=onlin: .*'online'"):
-        wandb_login.wandb_mode("auto")

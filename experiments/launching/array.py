@@ -94,7 +94,7 @@ def settle(job: Job, end: End, retries: int) -> int:
 def another_turn() -> None:
     """Put this job back into Slurm's queue; nothing where there is none. A line says so where Slurm refuses."""
     if job := os.environ.get("SLURM_JOB_ID"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
             if done.returncode:
                 print(f"Slurm takes no other turn ({done.stderr.strip()}); submit this cell again", flush=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from experiments import cli, machine
 from experiments.launching.pipeline import environment
-from experiments.step_times import device_of, sample_of, step_flops
+from experiments.step_times import Steps, device_of, sample_of, step_flops
 from experiments.study import Study, load_study
 from lit_transformer.errors import UserError
 
@@ -109,23 +109,14 @@ def take_steps(study: Study, variant: str, seconds: float) -> None:
     """Be one of the runs: warm up, say so, wait for a line, take steps for so long, and print what was seen."""
     import torch
 
-    from lit_transformer import LitTransformer, build_transformer
-
     config, sample = study.config(variant, study.seeds[0]), sample_of(study)
     machine.set_up(config.trainer.matmul.value)
     device = device_of(config)
-    module = LitTransformer(build_transformer(config.model, sample.vocab_size), config.optim).to(device)
-    adam = torch.optim.Adam(module.parameters())
-    plan = sample.batches(config.data.batch_tokens)
-    bfloat16 = config.trainer.precision.value == "bfloat16"
+    training = Steps(config, sample, config.data.batch_tokens, device)
 
     def step(number: int) -> None:
-        batch = sample.batch(plan[number % len(plan)]).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            nats, auxiliary = module.objective(module.network, batch)
-        sum(auxiliary.values(), nats / batch.target_tokens).backward()
-        adam.step()
-        adam.zero_grad()
+        training.passes(training.batch(number))
+        training.update()
 
     def settle() -> None:
         if device.type == "cuda":

@@ -38,10 +38,13 @@ def packed_weights(networks: Sequence[Network]) -> Iterator[None]:
         for network in networks:
             if _can_pack(network.softmax.weight) and "logits" not in vars(network):
                 _replace(network, "logits", _product(network.softmax.weight, None), undo)
-                for module in network.modules():
+                joined: set[nn.Module] = set()
+                for module in network.modules():  # a module comes before what it is made of
                     if hasattr(module, "projected"):
-                        _replace(module, "projected", _three_in_one(module), undo)
-                    elif type(module) is nn.Linear and _can_pack(module.weight):
+                        parts: list[Any] = [module.query, module.key, module.value]
+                        joined.update(parts)
+                        _replace(module, "projected", _product_of_all(parts), undo)
+                    elif type(module) is nn.Linear and module not in joined and _can_pack(module.weight):
                         _replace(module, "forward", _product(module.weight, module.bias), undo)
         yield
 
@@ -57,9 +60,8 @@ def _product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     return partial(_linear, packed=packed, bias=bias)
 
 
-def _three_in_one(attention: Any) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """Return what `projected` does, as one product: x by three linear layers, `query`, `key` and `value`."""
-    parts: tuple[nn.Linear, ...] = (attention.query, attention.key, attention.value)
+def _product_of_all(parts: Sequence[Any]) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """Return what linear layers, with biases or all without, make of the same x (N, in), as one product."""
     bias = None if parts[0].bias is None else torch.cat([part.bias.detach() for part in parts])
     product = _product(torch.cat([part.weight.detach() for part in parts]), bias)
     widths = [part.out_features for part in parts]

@@ -197,8 +197,10 @@ def _limits(max_lengths: Tensor) -> tuple[Tensor, int]:
 
 def _moved(rows: Tensor, before: int) -> bool:
     """Say whether rows (S, n) are others than all of `before` in order, or that to know it would take a wait."""
-    if rows.numel() != before or rows.shape[1] == 1:
-        return rows.numel() != before  # a beam of one extends each row in its place
+    if rows.numel() != before:
+        return True
+    if rows.shape[1] == 1:  # a beam of one extends each row in its place
+        return False
     return rows.device.type != "cpu" or not torch.equal(rows.flatten(), torch.arange(before))
 
 

@@ -1,5 +1,6 @@
 """What every test starts from: one thread and the same random numbers; and a project of random models."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side: more threads than cores wait for one another
 torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def set_back() -> None:
+    """Undo what a test before set for its process."""
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
     torch.manual_seed(0)
 
 

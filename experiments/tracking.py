@@ -28,6 +28,7 @@ from experiments.pieces import (
     rows_sent,
     was_online,
 )
+from experiments.stand_ins import NoInputs, standing_in
 from experiments.wandb_login import MODES, warn
 
 if TYPE_CHECKING:
@@ -175,14 +176,15 @@ def open_run(place: Path, mode: str, **arguments: Any) -> "wandb.Run":
     )
     place.mkdir(parents=True, exist_ok=True)
     try:
-        return wandb.init(
-            **arguments,
-            mode=mode,  # type: ignore[arg-type]
-            dir=place,
-            resume="allow",
-            reinit="finish_previous",
-            settings=settings,
-        )
+        with standing_in("wandb.sdk.launch.inputs.internal", StagedLaunchInputs=NoInputs):
+            return wandb.init(
+                **arguments,
+                mode=mode,  # type: ignore[arg-type]
+                dir=place,
+                resume="allow",
+                reinit="finish_previous",
+                settings=settings,
+            )
     except Exception:
         wandb.teardown()  # or the id stays taken by the run that did not start
         raise

@@ -19,6 +19,7 @@ from experiments.decoder import AVERAGED
 from experiments.files import only_writer, read_json, replace, write_json, write_text
 from experiments.processes import Processes
 from experiments.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
+from experiments.stand_ins import import_lightning
 from experiments.study import Cell
 from experiments.training_record import summary, training_record
 from lit_transformer.config import Positions
@@ -47,6 +48,7 @@ def main() -> None:
 
 def train(cell: Cell, args: argparse.Namespace) -> None:
     """Bring the cell to its last step, from wherever it stands, and publish what it found."""
+    import_lightning()
     processes = Processes.of(cell.config.trainer)
     try:
         with only_writer(cell.run_folder) if processes.first else nullcontext():

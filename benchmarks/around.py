@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks.rounds import show
 from benchmarks.versions import described
 from experiments import cli, files, machine
+from experiments.stand_ins import import_lightning
 from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
 
@@ -84,6 +85,7 @@ def scoring_over_training(study: Study) -> float:
 def train(watched: str) -> None:
     """Be `experiments.train` with this process's arguments, and print at the end what was seen."""
     seen: dict[str, float] = {}
+    import_lightning()  # as the training would, before what is watched does
     watcher = end_at_first_step if watched == "start" else keep_time
     watcher(seen)
     sys.argv[0] = "experiments.train"

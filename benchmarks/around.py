@@ -3,9 +3,10 @@
     python -m benchmarks.around
     python -m benchmarks.around --steps 300 --out around.json
 
-Start-up is the time from the birth of `experiments.train` to the end of its first step, of several starts. Shares are
-of the processor's time of `fit`, on one thread, W&B offline. Evaluation is that of the study's results as they stand in
-git: the seconds of scoring over those of training, the median over cells.
+Start-up is the time from the birth of `experiments.train` to the end of its first step, of several starts, without the
+extra `bench`: where transformers is installed, Lightning's torchmetrics imports it, which takes a second more. Shares
+are of the processor's time of `fit`, on one thread, W&B offline. Evaluation is that of the study's results as they
+stand in git: the seconds of scoring over those of training, the median over cells.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Any
 from benchmarks.rounds import show
 from benchmarks.versions import described
 from experiments import cli, files, machine
-from experiments.stand_ins import import_lightning
+from experiments.stand_ins import import_lightning, standing_in
 from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
 
@@ -85,7 +86,8 @@ def scoring_over_training(study: Study) -> float:
 def train(watched: str) -> None:
     """Be `experiments.train` with this process's arguments, and print at the end what was seen."""
     seen: dict[str, float] = {}
-    import_lightning()  # as the training would, before what is watched does
+    with standing_in("transformers", AutoModel=None, AutoTokenizer=None):
+        import_lightning()  # as the training would, before what is watched does
     watcher = end_at_first_step if watched == "start" else keep_time
     watcher(seen)
     sys.argv[0] = "experiments.train"

@@ -99,7 +99,7 @@ def end_at_first_step(seen: dict[str, float]) -> None:
     """Let the process end with its first step."""
     import psutil
 
-    from experiments.losses import Losses
+    from experiments.training.losses import Losses
 
     def note(*_: Any, **__: Any) -> None:
         print(json.dumps({"seconds": round(time.time() - psutil.Process().create_time(), 2)}), flush=True)
@@ -113,11 +113,11 @@ def keep_time(seen: dict[str, float]) -> None:
     import pytorch_lightning as pl
 
     from data_modules.loaders import _Stream
-    from experiments.callbacks import Curve, Progress
-    from experiments.history import History
-    from experiments.losses import Losses
-    from experiments.probe import Probe
-    from experiments.stopping import Checkpoint
+    from experiments.training.callbacks import Curve, Progress
+    from experiments.training.history import History
+    from experiments.training.losses import Losses
+    from experiments.training.probe import Probe
+    from experiments.training.stopping import Checkpoint
 
     hooks = ("on_train_batch_start", "on_train_batch_end", "on_validation_start", "on_validation_end")
     kinds = {"logging": (Losses, Curve, Progress, History), "probe": (Probe,), "checkpoints": (Checkpoint,)}

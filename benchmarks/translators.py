@@ -64,7 +64,7 @@ def ctranslate2(
     network: "Transformer", decode: DecodeConfig, size: int, tokens: list[str], folder: Path, threads: int
 ) -> dict[str, Translate]:
     """Return CTranslate2's system, or none where it is not installed or has no words for the model."""
-    from experiments.ctranslate2_model import require_ctranslate2, save_ctranslate2
+    from experiments.exporting.ctranslate2_model import require_ctranslate2, save_ctranslate2
     from lit_transformer.export.marian import to_marian
 
     folder.mkdir()

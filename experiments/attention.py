@@ -15,7 +15,7 @@ from experiments.decoder import trained_networks, translate_ids
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.attention_pages import Sentence
+    from experiments.pages.attention_pages import Sentence
 
 
 def main() -> None:
@@ -46,8 +46,8 @@ def look(args: argparse.Namespace) -> None:
     heads = _heads(args.heads)
     machine.set_up(cell.config.trainer.matmul.value)
     (network,), corpus = trained_networks([cell], args.averaged)
-    from experiments import attention_pages
     from experiments.files import write_text
+    from experiments.pages import attention_pages
 
     src = corpus.tokenizer.encode(source)
     if target is None:
@@ -70,7 +70,7 @@ def look(args: argparse.Namespace) -> None:
 
 def _pictures(sentence: "Sentence", layer: int | None, heads: list[int] | None, word: str | None) -> dict[str, str]:
     """Draw each stack that has the layer, the heads and the word; raises UserError where none has."""
-    from experiments.attention_figures import figure, places
+    from experiments.pages.attention_figures import figure, places
 
     drawn, why = {}, []
     for name, layers in sentence.weights.items():
@@ -99,9 +99,9 @@ def _pictures(sentence: "Sentence", layer: int | None, heads: list[int] | None, 
 
 
 def _write(folder: Path, name: str, picture: str) -> None:
-    from experiments.attention_figures import png
-    from experiments.figures import standalone
+    from experiments.figures.drawing import standalone
     from experiments.files import replace, write_text
+    from experiments.pages.attention_figures import png
 
     write_text(folder / f"{name}.svg", standalone(picture))
     replace(folder / f"{name}.png", lambda path: path.write_bytes(png(picture)))

@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from experiments import cli
+from experiments.analysis.grids import Cell, Grid, print_grid
+from experiments.analysis.revisions import read_side
+from experiments.analysis.side_by_side import SAME, Comparison, Gap, Line, how_made, side_by_side
+from experiments.analysis.statistics import ALPHA, Estimate
+from experiments.analysis.tables import MISSING, bracketed, many, p_value, plus_minus
 from experiments.files import write_text
-from experiments.grids import Cell, Grid, print_grid
-from experiments.revisions import read_side
-from experiments.side_by_side import SAME, Comparison, Gap, Line, how_made, side_by_side
-from experiments.statistics import ALPHA, Estimate
-from experiments.tables import MISSING, bracketed, many, p_value, plus_minus
 from lit_transformer.errors import UserError
 
 RULE = (
@@ -87,9 +87,9 @@ def made(found: Comparison) -> Grid:
 
 def page(found: Comparison) -> str:
     """Return the comparison as a page that needs no network."""
-    from experiments.figures import Figure, svg
-    from experiments.pair_charts import two_forests
-    from experiments.sheets import Section, sheet
+    from experiments.figures.drawing import Figure, svg
+    from experiments.figures.pair_charts import two_forests
+    from experiments.pages.sheets import Section, sheet
 
     sides = [(f"A: {found.a.name}", found.a.summary), (f"B: {found.b.name}", found.b.summary)]
     variants = [line.variant for line in found.lines if line.a.difference or line.b.difference]

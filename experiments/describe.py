@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import cli
+from experiments.analysis.tables import MINUS
 from experiments.run_config import RunConfig
 from experiments.study import Study, load_study
-from experiments.tables import MINUS
 from lit_transformer.config import ModelConfig
 
 if TYPE_CHECKING:

@@ -238,7 +238,7 @@ def _track(
     mode = wandb_login.wandb_mode(args.wandb)
     if mode == "disabled":
         return
-    from experiments.attention_pages import page_of_split
+    from experiments.pages.attention_pages import page_of_split
 
     split = next(iter(translations))
     texts = corpus.split(split)

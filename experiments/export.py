@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from experiments import cli, machine
 from experiments.decoder import trained_networks, training_record
-from experiments.export_cards import card
+from experiments.exporting.cards import card
 from experiments.files import write_json, write_text
 from experiments.study import Cell
 from lit_transformer.errors import UserError
@@ -71,7 +71,7 @@ def _check_possible(cell: Cell, to: Format) -> None:
     """Raise before anything is loaded where the format has no words for the model, or its package is not there."""
     if to is Format.safetensors:
         return
-    from experiments.ctranslate2_model import CTRANSLATE2_ACTIVATIONS, require_ctranslate2
+    from experiments.exporting.ctranslate2_model import CTRANSLATE2_ACTIVATIONS, require_ctranslate2
     from lit_transformer.export.marian import obstacles
 
     kind, reasons = cell.config.model.feed_forward.kind, obstacles(cell.config.model)
@@ -93,7 +93,7 @@ def _write(
     decode: "DecodeConfig",
 ) -> str:
     """Write one format and return how it compares with the network."""
-    from experiments import export_checks
+    from experiments.exporting import checks
     from lit_transformer.export import save_exported
     from lit_transformer.export.marian import to_marian
 
@@ -101,20 +101,20 @@ def _write(
         case Format.safetensors:
             save_exported(network, folder, provenance)
             shutil.copyfile(corpus.folder / "tokenizer.json", folder / "tokenizer.json")
-            return export_checks.compare_safetensors(network, folder)
+            return checks.compare_safetensors(network, folder)
         case Format.marian:
             marian = to_marian(network, decode)
             save_marian(marian, folder)
             write_json(folder / "provenance.json", provenance)
             _write_tokenizer(corpus, marian.generation["max_length"], folder)
-            return export_checks.compare_marian(network, folder, corpus)
+            return checks.compare_marian(network, folder, corpus)
         case Format.ctranslate2:
-            from experiments.ctranslate2_model import save_ctranslate2
+            from experiments.exporting.ctranslate2_model import save_ctranslate2
 
             save_ctranslate2(to_marian(network, decode), corpus.tokenizer.tokens, folder)
             write_json(folder / "provenance.json", provenance)
             shutil.copyfile(corpus.folder / "tokenizer.json", folder / "tokenizer.json")
-            return export_checks.compare_ctranslate2(network, folder, corpus)
+            return checks.compare_ctranslate2(network, folder, corpus)
         case _:
             assert_never(to)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import cli
+from experiments.analysis.grids import print_grid
+from experiments.analysis.rungs import Ladder, Rung, climb, grid, read_rung, told
 from experiments.files import write_text
-from experiments.grids import print_grid
-from experiments.rungs import Ladder, Rung, climb, grid, read_rung, told
 from experiments.study import load_study
 from lit_transformer.errors import UserError
 
@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def page(ladders: Sequence[Ladder]) -> str:
     """Return every two rungs on one page that needs no network."""
-    from experiments.ladder_figures import ladder_figure
-    from experiments.sheets import Section, sheet
+    from experiments.figures.ladder_figures import ladder_figure
+    from experiments.pages.sheets import Section, sheet
 
     sections = [
         Section(

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from experiments import cli, machine
 from experiments.launch import default_slots
-from experiments.plan_tables import show
-from experiments.planned import Fleet, Line, Plan
+from experiments.planning.plan_tables import show
+from experiments.planning.planned import Fleet, Line, Plan
+from experiments.planning.separable import separable
+from experiments.planning.step_times import Measured, Sample, device_of, probe, sample_of, shape_of, step_flops
 from experiments.rates import UTILISATION, gpu_named, measured_rate
 from experiments.run_config import RunConfig
-from experiments.separable import separable
-from experiments.step_times import Measured, Sample, device_of, probe, sample_of, shape_of, step_flops
 from experiments.study import Study, load_study
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError

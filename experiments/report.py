@@ -15,12 +15,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import cli, tables
+from experiments import cli
+from experiments.analysis import tables
+from experiments.analysis.results import Results, read_results
+from experiments.analysis.samples import Texts
+from experiments.analysis.summary import Summary, summarise
 from experiments.files import replace, write_text
-from experiments.results import Results, read_results
-from experiments.samples import Texts
 from experiments.study import Study, load_study
-from experiments.summary import Summary, summarise
 from lit_transformer.errors import UserError
 
 CURVE = ("step", "epoch", "target_tokens", "seconds", "learning_rate", "train_loss", "valid_loss", "valid_ppl")
@@ -49,20 +50,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def write_report(study: Study, summary: Summary, results: Results, texts: Texts) -> Path:
     """Write every file of the report and return the page's path."""
-    from experiments import charts, figures, probe_charts, probe_data
-    from experiments.ladder_figures import ladder_figure
-    from experiments.page import page
-    from experiments.rungs import ladders_of
+    from experiments.analysis.rungs import ladders_of
+    from experiments.figures import charts, drawing, probe_charts, probe_data
+    from experiments.figures.ladder_figures import ladder_figure
+    from experiments.pages.page import page
 
     folder = study.report_folder
     measured = probe_data.seen(summary, results)
-    drawn = [*figures.draw(summary, results), *probe_charts.draw(summary, measured)]
+    drawn = [*drawing.draw(summary, results), *probe_charts.draw(summary, measured)]
     ladders = [(ladder, ladder_figure(ladder)) for ladder in ladders_of(study, results, summary)]
     for figure in [*drawn, *(figure for _, figure in ladders)]:
-        write_text(folder / f"{figure.name}.svg", figures.standalone(figure.wide))
+        write_text(folder / f"{figure.name}.svg", drawing.standalone(figure.wide))
     forest = charts.forest(summary, 560)
     if forest is not None:
-        picture = figures.png(forest)
+        picture = drawing.png(forest)
         replace(folder / "forest.png", lambda beside: beside.write_bytes(picture))
     write_text(folder / "table.md", tables.markdown(summary))
     write_text(folder / "table.csv", tables.comma_separated(summary))

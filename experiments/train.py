@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from experiments import cli, machine, tracking, wandb_login
 from experiments.decoder import AVERAGED
 from experiments.files import only_writer, read_json, replace, write_json, write_text
-from experiments.processes import Processes
 from experiments.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
 from experiments.stand_ins import import_lightning
 from experiments.study import Cell
-from experiments.training_record import summary, training_record
+from experiments.training.processes import Processes
+from experiments.training.training_record import summary, training_record
 from lit_transformer.config import Positions
 from lit_transformer.errors import UserError
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from data_modules.prepared import PreparedCorpus
-    from experiments.checkpoints import Saved
     from experiments.patient_run import PatientRun
+    from experiments.training.checkpoints import Saved
 
 PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 OUTPUTS = ("training.json", "curve.csv", "probe.csv")
@@ -102,11 +102,11 @@ def _fit(run: Run, start: Start) -> None:
     from data_modules.corpora.text import VALID
     from data_modules.translation import TranslationDataModule
     from experiments.averaging import build_averager, write_average
-    from experiments.callbacks import Curve, Progress
-    from experiments.history import History
-    from experiments.losses import Losses
-    from experiments.probe import Probe, probe_batch
-    from experiments.stopping import Checkpoint
+    from experiments.training.callbacks import Curve, Progress
+    from experiments.training.history import History
+    from experiments.training.losses import Losses
+    from experiments.training.probe import Probe, probe_batch
+    from experiments.training.stopping import Checkpoint
     from lit_transformer import LitTransformer, build_transformer
     from lit_transformer.training.compiling import compile_network
 
@@ -178,7 +178,7 @@ def _trainer(run: Run, callbacks: list["pl.Callback"]) -> "pl.Trainer":
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import TQDMProgressBar
 
-    from experiments.checkpoints import SealedCheckpoints
+    from experiments.training.checkpoints import SealedCheckpoints
 
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -226,7 +226,7 @@ def _check_fit(config: RunConfig, corpus: "PreparedCorpus", cell: Cell) -> None:
 
 def _where_to_start(cell: Cell, run_hash: str) -> Start:
     """Look for what earlier starts have left, and say so; a training about to happen writes its config."""
-    from experiments.checkpoints import newest
+    from experiments.training.checkpoints import newest
 
     saved = newest(cell.run_folder, run_hash)
     if saved and _is_complete(cell, run_hash, saved.step):

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from experiments import cli, machine
-from experiments.attention_pages import LONGEST, SENTENCES, attention_page, fits, sentence
 from experiments.decoder import to_line, trained_networks, trained_seeds, translate_ids
+from experiments.pages.attention_pages import LONGEST, SENTENCES, attention_page, fits, sentence
 from experiments.run_config import RunConfig
 from experiments.study import Cell
 from lit_transformer.errors import UserError

@@ -142,12 +142,13 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 
 
 def _main() -> None:
-    from experiments import callbacks, cli, history, losses, train
+    from experiments import cli, train
+    from experiments.training import callbacks, history, losses
 
     cli.ROOT = Path(os.environ["KILLED_ROOT"])  # type: ignore[misc]
     for module in (callbacks, history, losses):
         module.READ_EVERY = 4  # type: ignore[attr-defined]  # some rows for W&B in so short a run
-    import experiments.stopping  # noqa: F401 - loads torch and Lightning, once for all starts
+    import experiments.training.stopping  # noqa: F401 - loads torch and Lightning, once for all starts
 
     moments = json.loads(os.environ["KILLED_AT"])
     if "LOCAL_RANK" in os.environ:  # a further rank of a training under way

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from experiments import attention
-from experiments.attention_figures import figure, places, png
-from experiments.attention_pages import COLOURS, LONGEST, STEP, Sentence, attention_page, page_of_split, sentence
 from experiments.decoder import trained_networks
+from experiments.pages.attention_figures import figure, places, png
+from experiments.pages.attention_pages import COLOURS, LONGEST, STEP, Sentence, attention_page, page_of_split, sentence
 from experiments.study import Cell, load_study
 from lit_transformer.attention_maps import attention_maps
 from lit_transformer.errors import UserError

@@ -11,9 +11,9 @@ import torch
 from data_modules.corpora import load_corpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments import evaluate, machine, train
+from experiments.analysis.results import read_results
 from experiments.decoder import AVERAGED, load_network
 from experiments.perplexities import perplexities
-from experiments.results import read_results
 from experiments.sentences import read_counts
 from experiments.study import Cell, Study, load_study
 from lit_transformer.config import Ensemble

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.averaging import Averager, LastWeights, SmoothedWeights, build_averager, write_average
-from experiments.stopping import Checkpoint
+from experiments.training.stopping import Checkpoint
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
 from lit_transformer.training.averaging import Weights, snapshot, uniform_mean

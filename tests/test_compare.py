@@ -12,9 +12,9 @@ from test_page import Outline
 from two_studies import rename, write_two
 
 from experiments import compare
+from experiments.analysis.revisions import Side, read_side
+from experiments.analysis.side_by_side import SAME, between, how_made, side_by_side
 from experiments.compare import grid, notes
-from experiments.revisions import Side, read_side
-from experiments.side_by_side import SAME, between, how_made, side_by_side
 from lit_transformer.errors import UserError
 
 NAMES = ["base", "one_head", "pre_norm"]

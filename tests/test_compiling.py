@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from experiments.probe import measure
+from experiments.training.probe import measure
 from lit_transformer import build_transformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import ModelConfig

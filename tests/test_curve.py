@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from experiments import losses as losses_module
-from experiments.callbacks import CURVE_COLUMNS, Curve, Progress
-from experiments.losses import Losses
+from experiments.training import losses as losses_module
+from experiments.training.callbacks import CURVE_COLUMNS, Curve, Progress
+from experiments.training.losses import Losses
 from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.flops import Work

@@ -11,8 +11,9 @@ import transformers
 
 from data_modules.corpora.raw import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
-from experiments import export_checks, machine
+from experiments import machine
 from experiments.export import Format, export
+from experiments.exporting import checks
 from experiments.files import write_json
 from experiments.run_config import training_hash
 from experiments.seals import write_sealed
@@ -210,7 +211,7 @@ def test_a_cell_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_export_that_differs_is_never_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_checks, "LOGITS", 0.0)
+    monkeypatch.setattr(checks, "LOGITS", 0.0)
     line = refused(cell(), Format.marian, tmp_path / "out")
     assert "has logits that differ by" in line
     assert not any(tmp_path.iterdir())
@@ -224,6 +225,6 @@ def test_the_checks_see_another_network(tmp_path: Path) -> None:
     with torch.no_grad():
         other.encoder.layers[0].sublayers["mixer"].inner.query.weight.mul_(1.1)
     with pytest.raises(UserError, match="safetensors holds other numbers"):
-        export_checks.compare_safetensors(other, tmp_path / "plain")
+        checks.compare_safetensors(other, tmp_path / "plain")
     with pytest.raises(UserError, match="marian has logits that differ by"):
-        export_checks.compare_marian(other, tmp_path / "marian", corpus)
+        checks.compare_marian(other, tmp_path / "marian", corpus)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.ctranslate2_model import CTRANSLATE2_ACTIVATIONS, save_ctranslate2
+from experiments.exporting.ctranslate2_model import CTRANSLATE2_ACTIVATIONS, save_ctranslate2
 from lit_transformer.config import DecodeConfig, ModelConfig
 from lit_transformer.errors import UserError
 from lit_transformer.export.marian import obstacles, to_marian

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments import chart_parts, charts, figures
-from experiments.figure_data import attention_rows, curve_rows, length_rows, moved_apart
-from experiments.results import Results, read_results
-from experiments.summary import Summary, summarise
+from experiments.analysis.results import Results, read_results
+from experiments.analysis.summary import Summary, summarise
+from experiments.figures import chart_parts, charts, drawing
+from experiments.figures.figure_data import attention_rows, curve_rows, length_rows, moved_apart
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +38,16 @@ def made(root: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> tupl
 
 
 @pytest.fixture(scope="module")
-def drawn(built: tuple[Path, Summary, Results]) -> dict[str, figures.Figure]:
+def drawn(built: tuple[Path, Summary, Results]) -> dict[str, drawing.Figure]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(built[0])
-        return {figure.name: figure for figure in figures.draw(*built[1:])}
+        return {figure.name: figure for figure in drawing.draw(*built[1:])}
 
 
-def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, figures.Figure]) -> None:
+def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, drawing.Figure]) -> None:
     assert list(drawn) == ["forest", "curves", "cost", "by_length", "lengths", "attention", "heads"]
     for figure in drawn.values():
-        for picture in (figure.wide, figure.narrow, figures.standalone(figure.wide)):
+        for picture in (figure.wide, figure.narrow, drawing.standalone(figure.wide)):
             assert picture
             ElementTree.fromstring(picture)
             assert not re.search(r'href="(?!#)|url\((?!#)|<image|<script', picture)
@@ -62,11 +62,11 @@ def test_the_same_results_give_the_same_bytes(full: tuple[Summary, Results]) -> 
     first, second = charts.forest(full[0], 300), charts.forest(full[0], 300)
     assert first is not None
     assert second is not None
-    assert figures.svg(first) == figures.svg(second)
-    assert figures.png(first) == figures.png(second)
+    assert drawing.svg(first) == drawing.svg(second)
+    assert drawing.png(first) == drawing.png(second)
 
 
-def test_a_narrow_picture_fits_a_phone(drawn: dict[str, figures.Figure]) -> None:
+def test_a_narrow_picture_fits_a_phone(drawn: dict[str, drawing.Figure]) -> None:
     for figure in drawn.values():
         width = re.search(r'width="([\d.]+)"', figure.narrow or "")
         assert width
@@ -75,7 +75,7 @@ def test_a_narrow_picture_fits_a_phone(drawn: dict[str, figures.Figure]) -> None
 
 def test_inlined_pictures_share_no_id() -> None:
     picture = '<svg width="10" height="5"><clipPath id="c1"/><clipPath id="c10"/><g clip-path="url(#c1)"/></svg>'
-    one, two = figures.inline(picture, "a"), figures.inline(picture, "b")
+    one, two = drawing.inline(picture, "a"), drawing.inline(picture, "b")
     ids = re.findall(r'id="([^"]+)"', one + two)
     assert len(ids) == len(set(ids)) == 4
     assert "url(#a-c1)" in one
@@ -128,7 +128,7 @@ def test_a_loss_that_is_not_a_number_is_not_drawn(tmp_path: Path, monkeypatch: p
 
 def test_one_seed_draws_points_without_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary, results = made(tmp_path, monkeypatch, seeds=1, names=["base", "one_head"])
-    drawn = {figure.name: figure for figure in figures.draw(summary, results)}
+    drawn = {figure.name: figure for figure in drawing.draw(summary, results)}
     assert "without an interval" in drawn["forest"].caption
     assert ">not" not in drawn["forest"].wide
 
@@ -140,7 +140,7 @@ def test_without_scores_the_curves_are_still_drawn(tmp_path: Path, monkeypatch: 
         for path in tmp_path.rglob(name):
             path.unlink()
     results = read_results(study)
-    assert [figure.name for figure in figures.draw(summarise(study, results), results)] == ["curves"]
+    assert [figure.name for figure in drawing.draw(summarise(study, results), results)] == ["curves"]
 
 
 def test_lengths_are_means_over_seeds(full: tuple[Summary, Results]) -> None:

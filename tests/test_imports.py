@@ -25,6 +25,15 @@ ORDER = [
     {"training"},
     {"attention_maps", "export", "flops", "module"},
 ]
+# What each folder of the studies may import of the other folders.
+FOLDERS = {
+    "analysis": set(),
+    "figures": {"analysis"},
+    "pages": {"analysis", "figures"},
+    "training": set(),
+    "planning": {"analysis"},
+    "exporting": set(),
+}
 MODEL_LIBRARIES = {"torch", "numpy", "pytorch_lightning", "safetensors"}
 
 
@@ -98,6 +107,15 @@ def test_the_model_needs_few_libraries(name: str) -> None:
         assert name == "lit_transformer.module"
     if "safetensors" in tops:
         assert name.startswith("lit_transformer.export")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_of_the_studies_knows_what_it_builds_on(folder: str) -> None:
+    names = [name for name in FILES if name.startswith(f"experiments.{folder}.")]
+    folders = {path.name for path in (ROOT / "experiments").iterdir() if path.is_dir()}
+    known = {target.split(".")[1] for name in names for target in imported(name) if target.startswith("experiments.")}
+    assert names
+    assert known & folders - {folder} <= FOLDERS[folder]
 
 
 @modules

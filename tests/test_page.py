@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from synthetic_study import reference, texts, write_study
 
-from experiments.headline import headline
-from experiments.page import page
-from experiments.provenance import duration, provenance
-from experiments.results import Results, read_results
-from experiments.samples import marked, samples, spread_by_length
-from experiments.summary import Summary, summarise
-from experiments.templating import template
+from experiments.analysis.headline import headline
+from experiments.analysis.provenance import duration, provenance
+from experiments.analysis.results import Results, read_results
+from experiments.analysis.samples import marked, samples, spread_by_length
+from experiments.analysis.summary import Summary, summarise
+from experiments.pages.page import page
+from experiments.pages.templating import template
 
 
 class Outline(HTMLParser):
@@ -63,8 +63,8 @@ def full(built: tuple[Path, Summary, Results], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]) -> None:
-    from experiments import charts
-    from experiments.figures import Figure, svg
+    from experiments.figures import charts
+    from experiments.figures.drawing import Figure, svg
 
     chart = charts.forest(full[0], 200)
     assert chart is not None

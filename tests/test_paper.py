@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import paper
+from experiments.analysis import paper
 
 
 def test_table_3_has_all_rows_once() -> None:

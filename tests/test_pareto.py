@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments import figures, length_charts
-from experiments.figure_data import length_lines
-from experiments.pareto import costs, frontier, frontiers, pareto, shown_from
-from experiments.results import Results, read_results
-from experiments.statistics import noise_floor
-from experiments.summary import Summary, summarise
+from experiments.analysis.results import Results, read_results
+from experiments.analysis.statistics import noise_floor
+from experiments.analysis.summary import Summary, summarise
+from experiments.figures import drawing, length_charts
+from experiments.figures.figure_data import length_lines
+from experiments.figures.pareto import costs, frontier, frontiers, pareto, shown_from
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_few_scores_far_below_do_not_squash_the_rest() -> None:
 
 def test_the_picture_tells_every_scored_variant_and_those_below_their_bleu(full: tuple[Summary, Results]) -> None:
     chart = pareto(*full, 200, 200)
-    picture = figures.svg(chart)
+    picture = drawing.svg(chart)
     for row in full[0].rows:
         told = picture.count(f"<title>{row.variant}: BLEU")
         assert told == (0 if row.variant == "hot" else 3)
@@ -80,9 +80,9 @@ def test_one_seed_has_no_band_and_no_bars(tmp_path: Path, monkeypatch: pytest.Mo
     study = write_study(tmp_path, seeds=1, names=["base", "one_head", "small_dk"])
     results = read_results(study)
     summary = summarise(study, results)
-    picture = figures.svg(pareto(summary, results, 200, 200))
+    picture = drawing.svg(pareto(summary, results, 200, 200))
     assert "mark-rect" not in picture
-    drawn = {figure.name: figure.caption for figure in figures.draw(summary, results)}
+    drawn = {figure.name: figure.caption for figure in drawing.draw(summary, results)}
     assert not any("noise floor" in caption or "interval" in caption for caption in (drawn["cost"], drawn["by_length"]))
 
 

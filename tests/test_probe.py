@@ -11,9 +11,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from experiments.probe import LEAST, MEASURES, Probe, measure, probe_batch, softmax_measures
 from experiments.probe_file import COLUMNS, Key, read_probe
-from experiments.stopping import Checkpoint
+from experiments.training.probe import LEAST, MEASURES, Probe, measure, probe_batch, softmax_measures
+from experiments.training.stopping import Checkpoint
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
 from lit_transformer.components.mixers.local import LocalAttention

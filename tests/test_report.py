@@ -11,7 +11,7 @@ from data_modules.config import DataConfig
 from data_modules.corpora.raw import ParallelText, RawCorpus
 from data_modules.prepared import prepare
 from experiments import cli, report
-from experiments.results import Record, Results, read_results
+from experiments.analysis.results import Record, Results, read_results
 from lit_transformer.errors import UserError
 
 FILES = {

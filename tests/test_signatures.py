@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from synthetic_study import SIGNATURE, SIGNATURES, SPLITS, write_study
 
-from experiments import notes, report, tables
+from experiments import report
+from experiments.analysis import notes, tables
+from experiments.analysis.results import read_results
+from experiments.analysis.summary import Summary, summarise
 from experiments.perplexities import PER_TOKEN
-from experiments.results import read_results
 from experiments.scoring import EXACT_MATCH
 from experiments.study import Study
-from experiments.summary import Summary, summarise
 from lit_transformer.errors import UserError
 
 OLDER = ("sentences", "bleu", "bleu_signature", "brevity_penalty", "length_ratio", "chrf", "chrf_signature",

@@ -10,8 +10,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from experiments import losses as kept
-from experiments.stopping import SIGNALS, Checkpoint
+from experiments.training import losses as kept
+from experiments.training.stopping import SIGNALS, Checkpoint
 from lit_transformer.errors import UserError
 from tests.small_training import BATCHES, OPTIM, Losses, endless, loader, module, trainer, weights
 

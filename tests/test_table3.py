@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from experiments.paper import BASE, KEYS, TABLE3, Ablation, Setting, implied, published
+from experiments.analysis.paper import BASE, KEYS, TABLE3, Ablation, Setting, implied, published
 from experiments.run_config import RunConfig, to_dict
 from experiments.study import ROOT, flatten, load_study
 from lit_transformer.config import Schedule

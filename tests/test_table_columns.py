@@ -11,15 +11,15 @@ from rich.console import Console
 from synthetic_counts import Spread, draw_counts
 from synthetic_study import write_study
 
-from experiments import bootstrap, tables
-from experiments.against_paper import RULE as RULE_PAPER
-from experiments.against_paper import Agreement
-from experiments.headline import headline
-from experiments.notes import notes_of
-from experiments.results import read_results
+from experiments.analysis import bootstrap, tables
+from experiments.analysis.against_paper import RULE as RULE_PAPER
+from experiments.analysis.against_paper import Agreement
+from experiments.analysis.headline import headline
+from experiments.analysis.notes import notes_of
+from experiments.analysis.results import read_results
+from experiments.analysis.summary import RULE_WIDE, Summary, summarise
 from experiments.sentences import corpus_bleu, summands, write_counts
 from experiments.study import Study
-from experiments.summary import RULE_WIDE, Summary, summarise
 from lit_transformer.errors import UserError
 
 LOGITS = {"base": 1.5, "one_head": 0.6, "pre_norm": 1.45}

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 from synthetic_study import SIGNATURE, VARIANTS, write_study
 
-from experiments import tables
-from experiments.results import Results, read_results
-from experiments.statistics import Estimate
+from experiments.analysis import tables
+from experiments.analysis.results import Results, read_results
+from experiments.analysis.statistics import Estimate
+from experiments.analysis.summary import Summary, Verdict, rung, summarise
 from experiments.study import Study
-from experiments.summary import Summary, Verdict, rung, summarise
 from lit_transformer.errors import UserError
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from experiments import decoder, translate
-from experiments.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.decoder import max_lengths, to_line, trained_networks, translate_ids
+from experiments.pages.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.study import Cell, load_study
 from experiments.translate import Line, Translator, translate_stream, windows
 from lit_transformer.batch import EOS, TranslationBatch

@@ -20,7 +20,7 @@ from typing import Any
 
 from experiments import cli, machine
 from experiments.launching.pipeline import environment
-from experiments.step_times import Steps, device_of, sample_of, step_flops
+from experiments.planning.step_times import Steps, device_of, sample_of, step_flops
 from experiments.study import Study, load_study
 from lit_transformer.errors import UserError
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import altair as alt
 
-from experiments.chart_parts import BLUE, INK, ORANGE, PURPLE, QUIET, STRONG
-from experiments.figures import Figure, svg
+from experiments.figures.chart_parts import BLUE, INK, ORANGE, PURPLE, QUIET, STRONG
+from experiments.figures.drawing import Figure, svg
 from experiments.layer_costs.findings import MEASURES, along
 from experiments.layer_costs.layers import BY_KEY, LAYERS
 from experiments.layer_costs.settings import Settings

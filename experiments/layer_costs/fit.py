@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.statistics import LEVEL
+from experiments.analysis.statistics import LEVEL
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from experiments.analysis.grids import Cell, Grid
 from experiments.files import write_text
-from experiments.grids import Cell, Grid
 from experiments.layer_costs.findings import Finding, find, unreached
 from experiments.layer_costs.settings import Settings
 from experiments.layer_costs.tables import Table, markdown, tables
@@ -14,9 +14,9 @@ from experiments.layer_costs.tables import Table, markdown, tables
 
 def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> Path:
     """Write every file of the report and return the page's path."""
-    from experiments import figures
+    from experiments.figures import drawing
     from experiments.layer_costs.figures import draw
-    from experiments.sheets import Section, sheet
+    from experiments.pages.sheets import Section, sheet
 
     settings = replace(settings, repeats=len(results["rows"][0]["seconds"]))  # as measured
     findings = find(settings, results)
@@ -25,7 +25,7 @@ def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> P
     ]
     drawn = {figure.name: figure for figure in draw(settings, results)}
     for figure in drawn.values():
-        write_text(folder / f"{figure.name}.svg", figures.standalone(figure.wide))
+        write_text(folder / f"{figure.name}.svg", drawing.standalone(figure.wide))
     write_text(folder / "table.md", markdown(settings.question, headline(findings), made))
     sections = [
         Section(table.name, table.title, _grid(table), notes=table.about, figure=drawn.get(table.name))

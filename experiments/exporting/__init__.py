@@ -1,0 +1,6 @@
+"""What an exported model is written and proven with.
+
+ctranslate2_model.py   the format of CTranslate2
+cards.py               the README.md of an export
+checks.py              an export, loaded as its users load it, against the network it comes from
+"""

@@ -9,7 +9,6 @@ loaded as its users would load it, where their package is installed, and compare
 overrides are those of the training; decode.* become the defaults of Marian's `generate`.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from data_modules.prepared import PreparedCorpus
     from lit_transformer import Transformer
     from lit_transformer.config import DecodeConfig
-    from lit_transformer.export.marian import Marian
 
 
 class Format(StrEnum):
@@ -94,6 +92,7 @@ def _write(
 ) -> str:
     """Write one format and return how it compares with the network."""
     from experiments.exporting import checks
+    from experiments.exporting.marian_folder import save_marian, save_tokenizer
     from lit_transformer.export import save_exported
     from lit_transformer.export.marian import to_marian
 
@@ -106,7 +105,7 @@ def _write(
             marian = to_marian(network, decode)
             save_marian(marian, folder)
             write_json(folder / "provenance.json", provenance)
-            _write_tokenizer(corpus, marian.generation["max_length"], folder)
+            save_tokenizer(corpus, marian.generation["max_length"], folder)
             return checks.compare_marian(network, folder, corpus)
         case Format.ctranslate2:
             from experiments.exporting.ctranslate2_model import save_ctranslate2
@@ -117,46 +116,6 @@ def _write(
             return checks.compare_ctranslate2(network, folder, corpus)
         case _:
             assert_never(to)
-
-
-def save_marian(marian: "Marian", folder: Path) -> None:
-    """Write what `MarianMTModel.from_pretrained` reads, but for the tokenizer."""
-    from lit_transformer.export.folder import save_tensors
-
-    save_tensors(marian.tensors, folder / "model.safetensors")
-    write_json(folder / "config.json", marian.config)
-    write_json(folder / "generation_config.json", marian.generation)
-
-
-def _write_tokenizer(corpus: "PreparedCorpus", longest: int, folder: Path) -> None:
-    """Write the tokenizer so that AutoTokenizer reads it: it ends every sentence with EOS, as the encoder expects."""
-    from lit_transformer.batch import BOS, EOS, PAD, UNK
-
-    names = corpus.tokenizer.tokens
-    content = json.loads((corpus.folder / "tokenizer.json").read_text(encoding="utf-8"))
-    ending = {"SpecialToken": {"id": names[EOS], "type_id": 0}}
-    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B"))
-    content["post_processor"] = {
-        "type": "TemplateProcessing",
-        "single": [first, ending],
-        "pair": [first, second, ending],
-        "special_tokens": {names[EOS]: {"id": names[EOS], "ids": [EOS], "tokens": [names[EOS]]}},
-    }
-    write_json(folder / "tokenizer.json", content)
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "pad_token": names[PAD],
-            "bos_token": names[BOS],
-            "eos_token": names[EOS],
-            "unk_token": names[UNK],
-            "model_max_length": longest,
-            "model_input_names": ["input_ids", "attention_mask"],
-            "clean_up_tokenization_spaces": False,
-            "split_special_tokens": True,  # a sentence that happens to hold "<pad>" is text
-        },
-    )
 
 
 def _provenance(cell: Cell, training: dict[str, Any], corpus: "PreparedCorpus") -> dict[str, Any]:

@@ -17,14 +17,13 @@ from experiments.launching.attempts import LOG, Job
 from experiments.launching.board import Board
 from experiments.launching.cells import Outcome, run_cells
 from experiments.launching.engine import INSTALL, Engine, needs_ray
-from experiments.launching.local import LocalEngine
+from experiments.launching.jobs import RETRIES, job_of, stale_cells
+from experiments.launching.local import LocalEngine, default_slots, gpus_here
 from experiments.launching.pipeline import Pipeline
 from experiments.launching.signals import stop_as_on_ctrl_c
 from experiments.launching.slots import AUTO, Node, share_of
-from experiments.study import Cell, Study, load_study
+from experiments.study import Study, load_study
 from lit_transformer.errors import UserError
-
-RETRIES = 2
 
 
 def main() -> None:
@@ -44,20 +43,6 @@ def main() -> None:
     args = parser.parse_args()
     study = load_study(args.study)
     launch(study, args)
-
-
-def default_slots(study: Study) -> int:
-    """One cell a core, or as many cores as it has processes; one at a time on a GPU, whose memory cells would share."""
-    return 1 if gpus_here(study) else max(1, machine.cores() // study.devices)
-
-
-def gpus_here(study: Study) -> int:
-    """Return how many GPUs this machine offers to the cells of a study; 0 where they compute on the CPU."""
-    if study.on_cpu:
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def launch(study: Study, args: argparse.Namespace) -> None:
@@ -120,17 +105,6 @@ def _ray(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
     from experiments.launching.ray_engine import RayEngine
 
     return RayEngine(study, args.address, Node(machine.cores(), gpus), args.runs_per_gpu, args.slots)
-
-
-def stale_cells(study: Study, pipeline: Pipeline, stale: set[str]) -> list[Cell]:
-    """Return the cells that have a stale stage, in the order in which they run."""
-    return [cell for cell in study.cells() if pipeline.touches(cell, stale)]
-
-
-def job_of(cell: Cell, pipeline: Pipeline) -> Job:
-    """Return a cell as engines see it."""
-    command = tuple(pipeline.command(*pipeline.stages(cell), quiet=False))  # its words tell how a stage ended
-    return Job(f"{cell.variant} seed {cell.seed}", command, cell.run_folder)
 
 
 def _join_seeds(joint: Pipeline, failed: set[str]) -> None:

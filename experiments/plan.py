@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import cli, machine
-from experiments.launch import default_slots
+from experiments.launching.local import default_slots
 from experiments.planning.plan_tables import show
 from experiments.planning.planned import Fleet, Line, Plan
 from experiments.planning.separable import separable

@@ -119,6 +119,13 @@ def test_a_folder_of_the_studies_knows_what_it_builds_on(folder: str) -> None:
 
 
 @modules
+def test_nobody_imports_a_command(name: str) -> None:
+    """It is the end of the line: what two of them share stands in a module of its own."""
+    of_ours = {target for target in imported(name) if target in FILES and target.count(".") == 1}
+    assert [target for target in of_ours if '__name__ == "__main__"' in FILES[target].read_text()] == []
+
+
+@modules
 def test_omegaconf_is_read_in_one_place(name: str) -> None:
     tops = {target.partition(".")[0] for target in imported(name)}
     assert "omegaconf" not in tops or name == "experiments.run_config"

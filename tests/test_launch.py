@@ -10,6 +10,7 @@ import pytest
 
 from experiments import launch
 from experiments.launching import engine as engines
+from experiments.launching import local
 from experiments.launching.attempts import Job, Verdict, judge
 from experiments.launching.board import Board, Watched, details
 from experiments.launching.cells import run_cells
@@ -225,11 +226,11 @@ def test_cells_of_several_devices_share_the_cores_out(monkeypatch):
         base = {**STUDY["base"], "trainer": {"devices": devices, "accelerator": "cpu"}}
         return parse_study({**STUDY, "base": base, "variants": {**STUDY["variants"], **variants}}, Path("study.yaml"))
 
-    monkeypatch.setattr(launch.machine, "cores", lambda: 8)
-    assert [launch.default_slots(of(devices)) for devices in (1, 2, 3, 16)] == [8, 4, 2, 1]
-    assert launch.default_slots(of(1, c={"trainer": {"devices": 4}})) == 2
+    monkeypatch.setattr(local.machine, "cores", lambda: 8)
+    assert [local.default_slots(of(devices)) for devices in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert local.default_slots(of(1, c={"trainer": {"devices": 4}})) == 2
     with pytest.raises(UserError, match=r"study tiny sets trainer\.num_nodes.* torchrun or srun"):
-        launch.default_slots(of(1, c={"trainer": {"num_nodes": 2}}))
+        local.default_slots(of(1, c={"trainer": {"num_nodes": 2}}))
 
 
 def test_a_cell_that_cannot_begin_fails_alone():

@@ -1,6 +1,7 @@
 """Many cells at once: what is stale, how slots are shared out, the engines that run cells, and what is seen of them.
 
 pipeline.py     the study's dvc.yaml: what is stale, the commands of a cell
+jobs.py         the cells that are stale, as engines run them
 slots.py        how a machine's cores and GPUs, or a cluster's, are shared out; pure
 gpu_probe.py    how many runs a GPU takes (--runs-per-gpu auto): measured, then decided by a pure function
 keeper.py       one process a cell, which ends all of the cell's processes when its own starter goes

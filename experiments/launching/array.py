@@ -18,8 +18,8 @@ from contextlib import suppress
 
 from experiments import cli, machine
 from experiments.files import read_json, write_json
-from experiments.launch import RETRIES, job_of, stale_cells
 from experiments.launching.attempts import LOG, Attempt, End, Job, Verdict
+from experiments.launching.jobs import RETRIES, job_of, stale_cells
 from experiments.launching.pipeline import Pipeline
 from experiments.launching.signals import stop_as_on_ctrl_c, told_once
 from experiments.study import load_study

@@ -3,8 +3,24 @@
 import time
 from collections import deque
 
+from experiments import machine
 from experiments.launching.attempts import Attempt, Job, cannot_begin
 from experiments.launching.engine import Ended, Started
+from experiments.study import Study
+
+
+def default_slots(study: Study) -> int:
+    """One cell a core, or as many cores as it has processes; one at a time on a GPU, whose memory cells would share."""
+    return 1 if gpus_here(study) else max(1, machine.cores() // study.devices)
+
+
+def gpus_here(study: Study) -> int:
+    """Return how many GPUs this machine offers to the cells of a study; 0 where they compute on the CPU."""
+    if study.on_cpu:
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 class LocalEngine:

@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lightning import import_as_a_user
 from benchmarks.rounds import show
 from benchmarks.versions import described
 from experiments import cli, files, machine
-from experiments.stand_ins import import_lightning, standing_in
 from experiments.study import Cell, Study, load_study
 from lit_transformer.errors import UserError
 
@@ -86,8 +86,7 @@ def scoring_over_training(study: Study) -> float:
 def train(watched: str) -> None:
     """Be `experiments.train` with this process's arguments, and print at the end what was seen."""
     seen: dict[str, float] = {}
-    with standing_in("transformers", AutoModel=None, AutoTokenizer=None):
-        import_lightning()  # as the training would, before what is watched does
+    import_as_a_user()  # as the training would, before what is watched does
     watcher = end_at_first_step if watched == "start" else keep_time
     watcher(seen)
     sys.argv[0] = "experiments.train"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.lightning import import_as_a_user
 from benchmarks.pairs import Pairs, padded_pairs
-from experiments.stand_ins import import_lightning
 from lit_transformer.batch import EOS, PAD, TranslationBatch
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig
 from lit_transformer.errors import UserError
@@ -62,7 +62,7 @@ class Stepper:
 
 def ours(task: Task) -> Trainer:
     """Our own: packed."""
-    import_lightning()
+    import_as_a_user()
     from lit_transformer import LitTransformer, build_transformer
 
     module = LitTransformer(build_transformer(task.model, task.vocab_size), OptimConfig()).to(task.device).train()

@@ -1,4 +1,4 @@
-"""probe.csv of a cell: what a probe measured, as a file; the probe itself is in `probe`, which needs torch."""
+"""probe.csv of a cell: what a probe measured, as a file; `training.probe` measures, which needs torch."""
 
 import csv
 import io

@@ -2,9 +2,9 @@
 
 A run's id is a hash of what the run is, so a resumed training and a later evaluation add to the same run; offline the
 training and the evaluation leave a piece each with that id (`pieces`), and `python -m experiments.sync` sends what the
-server lacks. A resumed training gives all its rows again (`history`): its offline pieces of before go, unless they were
-sent. Nothing that fails here stops a training: it costs one line on stderr. `wandb leet <run folder>/wandb` shows an
-offline run.
+server lacks. A resumed training gives all its rows again (`training.history`): its offline pieces of before go, unless
+they were sent. Nothing that fails here stops a training: it costs one line on stderr. `wandb leet <run folder>/wandb`
+shows an offline run.
 """
 
 import hashlib

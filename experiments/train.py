@@ -12,7 +12,7 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import cli, machine, tracking, wandb_login
 from experiments.decoder import AVERAGED
@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from data_modules.prepared import PreparedCorpus
+    from data_modules.translation import TranslationDataModule
+    from experiments.averaging import Averager
     from experiments.patient_run import PatientRun
+    from experiments.training.callbacks import Curve
     from experiments.training.checkpoints import Saved
+    from experiments.training.history import History
+    from experiments.training.losses import Losses
+    from lit_transformer import LitTransformer
 
 PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 OUTPUTS = ("training.json", "curve.csv", "probe.csv")
@@ -96,12 +102,26 @@ class Run:
     processes: Processes
 
 
-def _fit(run: Run, start: Start) -> None:
+@dataclass(frozen=True)
+class Training:
+    """A run made ready: what is trained, on what, by whom, and what watches it."""
+
+    module: "LitTransformer"
+    data: "TranslationDataModule"
+    trainer: "pl.Trainer"
+    losses: "Losses"
+    curve: "Curve"
+    history: "History"
+    averager: "Averager | None"
+
+
+def _ready(run: Run) -> Training:
+    """Build the network and all that goes with it, the same for every process of the run."""
     import pytorch_lightning as pl
 
     from data_modules.corpora.text import VALID
     from data_modules.translation import TranslationDataModule
-    from experiments.averaging import build_averager, write_average
+    from experiments.averaging import build_averager
     from experiments.training.callbacks import Curve, Progress
     from experiments.training.history import History
     from experiments.training.losses import Losses
@@ -110,7 +130,6 @@ def _fit(run: Run, start: Start) -> None:
     from lit_transformer import LitTransformer, build_transformer
     from lit_transformer.training.compiling import compile_network
 
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
     config, corpus, folder = run.config, run.corpus, run.cell.run_folder
     pl.seed_everything(config.seed, verbose=False)
     network = build_transformer(config.model, corpus.vocab_size)
@@ -126,31 +145,50 @@ def _fit(run: Run, start: Start) -> None:
     probe = Probe(folder / "probe.csv", probe_batch(corpus.split(VALID)), history.add)
     callbacks = [losses, probe, curve, history, *([averager] if averager else []), checkpoint]
     trainer = _trainer(run, [*callbacks, Progress(folder, curve, config.optim.steps)])
-    run.processes.start(trainer)
-    start = trainer.strategy.broadcast(start)
+    return Training(module, data, trainer, losses, curve, history, averager)
+
+
+def _fit(run: Run, start: Start) -> None:
+    """Train from where `start` says to the end, and leave the record; the processes of a run do so together."""
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
+    training = _ready(run)
+    run.processes.start(training.trainer)
+    start = training.trainer.strategy.broadcast(start)
     if start.complete:
         return
     if start.saved:
-        data.position = start.saved.step * config.optim.accumulate
+        training.data.position = start.saved.step * run.config.optim.accumulate
     try:
-        history.run = _tracked(run)
+        training.history.run = _tracked(run)
         saved = start.saved.path if start.saved else None
         with run.processes.together():
-            trainer.fit(module, datamodule=data, ckpt_path=saved, weights_only=True)
+            training.trainer.fit(training.module, datamodule=training.data, ckpt_path=saved, weights_only=True)
         if not run.processes.first:
             return
-        if averager and losses.diverged_at is None:
-            write_average(averager, network, folder / AVERAGED, run.run_hash)
-        record = training_record(run.cell, config, corpus, run.run_hash, trainer, curve, losses, averager)
-        history.add({f"training/{key}": record[key] for key in COSTS})
+        record = _result(run, training)
     except BaseException:
         tracking.finish(exit_code=1)
         raise
     tracking.finish()
-    write_json(folder / "training.json", record)  # last: a run killed before is not complete, and does this again
-    if averager:
-        averager.leave()
+    # Last: a run that is killed before is not complete, and does all this again.
+    write_json(run.cell.run_folder / "training.json", record)
+    if training.averager:
+        training.averager.leave()
     print(summary(record), flush=True)
+
+
+def _result(run: Run, training: Training) -> dict[str, Any]:
+    """Keep the average of the weights, if one is made, and return the record of the training."""
+    from experiments.averaging import write_average
+
+    averager, losses = training.averager, training.losses
+    if averager and losses.diverged_at is None:
+        write_average(averager, training.module.network, run.cell.run_folder / AVERAGED, run.run_hash)
+    record = training_record(
+        run.cell, run.config, run.corpus, run.run_hash, training.trainer, training.curve, losses, averager
+    )
+    training.history.add({f"training/{key}": record[key] for key in COSTS})
+    return record
 
 
 def _tracked(run: Run) -> "PatientRun | None":

@@ -13,11 +13,12 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def set_back() -> None:
-    """Undo what a test before set for its process."""
+def set_back() -> Iterator[None]:
+    """Begin with the same random numbers, and undo what a test sets for its process."""
+    torch.manual_seed(0)
+    yield
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
-    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module")

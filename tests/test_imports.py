@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("lit_transformer", "data_modules", "experiments")
@@ -33,6 +34,8 @@ FOLDERS = {
     "training": set(),
     "planning": {"analysis"},
     "exporting": set(),
+    "launching": {"planning"},
+    "layer_costs": {"analysis", "figures", "pages"},
 }
 MODEL_LIBRARIES = {"torch", "numpy", "pytorch_lightning", "safetensors"}
 
@@ -123,6 +126,19 @@ def test_nobody_imports_a_command(name: str) -> None:
     """It is the end of the line: what two of them share stands in a module of its own."""
     of_ours = {target for target in imported(name) if target in FILES and target.count(".") == 1}
     assert [target for target in of_ours if '__name__ == "__main__"' in FILES[target].read_text()] == []
+
+
+def test_a_report_is_stale_when_code_that_writes_it_has_changed() -> None:
+    """But for what only reads arguments and files."""
+    written_by, found = {"experiments.report"}, set()
+    while written_by:
+        found.add(name := written_by.pop())
+        written_by |= {
+            target for target in imported(name) if target in FILES and target.startswith("experiments.")
+        } - found
+    found -= {"experiments.cli", "experiments.files", "experiments.run_config"}
+    deps = [ROOT / path for path in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]["deps"]]
+    assert [name for name in found if not {FILES[name], *FILES[name].parents} & set(deps)] == []
 
 
 @modules

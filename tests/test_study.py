@@ -50,6 +50,8 @@ def test_every_other_study_has_the_same_pipeline(name: str):
         assert own["stages"][stage].pop("wdir") == "../../.."
         assert own["stages"][stage] == content
     assert own["vars"] == ["study.yaml"]
+    for stage in root["stages"].values():
+        assert [path for path in stage["deps"] if "${" not in path and not Path(path).exists()] == []
 
 
 def test_the_default_studys_lock_is_not_in_git():

@@ -2,7 +2,7 @@
 
 results.py        one record a cell, as read; what may not share a column is refused
 statistics.py     t-intervals, paired tests, Holm's correction, power; bootstrap.py: of sentences; ranks.py: of orders
-summary.py        one row a variant, with its verdict: what all that follows reads
+summary.py        one row a variant, with its verdict: what tables, pictures and pages read
 paper.py          the published numbers; against_paper.py: does a study agree with them
 tables.py         the study's table in four notations; grids.py: any other table
 headline.py       the finding in a sentence; notes.py: rules and evidence under a table; provenance.py: where it is from

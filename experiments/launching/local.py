@@ -1,4 +1,4 @@
-"""The engine of one machine: a child process a slot."""
+"""The engine of one machine: a child process a slot, and how many slots a study has here."""
 
 import time
 from collections import deque

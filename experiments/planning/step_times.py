@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data_modules.token_batches import plan_batches
 from experiments.rates import clock
 from experiments.run_config import Precision, RunConfig
+from experiments.stand_ins import import_lightning
 from experiments.study import Study
 from lit_transformer.errors import UserError
 
@@ -152,6 +153,7 @@ class Steps:
     def __init__(self, config: RunConfig, sample: Sample, tokens: int, device: "torch.device") -> None:
         import torch
 
+        import_lightning()
         from lit_transformer import LitTransformer, build_transformer
 
         torch.manual_seed(0)

@@ -19,10 +19,10 @@ ablation: $(VENV)/.run ## Train and score every stale cell of the default study,
 layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write their report (about 5 minutes, one quiet core)
 	@python -m experiments.layer_costs
 
-test: $(VENV)/.dev ## Run the tests (about 9 minutes)
+test: $(VENV)/.dev ## Run the tests (about 7 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (about 30 minutes), and say what was left out
+test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (about 21 minutes), and say what was left out
 	@python -m pytest -n 2 --dist loadfile -rs
 
 check: $(VENV)/.dev ## Format, lint and types: ruff and mypy

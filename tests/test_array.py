@@ -55,4 +55,8 @@ def test_a_queue_that_refuses_is_told_of(
     assert capsys.readouterr().out == "Slurm takes no other turn (job 12 is gone); submit this cell again\n"
     monkeypatch.setenv("PATH", "")
     array.another_turn()
+    line = "Slurm takes no other turn (scontrol: No such file or directory); submit this cell again\n"
+    assert capsys.readouterr().out == line
+    monkeypatch.delenv("SLURM_JOB_ID")
+    array.another_turn()
     assert capsys.readouterr().out == ""

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 from experiments import cli, machine
 from experiments.files import read_json, write_json
@@ -92,12 +91,15 @@ def settle(job: Job, end: End, retries: int) -> int:
 
 
 def another_turn() -> None:
-    """Put this job back into Slurm's queue; nothing where there is none. A line says so where Slurm refuses."""
+    """Put this job back into Slurm's queue; nothing outside a job. A line says so where that is not to be had."""
     if job := os.environ.get("SLURM_JOB_ID"):
-        with suppress(OSError):
+        try:
             done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-            if done.returncode:
-                print(f"Slurm takes no other turn ({done.stderr.strip()}); submit this cell again", flush=True)
+            refusal = (done.stderr.strip() or f"status {done.returncode}") if done.returncode else ""
+        except OSError as error:  # a container without Slurm's commands
+            refusal = f"scontrol: {error.strerror}"
+        if refusal:
+            print(f"Slurm takes no other turn ({refusal}); submit this cell again", flush=True)
 
 
 if __name__ == "__main__":

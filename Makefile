@@ -14,10 +14,10 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ablation: $(VENV)/.run ## Train and score every stale cell of the default study, then write the report (STUDY=name for another)
-	@python -m experiments.launch --study $(STUDY)
+	@python -m experiments launch --study $(STUDY)
 
 layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write their report (about 5 minutes, one quiet core)
-	@python -m experiments.layer_costs
+	@python -m experiments layers
 
 test: $(VENV)/.dev ## Run the tests (about 7 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "not slow"
@@ -43,9 +43,9 @@ bench: $(VENV)/.bench $(VENV)/joeynmt ## Time training and decoding beside their
 	@python -m benchmarks.shares --out $(BENCH)/shares.json
 	@python -m benchmarks.float32 --out $(BENCH)/float32.json
 	@python -m benchmarks.scaling --out $(BENCH)/scaling.json
-	@python -m experiments.prepare --study components
+	@python -m experiments prepare --study components
 	@python -m benchmarks.around --out $(BENCH)/around.json
-	@python -m experiments.train $(CELL) --wandb disabled
+	@python -m experiments train $(CELL) --wandb disabled
 	@python -m benchmarks.decoding $(CELL) --out $(BENCH)/beam_4.json
 	@python -m benchmarks.decoding $(CELL) --beam 1 --out $(BENCH)/greedy.json
 	@python -m benchmarks.drawn_decoding --rounds 3 --out $(BENCH)/small_beam_4.json

@@ -3,7 +3,7 @@
     python -m benchmarks.around
     python -m benchmarks.around --steps 300 --out around.json
 
-Start-up is the time from the birth of `experiments.train` to the end of its first step, of several starts, without the
+Start-up is the time from the birth of a training to the end of its first step, of several starts, without the
 extra `bench`: where transformers is installed, Lightning's torchmetrics imports it, which takes a second more. Shares
 are of the processor's time of `fit`, on one thread, W&B offline. Evaluation is that of the study's results as they
 stand in git: the seconds of scoring over those of training, the median over cells.
@@ -26,8 +26,10 @@ from typing import Any
 from benchmarks.lightning import import_as_a_user
 from benchmarks.rounds import show
 from benchmarks.versions import described
-from experiments import cli, files, machine
-from experiments.study import Cell, Study, load_study
+from experiments.common import cli, machine
+from experiments.common import io as files
+from experiments.config.cell import Cell
+from experiments.config.study import Study, load_study
 from lit_transformer.errors import UserError
 
 STUDY = "components"
@@ -84,13 +86,13 @@ def scoring_over_training(study: Study) -> float:
 
 
 def train(watched: str) -> None:
-    """Be `experiments.train` with this process's arguments, and print at the end what was seen."""
+    """Be a training with this process's arguments, and print at the end what was seen."""
     seen: dict[str, float] = {}
     import_as_a_user()  # as the training would, before what is watched does
     watcher = end_at_first_step if watched == "start" else keep_time
     watcher(seen)
-    sys.argv[0] = "experiments.train"
-    runpy.run_module("experiments.train", run_name="__main__")
+    sys.argv[0] = "experiments.commands.train"
+    runpy.run_module("experiments.commands.train", run_name="__main__")
     print(json.dumps(seen))
 
 

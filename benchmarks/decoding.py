@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.rounds import Column, Ids, plain, print_table, rows, take_turns, timed
 from benchmarks.translators import ctranslate2, hugging_face, joeynmt, ours
 from benchmarks.versions import described
-from experiments import cli, files, machine
-from experiments.decoder import load_network, training_record
-from experiments.study import Cell
+from experiments.common import cli, machine
+from experiments.common import io as files
+from experiments.config.cell import Cell
+from experiments.scoring.inference import load_network, training_record
 from lit_transformer.config import DecodeConfig
 
 if TYPE_CHECKING:

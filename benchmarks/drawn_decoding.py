@@ -12,7 +12,7 @@ import random
 
 from benchmarks.decoding import Subject, add_settings, compare, set_up
 from benchmarks.sizes import SIZES, VOCABULARY
-from experiments import cli
+from experiments.common import cli
 from lit_transformer.batch import UNK
 from lit_transformer.config import DecodeConfig
 

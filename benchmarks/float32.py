@@ -20,8 +20,9 @@ from benchmarks.pairs import draw
 from benchmarks.sizes import SIZES, VOCABULARY
 from benchmarks.trainers import Task, ours
 from benchmarks.versions import described
-from experiments import cli, files, machine
-from experiments.rates import measured_rate
+from experiments.common import cli, machine
+from experiments.common import io as files
+from experiments.common.device_rates import measured_rate
 
 MODES = ("highest", "high", "medium")
 SIDE = 1024

@@ -1,6 +1,6 @@
 """Lightning as a user has it, who lacks the extra `bench`."""
 
-from experiments.stand_ins import import_lightning, standing_in
+from experiments.common.stand_ins import import_lightning, standing_in
 
 
 def import_as_a_user() -> None:

@@ -18,10 +18,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from experiments import cli, machine
-from experiments.files import write_json
+from experiments.common import cli, machine
+from experiments.common.io import write_json
+from experiments.config.study import ROOT
 from experiments.launching.quick_dvc import read
-from experiments.study import ROOT
 from lit_transformer.errors import UserError
 
 STUDY = "experiments/studies/components"
@@ -93,7 +93,7 @@ def copy(project: Path, cells: int) -> Path:
 
 def measure(project: Path, cells: int, slots: int) -> dict[str, object]:
     """Run every cell, then nothing, then the report alone; return seconds, and what was lost."""
-    launch = ["-m", "experiments.launch", "--study", "components", "--slots", str(slots)]
+    launch = ["-m", "experiments", "launch", "--study", "components", "--slots", str(slots)]
     first, printed = timed(project, *launch)
     records = read(project / "dvc.lock")
     assert records is not None
@@ -101,7 +101,7 @@ def measure(project: Path, cells: int, slots: int) -> dict[str, object]:
     busy = [line for line in printed.splitlines() if line.startswith("The slots were busy")]
     idle, said = timed(project, *launch)
     assert "Nothing to do" in said, said
-    report, _ = timed(project, "-m", "experiments.report", "--study", "components")
+    report, _ = timed(project, "-m", "experiments", "report", "--study", "components")
     return {
         "cells": cells,
         "slots": slots,

@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks.apart import processes
 from benchmarks.sizes import SIZES, VOCABULARY
 from benchmarks.versions import described
-from experiments import cli, files, machine
+from experiments.common import cli, machine
+from experiments.common import io as files
 from experiments.layer_costs.fit import exponent
 from lit_transformer.batch import UNK
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
@@ -65,7 +66,7 @@ class Steps:
         import torch
 
         from benchmarks.trainers import Task, build
-        from experiments.rates import clock
+        from experiments.common.device_rates import clock
 
         torch.set_num_threads(args.threads)
         self.device = torch.device(args.device)

@@ -17,7 +17,8 @@ from benchmarks.pairs import draw
 from benchmarks.rounds import show
 from benchmarks.sizes import SIZES, VOCABULARY
 from benchmarks.versions import described
-from experiments import cli, files, machine
+from experiments.common import cli, machine
+from experiments.common import io as files
 
 KINDS = {
     "optimiser": ("adam",),

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.rounds import show
 from benchmarks.training import COMPILED, OURS, OURS_COMPILED, TUNED
-from experiments import cli, files
+from experiments.common import cli
+from experiments.common import io as files
 
 RESULTS = Path("benchmarks/results")
 TABLE = RESULTS / "table.md"

@@ -7,7 +7,7 @@
 
 The same drawn pairs in the same batches: forward, backward and the update of fused Adam; dropout 0.1, label smoothing
 0.1, tied embeddings of 8,000 tokens. Every system has a process of its own with the settings that its users get: ours
-with those of `experiments.machine`, the others with torch's; one more row shows what those settings alone give the
+with those of `common.machine`, the others with torch's; one more row shows what those settings alone give the
 plain loop. Systems take turns; a ratio is taken within a round. Tokens are target tokens that are not padding. The
 share of the peak is of the operations that the model needs for the real tokens, over what a large matrix product
 reaches in the same precision and with our settings.
@@ -23,7 +23,8 @@ from benchmarks.apart import Begin, processes, turns
 from benchmarks.pairs import draw
 from benchmarks.rounds import Column, plain, print_table, rows, take_turns
 from benchmarks.sizes import SIZES, VOCABULARY
-from experiments import cli, files, machine
+from experiments.common import cli, machine
+from experiments.common import io as files
 
 OURS, PEER = "lit_transformer", "torch.nn loop"
 OURS_COMPILED = "lit_transformer, compiled"
@@ -40,7 +41,7 @@ class Training:
         import torch
 
         from benchmarks.trainers import Task, build
-        from experiments.rates import clock, measured_rate
+        from experiments.common.device_rates import clock, measured_rate
 
         torch.set_num_threads(args.threads)
         self.device = torch.device(args.device)

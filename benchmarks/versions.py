@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchmarks.joeynmt_model import require_joeynmt
-from experiments import machine
+from experiments.common import machine
 from lit_transformer.errors import UserError
 
 PEERS = ("transformers", "x-transformers", "ctranslate2")

@@ -49,7 +49,7 @@ class PreparedCorpus:
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise UserError(f"{folder} holds no prepared corpus; run: python -m experiments.prepare") from error
+            raise UserError(f"{folder} holds no prepared corpus; run: python -m experiments prepare") from error
         except (OSError, ValueError) as error:
             raise UserError(f"{folder / FACTS} cannot be read; prepare the corpus again") from error
         if facts.get("format") != FORMAT:

@@ -36,7 +36,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in that folder, as the user and as the program."""
-    from experiments import cli
+    from experiments.common import cli
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(cli, "STARTED_IN", project)

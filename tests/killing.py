@@ -53,7 +53,7 @@ def write_project(root: Path) -> None:
     """Write the study and its corpus of made-up sentences of many lengths."""
     from data_modules.corpora.raw import ParallelText, RawCorpus
     from data_modules.prepared import prepare
-    from experiments.study import load_study
+    from experiments.config.study import load_study
 
     folder = root / "experiments/studies/killed"
     folder.mkdir(parents=True)
@@ -142,7 +142,8 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 
 
 def _main() -> None:
-    from experiments import cli, train
+    from experiments.commands import train
+    from experiments.common import cli
     from experiments.training import callbacks, history, losses
 
     cli.ROOT = Path(os.environ["KILLED_ROOT"])  # type: ignore[misc]

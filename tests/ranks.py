@@ -17,11 +17,11 @@ import torch.distributed
 
 from data_modules.prepared import PreparedCorpus
 from data_modules.translation import TranslationDataModule
-from experiments.run_config import TrainerConfig
-from experiments.study import load_study
+from experiments.config.run_config import TrainerConfig
+from experiments.config.study import load_study
 from experiments.training.callbacks import Curve
+from experiments.training.distributed import Processes
 from experiments.training.losses import Losses
-from experiments.training.processes import Processes
 from lit_transformer import LitTransformer, build_transformer
 
 BUDGET = 500

@@ -8,11 +8,12 @@ import torch
 
 from data_modules.corpora.raw import ParallelText, RawCorpus
 from data_modules.prepared import prepare
-from experiments import machine
-from experiments.files import write_json
-from experiments.run_config import training_hash
-from experiments.seals import write_sealed
-from experiments.study import Cell, load_study
+from experiments.common import machine
+from experiments.common.io import write_json
+from experiments.config.cell import Cell
+from experiments.config.run_config import training_hash
+from experiments.config.study import load_study
+from experiments.training.seals import write_sealed
 from lit_transformer import build_transformer
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.sentences import Counts
+from experiments.scoring.sentences import Counts
 
 LENGTHS = np.arange(5, 16)
 ORDERS = np.arange(1, 5)

@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from experiments.perplexities import PER_CHARACTER, PER_TOKEN, PER_WORD
-from experiments.scoring import EXACT_MATCH
-from experiments.study import Study, load_study
+from experiments.config.study import Study, load_study
+from experiments.scoring.bleu import EXACT_MATCH
+from experiments.scoring.perplexity import PER_CHARACTER, PER_TOKEN, PER_WORD
 
 SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1"
 CHRF = "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.5.1"

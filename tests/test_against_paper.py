@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from experiments.analysis import paper
-from experiments.analysis.against_paper import PAPER_NOISE, RULE, RUN_SD, Agreement, agreement
-from experiments.analysis.statistics import ALPHA, decisions, holm, paired_p
+from experiments.reporting import paper
+from experiments.reporting.against_paper import PAPER_NOISE, RULE, RUN_SD, Agreement, agreement
+from experiments.reporting.statistics import ALPHA, decisions, holm, paired_p
 
 
 def test_the_noise_of_the_paper_is_that_of_two_single_runs() -> None:

@@ -14,11 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import attention
-from experiments.decoder import trained_networks
-from experiments.pages.attention_figures import figure, places, png
-from experiments.pages.attention_pages import COLOURS, LONGEST, STEP, Sentence, attention_page, page_of_split, sentence
-from experiments.study import Cell, load_study
+from experiments.commands import attention
+from experiments.config.cell import Cell
+from experiments.config.study import load_study
+from experiments.reporting.page.attention_figures import figure, places, png
+from experiments.reporting.page.attention_pages import (
+    COLOURS,
+    LONGEST,
+    STEP,
+    Sentence,
+    attention_page,
+    page_of_split,
+    sentence,
+)
+from experiments.scoring.inference import trained_networks
 from lit_transformer.attention_maps import attention_maps
 from lit_transformer.errors import UserError
 from tests.small_cell import SENTENCES

@@ -10,12 +10,14 @@ import torch
 
 from data_modules.corpora import load_corpus
 from data_modules.prepared import PreparedCorpus, prepare
-from experiments import evaluate, machine, train
-from experiments.analysis.results import read_results
-from experiments.decoder import AVERAGED, load_network
-from experiments.perplexities import perplexities
-from experiments.sentences import read_counts
-from experiments.study import Cell, Study, load_study
+from experiments.commands import evaluate, train
+from experiments.common import machine
+from experiments.config.cell import Cell
+from experiments.config.study import Study, load_study
+from experiments.reporting.results import read_results
+from experiments.scoring.inference import AVERAGED, load_network
+from experiments.scoring.perplexity import perplexities
+from experiments.scoring.sentences import read_counts
 from lit_transformer.config import Ensemble
 from lit_transformer.errors import UserError
 

@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from experiments.averaging import Averager, LastWeights, SmoothedWeights, build_averager, write_average
+from experiments.training.averaging import Averager, LastWeights, SmoothedWeights, build_averager, write_average
 from experiments.training.stopping import Checkpoint
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 from synthetic_counts import Spread, draw_counts, true_bleu
 
-from experiments.analysis.bootstrap import differences, drawn_bleu, over_seeds_and_sentences, shared_variance
-from experiments.analysis.statistics import t_interval
-from experiments.sentences import Counts, corpus_bleu, summands
+from experiments.reporting.bootstrap import differences, drawn_bleu, over_seeds_and_sentences, shared_variance
+from experiments.reporting.statistics import t_interval
+from experiments.scoring.sentences import Counts, corpus_bleu, summands
 
 LOGITS = {"base": 1.5, "variant": 1.3}
 SEEDS_VARY = Spread(seed=0.1, own=0.1, sentence=0.5, taste=0.0, whim=0.0)

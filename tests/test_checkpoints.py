@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.files import replace
-from experiments.seals import fault_of, is_whole, write_sealed
+from experiments.common.io import replace
 from experiments.training.checkpoints import SealedCheckpoints, newest
+from experiments.training.seals import fault_of, is_whole, write_sealed
 
 
 def content(step: int, run_hash: str = "ours") -> dict[str, Any]:

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from experiments import cli, machine
-from experiments.files import read_json, replace, write_json
-from experiments.run_config import read_yaml
-from experiments.study import ROOT
+from experiments.common import cli, machine
+from experiments.common.io import read_json, replace, write_json
+from experiments.config.run_config import read_yaml
+from experiments.config.study import ROOT
 from lit_transformer.errors import UserError
 
 

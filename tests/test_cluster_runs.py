@@ -60,7 +60,7 @@ def cluster() -> Iterator[Any]:
 
 
 def launch(project: Path, cluster: Any, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "experiments.launch", "--study", "components", "--address", cluster.address]
+    command = [sys.executable, "-m", "experiments", "launch", "--study", "components", "--address", cluster.address]
     own = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     own["PATH"] = f"{Path(sys.executable).parent}:{own['PATH']}"
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

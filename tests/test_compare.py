@@ -11,10 +11,10 @@ from synthetic_study import write_study
 from test_page import Outline
 from two_studies import rename, write_two
 
-from experiments import compare
-from experiments.analysis.revisions import Side, read_side
-from experiments.analysis.side_by_side import SAME, between, how_made, side_by_side
-from experiments.compare import grid, notes
+from experiments.commands import compare
+from experiments.commands.compare import grid, notes
+from experiments.reporting.revisions import Side, read_side
+from experiments.reporting.side_by_side import SAME, between, how_made, side_by_side
 from lit_transformer.errors import UserError
 
 NAMES = ["base", "one_head", "pre_norm"]

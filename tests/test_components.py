@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments import components, describe
-from experiments.run_config import RunConfig, resolve
-from experiments.study import STUDIES, list_studies, load_study
+from experiments.commands import components, describe
+from experiments.config.run_config import RunConfig, resolve
+from experiments.config.study import STUDIES, list_studies, load_study
 from lit_transformer.config import Kind, Mixer, Positions
 from lit_transformer.errors import UserError
 from lit_transformer.flops import Work, forward_flops, parameter_count
@@ -76,7 +76,7 @@ def test_words_choose_what_is_printed(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.fixture
 def project_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.study import ROOT
+    from experiments.config.study import ROOT
 
     monkeypatch.chdir(ROOT)
 

@@ -12,7 +12,7 @@ import torch
 
 from data_modules.prepared import PreparedCorpus
 from data_modules.token_batches import plan_batches
-from experiments.study import load_study
+from experiments.config.study import load_study
 from tests.killing import ROOT, write_project
 from tests.ranks import BUDGET
 

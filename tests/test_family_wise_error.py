@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments.analysis.statistics import ALPHA, decisions, holm, paired_p, smallest_separable, t_interval
+from experiments.reporting.statistics import ALPHA, decisions, holm, paired_p, smallest_separable, t_interval
 
 VARIANTS = 11
 OWN = np.geomspace(0.1, 1.0, VARIANTS)

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments.analysis.results import Results, read_results
-from experiments.analysis.summary import Summary, summarise
-from experiments.figures import chart_parts, charts, drawing
-from experiments.figures.figure_data import attention_rows, curve_rows, length_rows, moved_apart
+from experiments.reporting.figures import chart_parts, charts, drawing
+from experiments.reporting.figures.figure_data import attention_rows, curve_rows, length_rows, moved_apart
+from experiments.reporting.results import Results, read_results
+from experiments.reporting.summary import Summary, summarise
 
 
 @pytest.fixture(scope="module")

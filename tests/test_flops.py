@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.analysis.paper import TABLE3, Ablation
+from experiments.reporting.paper import TABLE3, Ablation
 from lit_transformer.config import (
     AttentionConfig,
     FeedForwardConfig,

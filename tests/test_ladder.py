@@ -10,11 +10,11 @@ from synthetic_study import texts
 from test_page import Outline
 from two_studies import NAMES, write_two
 
-from experiments import ladder, report
-from experiments.analysis.outline import read_outline
-from experiments.analysis.rungs import climb, grid, ladders_of, read_rung, told
-from experiments.figures.pair_charts import scatter
-from experiments.study import load_study
+from experiments.commands import ladder, report
+from experiments.config.study import load_study
+from experiments.reporting.figures.pair_charts import scatter
+from experiments.reporting.outline import read_outline
+from experiments.reporting.rungs import climb, grid, ladders_of, read_rung, told
 from lit_transformer.errors import UserError
 
 
@@ -109,7 +109,7 @@ def test_an_outline_reads_what_our_config_would_refuse(two: Path) -> None:
 
 
 def test_the_picture_tells_both_differences(two: Path) -> None:
-    from experiments.figures.drawing import svg
+    from experiments.reporting.figures.drawing import svg
 
     found = climb(read_rung(load_study("cheap")), read_rung(load_study("dear")))
     chart = scatter(found, 200, 200)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from synthetic_study import write_study
 
-from experiments.analysis.results import read_results
-from experiments.analysis.summary import summarise
-from experiments.analysis.tables import latex
+from experiments.reporting.results import read_results
+from experiments.reporting.summary import summarise
+from experiments.reporting.tables import latex
 
 
 @pytest.fixture

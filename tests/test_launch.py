@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import launch
+from experiments.commands import launch
+from experiments.config.study import Study, load_study, parse_study
 from experiments.launching import engine as engines
 from experiments.launching import local
 from experiments.launching.attempts import Job, Verdict, judge
@@ -17,7 +18,6 @@ from experiments.launching.cells import run_cells
 from experiments.launching.engine import needs_ray
 from experiments.launching.local import LocalEngine
 from experiments.launching.pipeline import Pipeline
-from experiments.study import Study, load_study, parse_study
 from lit_transformer.errors import UserError
 from tests.shell_cells import NAMES, ROOT, STUDY, jobs, run
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.files import read_json, write_json
-from experiments.layer_costs import __main__ as command
+from experiments.commands import layers as command
+from experiments.common.io import read_json, write_json
+from experiments.config.run_config import read_yaml
+from experiments.config.study import ROOT, list_studies, load_study
 from experiments.layer_costs.chains import count, counted
 from experiments.layer_costs.findings import find, unreached
 from experiments.layer_costs.fit import exponent
@@ -21,8 +23,6 @@ from experiments.layer_costs.reach import path_length
 from experiments.layer_costs.report import write_report
 from experiments.layer_costs.settings import STUDY, Settings, quick, read_settings
 from experiments.layer_costs.tables import tables
-from experiments.run_config import read_yaml
-from experiments.study import ROOT, list_studies, load_study
 from lit_transformer.errors import UserError
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import machine
+from experiments.common import machine
 
 
 class Libc:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from synthetic_study import reference, texts, write_study
 
-from experiments.analysis.headline import headline
-from experiments.analysis.provenance import duration, provenance
-from experiments.analysis.results import Results, read_results
-from experiments.analysis.samples import marked, samples, spread_by_length
-from experiments.analysis.summary import Summary, summarise
-from experiments.pages.page import page
-from experiments.pages.templating import template
+from experiments.reporting.headline import headline
+from experiments.reporting.page.page import page
+from experiments.reporting.page.templating import template
+from experiments.reporting.provenance import duration, provenance
+from experiments.reporting.results import Results, read_results
+from experiments.reporting.samples import marked, samples, spread_by_length
+from experiments.reporting.summary import Summary, summarise
 
 
 class Outline(HTMLParser):
@@ -63,8 +63,8 @@ def full(built: tuple[Path, Summary, Results], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]) -> None:
-    from experiments.figures import charts
-    from experiments.figures.drawing import Figure, svg
+    from experiments.reporting.figures import charts
+    from experiments.reporting.figures.drawing import Figure, svg
 
     chart = charts.forest(full[0], 200)
     assert chart is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.analysis import paper
+from experiments.reporting import paper
 
 
 def test_table_3_has_all_rows_once() -> None:

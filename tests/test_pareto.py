@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments.analysis.results import Results, read_results
-from experiments.analysis.statistics import noise_floor
-from experiments.analysis.summary import Summary, summarise
-from experiments.figures import drawing, length_charts
-from experiments.figures.figure_data import length_lines
-from experiments.figures.pareto import costs, frontier, frontiers, pareto, shown_from
+from experiments.reporting.figures import drawing, length_charts
+from experiments.reporting.figures.figure_data import length_lines
+from experiments.reporting.figures.pareto import costs, frontier, frontiers, pareto, shown_from
+from experiments.reporting.results import Results, read_results
+from experiments.reporting.statistics import noise_floor
+from experiments.reporting.summary import Summary, summarise
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from data_modules.config import DataConfig
 from data_modules.corpora.raw import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
-from experiments.perplexities import per_unit, perplexities, reference_nats
+from experiments.scoring.perplexity import per_unit, perplexities, reference_nats
 from lit_transformer.batch import BOS, EOS, TranslationBatch
 from lit_transformer.config import Ensemble
 from lit_transformer.transformer import Transformer, build_transformer

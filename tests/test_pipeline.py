@@ -279,7 +279,7 @@ def test_every_entry_point_has_help(module: str):
 
 
 def test_two_writers_of_one_run_are_refused(project: Path):
-    from experiments.files import only_writer
+    from experiments.common.io import only_writer
     from lit_transformer.errors import UserError
 
     with (

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from data_modules.translation import TranslationDataModule
-from experiments import plan
+from experiments.commands import plan
+from experiments.common.device_rates import GPUS
+from experiments.config.run_config import RunConfig
+from experiments.config.study import ROOT, load_study
 from experiments.planning import plan_tables, step_times
 from experiments.planning.planned import Fleet, makespan
 from experiments.planning.separable import separable
 from experiments.planning.step_times import Measured, Sample, probe, sample_of, shape_of, step_flops
-from experiments.rates import GPUS
-from experiments.run_config import RunConfig
-from experiments.study import ROOT, load_study
 from lit_transformer import LitTransformer, build_transformer
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError

@@ -204,7 +204,7 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened(corpus: PreparedCorpus, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no prepared corpus; run: python -m experiments.prepare"):
+    with pytest.raises(UserError, match=r"holds no prepared corpus; run: python -m experiments prepare"):
         PreparedCorpus.open(tmp_path / "absent")
     with pytest.raises(UserError, match=r"no split 'tests' \(it has train, valid, test\); did you mean 'test'"):
         corpus.split("tests")

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from experiments.probe_file import COLUMNS, Key, read_probe
 from experiments.training.probe import LEAST, MEASURES, Probe, measure, probe_batch, softmax_measures
+from experiments.training.probe_csv import COLUMNS, Key, read_probe
 from experiments.training.stopping import Checkpoint
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments import report
-from experiments.analysis.results import Results, read_results
-from experiments.analysis.summary import Summary, summarise
-from experiments.figures import probe_charts, probe_data
-from experiments.probe_file import Key, read_probe, write_probe
-from experiments.study import Study
+from experiments.commands import report
+from experiments.config.study import Study
+from experiments.reporting.figures import probe_charts, probe_data
+from experiments.reporting.results import Results, read_results
+from experiments.reporting.summary import Summary, summarise
+from experiments.training.probe_csv import Key, read_probe, write_probe
 from lit_transformer.errors import UserError
 
 NAMES = ["base", "one_head", "no_norm", "hot"]

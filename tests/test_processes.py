@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-from experiments.run_config import TrainerConfig
-from experiments.training import processes
-from experiments.training.processes import Processes
+from experiments.config.run_config import TrainerConfig
+from experiments.training import distributed as processes
+from experiments.training.distributed import Processes
 from lit_transformer.errors import UserError
 from tests.killing import ROOT, assert_same, left, trained, write_project
 
@@ -101,7 +101,7 @@ def test_lightning_still_asks_for_a_stop_where_it_is_taken_out() -> None:
 
 def test_a_process_of_a_run_does_not_outlive_the_one_that_started_it() -> None:
     child = (
-        "import os, time; from experiments.training.processes import _die_with_parent; "
+        "import os, time; from experiments.training.distributed import _die_with_parent; "
         "_die_with_parent(int(os.environ['PARENT'])); print('here', flush=True); time.sleep(20); print('still')"
     )
     parent = f"""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.analysis.ranks import FEWEST, kendall, rank_correlations, spearman
+from experiments.reporting.ranks import FEWEST, kendall, rank_correlations, spearman
 
 
 def by_seed(means: np.ndarray, generator: np.random.Generator, sd: float, seeds: int = 3) -> list[dict[int, float]]:

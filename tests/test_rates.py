@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from experiments.rates import GPUS, Rate, clock, gpu_rate, measured_rate, rate_of, time_times_rate
+from experiments.common.device_rates import GPUS, Rate, clock, gpu_rate, measured_rate, rate_of, time_times_rate
 from lit_transformer.errors import UserError
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from experiments.config.study import Study, parse_study
 from experiments.launching.attempts import Job
 from experiments.launching.board import Board
 from experiments.launching.cells import Outcome, run_cells
 from experiments.launching.slots import Node
-from experiments.study import Study, parse_study
 from lit_transformer.errors import UserError
 from tests.shell_cells import NAMES, ROOT, STUDY, ctrl_c_once_two_run, jobs, processes, slow, wait_for
 

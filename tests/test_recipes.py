@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.run_config import RunConfig, resolve, to_dict, to_yaml, training_hash
-from experiments.study import flatten
+from experiments.config.run_config import RunConfig, resolve, to_dict, to_yaml, training_hash
+from experiments.config.study import flatten
 from lit_transformer.config import Mask, Placement, Positions, Smoothing
 from lit_transformer.errors import UserError
 from lit_transformer.recipes import Recipe, deltas, switched

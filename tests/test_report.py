@@ -10,8 +10,9 @@ from synthetic_study import write_study
 from data_modules.config import DataConfig
 from data_modules.corpora.raw import ParallelText, RawCorpus
 from data_modules.prepared import prepare
-from experiments import cli, report
-from experiments.analysis.results import Record, Results, read_results
+from experiments.commands import report
+from experiments.common import cli
+from experiments.reporting.results import Record, Results, read_results
 from lit_transformer.errors import UserError
 
 FILES = {

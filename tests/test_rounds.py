@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import joeynmt_model
 from benchmarks.rounds import Column, Turn, plain, print_table, rows, take_turns, timed
-from experiments.study import ROOT
+from experiments.config.study import ROOT
 from lit_transformer.config import DecodeConfig
 from lit_transformer.errors import UserError
 from lit_transformer.export.marian import to_marian

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict, to_yaml, training_hash
+from experiments.config.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict, to_yaml, training_hash
 from lit_transformer.config import Positions
 from lit_transformer.errors import UserError
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.scoring import by_length, exact_match, paper_bleu, paper_tokens, score
+from experiments.scoring.bleu import by_length, exact_match, paper_bleu, paper_tokens, score
 
 REFERENCES = ["the cat sat on the mat .", "a dog barks loudly today .", "yes ."]
 HYPOTHESES = ["the cat sat on the mat .", "a dog barks today .", "no ."]
@@ -130,7 +130,7 @@ def test_every_score_has_its_signature():
 
 def test_a_changed_way_of_scoring_makes_the_evaluations_stale():
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-    assert {"experiments/scoring.py", "experiments/perplexities.py"} <= set(stages["evaluate"]["deps"])
+    assert {"experiments/scoring/bleu.py", "experiments/scoring/perplexity.py"} <= set(stages["evaluate"]["deps"])
 
 
 TEXT = [

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from sacrebleu.metrics.bleu import BLEU
 
-from experiments.scoring import score
-from experiments.sentences import corpus_bleu, count_sentences, read_counts, summands, write_counts
+from experiments.scoring.bleu import score
+from experiments.scoring.sentences import corpus_bleu, count_sentences, read_counts, summands, write_counts
 from lit_transformer.errors import UserError
 
 WORDS = ["der", "Hund", "z.B.", "sieht,", "dass", "(heute)", "5,300", "Gute-Laune", "„Katze“", "und", "!"]
@@ -82,7 +82,7 @@ def test_counts_are_kept_by_every_study_and_stay_in_git() -> None:
         stage = yaml.safe_load(path.read_text())["stages"].get("evaluate")
         if stage is None:
             continue  # a study that trains nothing
-        assert "experiments/sentences.py" in stage["deps"]
+        assert "experiments/scoring/sentences.py" in stage["deps"]
         assert {"cache": False} in [next(iter(out.values())) for out in stage["outs"] if "sentences.csv" in str(out)]
 
 

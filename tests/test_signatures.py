@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from synthetic_study import SIGNATURE, SIGNATURES, SPLITS, write_study
 
-from experiments import report
-from experiments.analysis import notes, tables
-from experiments.analysis.results import read_results
-from experiments.analysis.summary import Summary, summarise
-from experiments.perplexities import PER_TOKEN
-from experiments.scoring import EXACT_MATCH
-from experiments.study import Study
+from experiments.commands import report
+from experiments.config.study import Study
+from experiments.reporting import notes, tables
+from experiments.reporting.results import read_results
+from experiments.reporting.summary import Summary, summarise
+from experiments.scoring.bleu import EXACT_MATCH
+from experiments.scoring.perplexity import PER_TOKEN
 from lit_transformer.errors import UserError
 
 OLDER = ("sentences", "bleu", "bleu_signature", "brevity_penalty", "length_ratio", "chrf", "chrf_signature",

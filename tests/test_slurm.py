@@ -16,6 +16,7 @@ import yaml
 
 from tests.test_pipeline import CELLS, ROOT, STUDY, call
 
+SLURM = "experiments/launching/slurm"
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
 pytestmark = [
     pytest.mark.slow,
@@ -26,7 +27,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("slurm")
-    script = ROOT / "experiments/slurm/localhost.sh"
+    script = ROOT / "experiments/launching/slurm/localhost.sh"
     subprocess.run(["bash", "-c", f"source {script} start {folder}"], check=True, stdin=subprocess.DEVNULL)
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     yield
@@ -75,7 +76,14 @@ def test_an_array_of_cells(slurm: None, project: Path) -> None:
     cells = call(project, *module).stdout
     assert cells.split() == ["base-0", "h1-0", "base-1", "h1-1"]
     (project / "cells.txt").write_text(cells)
-    submit = ["sbatch", "--parsable", "--array=0-3%2", "experiments/slurm/cells.sbatch", "components", "cells.txt"]
+    submit = [
+        "sbatch",
+        "--parsable",
+        "--array=0-3%2",
+        f"{SLURM}/cells.sbatch",
+        "components",
+        "cells.txt",
+    ]
     printed = wait(project, call(project, *submit).stdout.strip())
     assert printed.count("done in") == 4, printed
     assert recorded(project) >= STAGES
@@ -84,7 +92,14 @@ def test_an_array_of_cells(slurm: None, project: Path) -> None:
 
 def test_ray_inside_an_allocation(slurm: None, project: Path) -> None:
     pytest.importorskip("ray")
-    submit = ["sbatch", "--parsable", "--nodes=2", "--cpus-per-task=1", "experiments/slurm/ray.sbatch", "components"]
+    submit = [
+        "sbatch",
+        "--parsable",
+        "--nodes=2",
+        "--cpus-per-task=1",
+        f"{SLURM}/ray.sbatch",
+        "components",
+    ]
     printed = wait(project, call(project, *submit).stdout.strip())
     assert "4 of 4 cells to run, 2 at once" in printed
     assert "[4/4] done" in printed

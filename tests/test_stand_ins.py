@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.stand_ins import standing_in
+from experiments.common.stand_ins import standing_in
 from tests.small_cell import environment
 
 NAME = "wave"
@@ -48,8 +48,8 @@ def test_a_module_that_is_loaded_stays_itself() -> None:
 START = """
 import sys
 from pathlib import Path
-from experiments.stand_ins import import_lightning
-from experiments.tracking import open_run
+from experiments.common.stand_ins import import_lightning
+from experiments.tracking.wandb import open_run
 import_lightning()
 import pytorch_lightning
 run = open_run(Path(sys.argv[1]), "offline")

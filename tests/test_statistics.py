@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.analysis.statistics import (
+from experiments.reporting.statistics import (
     ALPHA,
     compare,
     decisions,

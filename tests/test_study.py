@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run_config import read_yaml
-from experiments.study import KEYS, SECTIONS, STUDIES, Cell, list_studies, load_study, parse_study
+from experiments.config.cell import Cell
+from experiments.config.run_config import read_yaml
+from experiments.config.study import KEYS, SECTIONS, STUDIES, list_studies, load_study, parse_study
 from lit_transformer.errors import UserError
 
 GOOD = {

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import sync, tracking
-from experiments.files import only_writer
-from experiments.pieces import pieces_of
+from experiments.commands import sync
+from experiments.common.io import only_writer
+from experiments.tracking import wandb as tracking
+from experiments.tracking.run_files import pieces_of
 from lit_transformer.errors import UserError
 from tests.test_tracking import CELL, CONFIG, ID, KEY, LOSSES, SAMPLES, SCORES, check_page, train
 from tests.wandb_server import Server, no_account, wandb_server
@@ -31,7 +32,7 @@ def known_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 TRAINING = """
 import sys
 from pathlib import Path
-from experiments import tracking
+from experiments.tracking import wandb as tracking
 from tests.test_tracking import CELL, CONFIG, LOSSES
 folder, rows = Path(sys.argv[1]), int(sys.argv[2])
 run = tracking.start_training(**CELL, config=CONFIG, folder=folder, tags=["table3", "row:A"], mode="online")

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from experiments.analysis import tables
-from experiments.analysis.notes import notes_of
-from experiments.analysis.paper import TABLE2
-from experiments.analysis.results import read_results
-from experiments.analysis.summary import Summary, summarise
-from experiments.analysis.systems import SYSTEMS
-from experiments.launch import _join_seeds
+from experiments.commands.launch import _join_seeds
+from experiments.config.run_config import read_yaml
+from experiments.config.study import STUDIES, Study, list_studies, load_study
 from experiments.launching.pipeline import Pipeline
-from experiments.run_config import read_yaml
-from experiments.study import STUDIES, Study, list_studies, load_study
+from experiments.reporting import tables
+from experiments.reporting.notes import notes_of
+from experiments.reporting.paper import TABLE2
+from experiments.reporting.results import read_results
+from experiments.reporting.summary import Summary, summarise
+from experiments.reporting.systems import SYSTEMS
 from lit_transformer.flops import Work, active_parameter_count, forward_flops
 from tests.synthetic_study import write_study
 

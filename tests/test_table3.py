@@ -4,9 +4,9 @@ from functools import cache
 
 import pytest
 
-from experiments.analysis.paper import BASE, KEYS, TABLE3, Ablation, Setting, implied, published
-from experiments.run_config import RunConfig, to_dict
-from experiments.study import ROOT, flatten, load_study
+from experiments.config.run_config import RunConfig, to_dict
+from experiments.config.study import ROOT, flatten, load_study
+from experiments.reporting.paper import BASE, KEYS, TABLE3, Ablation, Setting, implied, published
 from lit_transformer.config import Schedule
 from lit_transformer.flops import parameter_count
 from tests.test_flops import PAPER_VOCAB, TABLE3_MODELS

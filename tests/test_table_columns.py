@@ -11,15 +11,15 @@ from rich.console import Console
 from synthetic_counts import Spread, draw_counts
 from synthetic_study import write_study
 
-from experiments.analysis import bootstrap, tables
-from experiments.analysis.against_paper import RULE as RULE_PAPER
-from experiments.analysis.against_paper import Agreement
-from experiments.analysis.headline import headline
-from experiments.analysis.notes import notes_of
-from experiments.analysis.results import read_results
-from experiments.analysis.summary import RULE_WIDE, Summary, summarise
-from experiments.sentences import corpus_bleu, summands, write_counts
-from experiments.study import Study
+from experiments.config.study import Study
+from experiments.reporting import bootstrap, tables
+from experiments.reporting.against_paper import RULE as RULE_PAPER
+from experiments.reporting.against_paper import Agreement
+from experiments.reporting.headline import headline
+from experiments.reporting.notes import notes_of
+from experiments.reporting.results import read_results
+from experiments.reporting.summary import RULE_WIDE, Summary, summarise
+from experiments.scoring.sentences import corpus_bleu, summands, write_counts
 from lit_transformer.errors import UserError
 
 LOGITS = {"base": 1.5, "one_head": 0.6, "pre_norm": 1.45}
@@ -124,7 +124,7 @@ def test_notes_tell_power_noise_floor_and_what_the_exact_test_cannot(here: Path)
 
 
 def read_results_of(variant: str) -> list:
-    from experiments.study import load_study
+    from experiments.config.study import load_study
 
     return read_results(load_study("made_up")).of(variant)
 

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 from synthetic_study import SIGNATURE, VARIANTS, write_study
 
-from experiments.analysis import tables
-from experiments.analysis.results import Results, read_results
-from experiments.analysis.statistics import Estimate
-from experiments.analysis.summary import Summary, Verdict, rung, summarise
-from experiments.study import Study
+from experiments.config.study import Study
+from experiments.reporting import tables
+from experiments.reporting.results import Results, read_results
+from experiments.reporting.statistics import Estimate
+from experiments.reporting.summary import Summary, Verdict, rung, summarise
 from lit_transformer.errors import UserError
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from experiments import tracking, wandb_login
-from experiments.files import only_writer
+from experiments.common.io import only_writer
+from experiments.tracking import login as wandb_login
+from experiments.tracking import wandb as tracking
 from tests.wandb_server import no_account, wandb_server
 
 KEY = "a" * 40

@@ -17,7 +17,7 @@ from benchmarks.float32 import measure
 from benchmarks.pairs import draw, padded_pairs
 from benchmarks.sizes import SIZES
 from benchmarks.trainers import TRAINERS, Stepper, Task, build
-from experiments.study import ROOT
+from experiments.config.study import ROOT
 from lit_transformer.batch import BOS, EOS, PAD
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
 from lit_transformer.errors import UserError

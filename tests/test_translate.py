@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import decoder, translate
-from experiments.decoder import max_lengths, to_line, trained_networks, translate_ids
-from experiments.pages.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
-from experiments.study import Cell, load_study
-from experiments.translate import Line, Translator, translate_stream, windows
+from experiments.commands import translate
+from experiments.commands.translate import Line, Translator, translate_stream, windows
+from experiments.config.cell import Cell
+from experiments.config.study import load_study
+from experiments.reporting.page.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
+from experiments.scoring import inference as decoder
+from experiments.scoring.inference import max_lengths, to_line, trained_networks, translate_ids
 from lit_transformer.batch import EOS, TranslationBatch
 from lit_transformer.config import DecodeConfig, Ensemble
 from lit_transformer.decoding import DecoderState, EnsembleState, beam_search, ensemble_step

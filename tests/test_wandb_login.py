@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import wandb_login
+from experiments.tracking import login as wandb_login
 from lit_transformer.errors import UserError
 from tests.wandb_server import no_account
 

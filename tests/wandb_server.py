@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from experiments import tracking
+from experiments.tracking import wandb as tracking
 
 
 @dataclass

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.files import write_json
+from experiments.common.io import write_json
 
 if TYPE_CHECKING:
     from data_modules.prepared import PreparedCorpus

@@ -1,4 +1,4 @@
-"""A study as an array of a scheduler's jobs, a cell each: what experiments/slurm/cells.sbatch runs.
+"""A study as an array of a scheduler's jobs, a cell each: what experiments/launching/slurm/cells.sbatch runs.
 
     python -m experiments.launching.array --study S --list        # prepares the data, prints the stale cells
     python -m experiments.launching.array --study S --cell base-0
@@ -15,13 +15,13 @@ import subprocess
 import sys
 import time
 
-from experiments import cli, machine
-from experiments.files import read_json, write_json
+from experiments.common import cli, machine
+from experiments.common.io import read_json, write_json
+from experiments.config.study import load_study
 from experiments.launching.attempts import LOG, Attempt, End, Job, Verdict
 from experiments.launching.jobs import RETRIES, job_of, stale_cells
 from experiments.launching.pipeline import Pipeline
 from experiments.launching.signals import stop_as_on_ctrl_c, told_once
-from experiments.study import load_study
 from lit_transformer.errors import UserError, nearest
 
 CRASHES = "crashes.json"

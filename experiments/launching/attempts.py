@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from experiments.files import write_json
+from experiments.common.io import write_json
 from experiments.launching import keeper
 from experiments.launching.pipeline import environment
 
@@ -20,7 +20,7 @@ LOG = "log.txt"
 MARK = "attempt.json"
 """Who runs the cell since when: node, process, threads."""
 USER_ERROR = 2
-"""The exit status of a stage that refuses what the user asked for (`experiments.cli`)."""
+"""The exit status of a stage that refuses what the user asked for (`experiments.common.cli`)."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Any
 
-from experiments import cli, machine
+from experiments.common import cli, machine
+from experiments.config.study import Study, load_study
 from experiments.launching.pipeline import environment
 from experiments.planning.step_times import Steps, device_of, sample_of, step_flops
-from experiments.study import Study, load_study
 from lit_transformer.errors import UserError
 
 GAIN = 1.1

@@ -1,8 +1,9 @@
 """The cells of a study as engines run them: which are stale, and the command of each."""
 
+from experiments.config.cell import Cell
+from experiments.config.study import Study
 from experiments.launching.attempts import Job
 from experiments.launching.pipeline import Pipeline
-from experiments.study import Cell, Study
 
 RETRIES = 2
 """Further tries at a cell that crashes, unless the user says otherwise."""

@@ -3,10 +3,10 @@
 import time
 from collections import deque
 
-from experiments import machine
+from experiments.common import machine
+from experiments.config.study import Study
 from experiments.launching.attempts import Attempt, Job, cannot_begin
 from experiments.launching.engine import Ended, Started
-from experiments.study import Study
 
 
 def default_slots(study: Study) -> int:

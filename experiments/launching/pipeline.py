@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
+from experiments.config.cell import Cell
+from experiments.config.run_config import read_yaml
+from experiments.config.study import ENSEMBLES, Study
 from experiments.launching import keeper, quick_dvc
-from experiments.run_config import read_yaml
-from experiments.study import ENSEMBLES, Cell, Study
 from lit_transformer.errors import UserError
 
 DVC = (sys.executable, "-m", quick_dvc.__name__)

@@ -75,7 +75,7 @@ def write(path: Path, stages: Mapping[str, Any]) -> None:
     for name, record in stages.items():
         text = "".join(f"  {line}\n" for line in dumps_yaml({name: record}).splitlines())
         records.texts[name] = text
-    # As experiments.files does, whose import would bring torch into every DVC process: twice the time of an empty cell.
+    # As common.io does, whose import would bring torch into every DVC process: twice the time of an empty cell.
     beside = path.with_name(f".{path.name}.tmp")
     with open(beside, "w", encoding="utf-8") as handle:
         handle.write(records.text())

@@ -14,11 +14,11 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from experiments.config.study import Study, load_study
 from experiments.launching.attempts import Attempt, End, Job, Verdict, cannot_begin, read_mark
 from experiments.launching.engine import Ended, Started
 from experiments.launching.keeper import LAST_WORD, PATIENCE
 from experiments.launching.slots import AUTO, Node, Share, share_of
-from experiments.study import Study, load_study
 from lit_transformer.errors import UserError
 
 LOOK = 5.0

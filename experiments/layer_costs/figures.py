@@ -4,11 +4,11 @@ from typing import Any
 
 import altair as alt
 
-from experiments.figures.chart_parts import BLUE, INK, ORANGE, PURPLE, QUIET, STRONG
-from experiments.figures.drawing import Figure, svg
 from experiments.layer_costs.findings import MEASURES, along
 from experiments.layer_costs.layers import BY_KEY, LAYERS
 from experiments.layer_costs.settings import Settings
+from experiments.reporting.figures.chart_parts import BLUE, INK, ORANGE, PURPLE, QUIET, STRONG
+from experiments.reporting.figures.drawing import Figure, svg
 
 LOOKS = {  # ink and dashes of each kind, told apart without colour vision
     "self_attention": (BLUE, [1, 0]),

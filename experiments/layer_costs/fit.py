@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.analysis.statistics import LEVEL
+from experiments.reporting.statistics import LEVEL
 
 
 @dataclass(frozen=True)

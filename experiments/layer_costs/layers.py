@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from experiments.analysis.paper import TABLE1, LayerCost
+from experiments.reporting.paper import TABLE1, LayerCost
 from lit_transformer.config import AttentionConfig, Mask, Mixer, MixerConfig, ModelConfig, PositionConfig, Positions
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from experiments import machine
+from experiments.common import machine
 from experiments.layer_costs.chains import count
 from experiments.layer_costs.layers import LAYERS, LayerKind, build
 from experiments.layer_costs.reach import path_length

@@ -5,18 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.grids import Cell, Grid
-from experiments.files import write_text
+from experiments.common.io import write_text
 from experiments.layer_costs.findings import Finding, find, unreached
 from experiments.layer_costs.settings import Settings
 from experiments.layer_costs.tables import Table, markdown, tables
+from experiments.reporting.grids import Cell, Grid
 
 
 def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> Path:
     """Write every file of the report and return the page's path."""
-    from experiments.figures import drawing
     from experiments.layer_costs.figures import draw
-    from experiments.pages.sheets import Section, sheet
+    from experiments.reporting.figures import drawing
+    from experiments.reporting.page.sheets import Section, sheet
 
     settings = replace(settings, repeats=len(results["rows"][0]["seconds"]))  # as measured
     findings = find(settings, results)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.run_config import read_yaml
+from experiments.config.run_config import read_yaml
 from lit_transformer.errors import UserError, nearest
 
 STUDY = Path("experiments/studies/table1")

@@ -6,11 +6,11 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from experiments.analysis.provenance import duration
-from experiments.analysis.tables import flops as powers
-from experiments.analysis.tables import many
+from experiments.common.device_rates import LAYER_SECONDS, gpu_rate, time_times_rate
 from experiments.planning.planned import Line, Plan
-from experiments.rates import LAYER_SECONDS, gpu_rate, time_times_rate
+from experiments.reporting.provenance import duration
+from experiments.reporting.tables import flops as powers
+from experiments.reporting.tables import many
 
 BUSY = 0.8
 

@@ -4,8 +4,8 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from experiments.common.device_rates import LAYER_SECONDS, Gpu, Rate
 from experiments.planning.step_times import Measured
-from experiments.rates import LAYER_SECONDS, Gpu, Rate
 
 
 @dataclass(frozen=True)

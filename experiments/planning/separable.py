@@ -1,10 +1,10 @@
 """What a number of seeds can tell apart, said before they are trained."""
 
-from experiments.analysis.paper import RUN_SD
-from experiments.analysis.results import read_results
-from experiments.analysis.statistics import ALPHA, smallest_separable
-from experiments.analysis.summary import summarise
-from experiments.study import Study
+from experiments.config.study import Study
+from experiments.reporting.paper import RUN_SD
+from experiments.reporting.results import read_results
+from experiments.reporting.statistics import ALPHA, smallest_separable
+from experiments.reporting.summary import summarise
 from lit_transformer.errors import UserError
 
 

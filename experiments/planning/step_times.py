@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.token_batches import plan_batches
-from experiments.rates import clock
-from experiments.run_config import Precision, RunConfig
-from experiments.stand_ins import import_lightning
-from experiments.study import Study
+from experiments.common.device_rates import clock
+from experiments.common.stand_ins import import_lightning
+from experiments.config.run_config import Precision, RunConfig
+from experiments.config.study import Study
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from torch import Tensor
 
-from experiments.files import write_json, write_text
+from experiments.common.io import write_json, write_text
 from experiments.training.losses import READ_EVERY, Losses
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.flops import Work, work_sums

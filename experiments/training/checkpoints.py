@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
-from experiments.decoder import LAST
-from experiments.files import replace
-from experiments.seals import examine, write_sealed
+from experiments.common.io import replace
+from experiments.scoring.inference import LAST
+from experiments.training.seals import examine, write_sealed
 
 BEFORE = "before.ckpt"
 REFUSED = "refused.ckpt"

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 
-from experiments.patient_run import PatientRun
-from experiments.tracking import STEP
+from experiments.tracking.safe_run import PatientRun
+from experiments.tracking.wandb import STEP
 from experiments.training.losses import READ_EVERY, Losses
 from lit_transformer.module import LitTransformer
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.arrow_split import Split
-from experiments.probe_file import Key, write_probe
+from experiments.training.probe_csv import Key, write_probe
 from lit_transformer.attention_maps import caught_inputs, kernel_of
 from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed
 
-from experiments.decoder import LAST
+from experiments.scoring.inference import LAST
 from lit_transformer.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

@@ -1,0 +1,127 @@
+"""Look inside a model: `python -m experiments attention --study S --variant V --line "source text" --out folder`.
+
+Writes into the folder a page, index.html, to explore every layer and head, and a picture each of what the encoder, the
+decoder and the decoder over the source ("cross") look at, as SVG and PNG, in the manner of the paper's Figures 3 to 5.
+Without --target the model translates the line itself. Layers and heads are counted from 1, the bottom layer first.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.common import cli, machine
+from experiments.scoring.inference import trained_networks, translate_ids
+from lit_transformer.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments.reporting.page.attention_pages import Sentence
+
+
+def main() -> None:
+    """Parse the command line, look into the cell's model, and write the page and the pictures."""
+    parser = cli.cell_parser(__doc__ or "", seed_required=False)
+    parser.add_argument("--line", required=True, metavar="TEXT", help="the source sentence")
+    parser.add_argument(
+        "--target", metavar="TEXT", help="what the decoder says; the model's own translation by default"
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the page and the pictures go")
+    parser.add_argument("--layer", type=int, metavar="N", help="of the pictures; the top one by default")
+    parser.add_argument("--heads", metavar="1,2,...", help="of the pictures; all by default")
+    parser.add_argument("--token", metavar="WORD", help="of the pictures; only what this word looks at")
+    parser.add_argument("--averaged", action="store_true", help="the average of the weights that optim.averaging keeps")
+    args = parser.parse_args()
+    look(args)
+
+
+def look(args: argparse.Namespace) -> None:
+    """Write index.html and the pictures into args.out."""
+    cell = cli.parse_cell(args)
+    folder = cli.STARTED_IN / args.out
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {args.out} is a file; name a folder")
+    source, target = (_text(value, name) for value, name in ((args.line, "--line"), (args.target, "--target")))
+    if not source:
+        raise UserError("--line is empty; give a sentence of the source language")
+    heads = _heads(args.heads)
+    machine.set_up(cell.config.trainer.matmul.value)
+    (network,), corpus = trained_networks([cell], args.averaged)
+    from experiments.common.io import write_text
+    from experiments.reporting.page import attention_pages
+
+    src = corpus.tokenizer.encode(source)
+    if target is None:
+        ((best,),) = translate_ids([network], [src], cell.config.decode)
+        tgt = best.tokens
+    else:
+        tgt = corpus.tokenizer.encode(target)
+    sentence = attention_pages.sentence(network, corpus.tokenizer, src, tgt)
+    if sentence is None:
+        raise UserError(
+            f"{len(src)} source and {len(tgt)} target tokens are too many to look at: "
+            f"give a sentence of at most {attention_pages.LONGEST} a side"
+        )
+    pictures = _pictures(sentence, args.layer, heads, args.token)
+    write_text(folder / "index.html", attention_pages.attention_page(cell.title, [sentence]))
+    for name, picture in pictures.items():
+        _write(folder, name, picture)
+    print(f"{folder}: index.html, {', '.join(f'{name}.svg and .png' for name in pictures)}")
+
+
+def _pictures(sentence: "Sentence", layer: int | None, heads: list[int] | None, word: str | None) -> dict[str, str]:
+    """Draw each stack that has the layer, the heads and the word; raises UserError where none has."""
+    from experiments.reporting.page.attention_figures import figure, places
+
+    drawn, why = {}, []
+    for name, layers in sentence.weights.items():
+        own = len(layers) - 1 if layer is None else layer - 1
+        if not 0 <= own < len(layers):
+            why.append(f"{name} has the layers 1 to {len(layers)}, not {layer}")
+            continue
+        weights = layers[own]
+        if weights is None:
+            why.append(f"{name} has no attention weights (its mixer is {sentence.missing.get(name, 'another')})")
+            continue
+        chosen = list(range(len(weights))) if heads is None else [head - 1 for head in heads]
+        if not all(0 <= head < len(weights) for head in chosen):
+            why.append(f"{name} has the heads 1 to {len(weights)}")
+            continue
+        rows = None if word is None else places(sentence.tokens(name)[0], word)
+        if word is not None and rows is None:
+            why.append(f"{name}: '{word}' is not among {' '.join(sentence.tokens(name)[0])}")
+            continue
+        drawn[name] = figure(sentence, name, own, chosen, rows)
+    if not drawn:
+        raise UserError(f"nothing to draw: {'; '.join(why)}")
+    for reason in why:
+        print(f"no picture: {reason}", file=sys.stderr)
+    return drawn
+
+
+def _write(folder: Path, name: str, picture: str) -> None:
+    from experiments.common.io import replace, write_text
+    from experiments.reporting.figures.drawing import standalone
+    from experiments.reporting.page.attention_figures import png
+
+    write_text(folder / f"{name}.svg", standalone(picture))
+    replace(folder / f"{name}.png", lambda path: path.write_bytes(png(picture)))
+
+
+def _heads(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    numbers = text.split(",")
+    if not all(number.strip().isdecimal() and int(number) >= 1 for number in numbers):
+        raise UserError(f"--heads {text}: give numbers from 1 on, such as 1,2")
+    return list(dict.fromkeys(int(number) for number in numbers))
+
+
+def _text(value: str | None, name: str) -> str | None:
+    """Return a sentence of the command line as preparation would keep it."""
+    from data_modules.corpora.text import tidy
+
+    if value is None:
+        return None
+    if not value.isprintable() and any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+        raise UserError(f"{name} is not UTF-8; convert the text")
+    return tidy([value], name, [])[0]

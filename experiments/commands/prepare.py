@@ -1,0 +1,39 @@
+"""Prepare a corpus: `python -m experiments prepare --study S`, or `--corpus NAME [key=value ...]` to try one out.
+
+Reads or generates the text, trains the joint tokenizer and writes token ids under data/<study> (or data/<corpus>).
+NAME is `grammar` (embedded), `hub:NAME` (Hugging Face datasets), a folder of $LIT_CORPORA or a path to a folder.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from experiments.common.io import only_writer
+from experiments.config.run_config import resolve
+from experiments.config.study import load_study
+
+
+def main() -> None:
+    """Parse the command line and prepare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--study", help="prepare this study's corpus with its settings")
+    which.add_argument("--corpus", help="grammar, hub:NAME, a folder of $LIT_CORPORA, or a path")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="with --corpus: such as data.vocab_size=8000")
+    args = parser.parse_args()
+    if args.study and args.overrides:
+        parser.error("key=value goes with --corpus; a study's settings stand in its study.yaml")
+    if args.study:
+        study = load_study(args.study)
+        name, config, folder = study.corpus, study.data_config, study.data_folder
+    else:
+        name, config = args.corpus, resolve([], args.overrides, where="command line").data
+        folder = Path("data") / re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+
+    from data_modules.corpora import load_corpus
+    from data_modules.prepared import prepare
+
+    raw = load_corpus(name, config)
+    with only_writer(folder.parent):
+        corpus = prepare(raw, config, folder)
+    print(f"{folder}:", "\n".join(corpus.report()))

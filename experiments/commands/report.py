@@ -1,0 +1,114 @@
+"""Writes a study's report: the table in the terminal, as Markdown, CSV and LaTeX, the pictures and one HTML page.
+
+    python -m experiments report --study components
+
+What is written under experiments/studies/<study>/report/: index.html, table.md, table.csv, table.tex, curves.csv,
+probe.csv, one SVG a picture and forest.png. The same results give the same bytes. Where another study has results for
+the same changes on another corpus, the page says what the cheaper of the two predicts of the other.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.common.io import replace, write_text
+from experiments.config.study import Study, load_study
+from experiments.reporting import tables
+from experiments.reporting.results import Results, read_results
+from experiments.reporting.samples import Texts
+from experiments.reporting.summary import Summary, summarise
+from lit_transformer.errors import UserError
+
+CURVE = ("step", "epoch", "target_tokens", "seconds", "learning_rate", "train_loss", "valid_loss", "valid_ppl")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the report of one study and print its table and the page's path."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", required=True, help="a folder of experiments/studies")
+    parser.add_argument(
+        "--data", type=Path, help="the prepared corpus, for the sample sentences (default: the study's)"
+    )
+    parser.add_argument(
+        "--scores", nargs="+", default=[], metavar="SCORE", help="further scores as columns, such as chrfpp ter"
+    )
+    args = parser.parse_args(argv)
+    study = load_study(args.study)
+    results = read_results(study)
+    summary = summarise(study, results, args.scores)
+    texts = read_texts(args.data or study.data_folder, results, asked=args.data is not None)
+    path = write_report(study, summary, results, texts)
+    console = Console()
+    tables.terminal(summary, console)
+    console.print(f"\nreport: {path}", soft_wrap=True, highlight=False)
+
+
+def write_report(study: Study, summary: Summary, results: Results, texts: Texts) -> Path:
+    """Write every file of the report and return the page's path."""
+    from experiments.reporting.figures import charts, drawing, probe_charts, probe_data
+    from experiments.reporting.figures.ladder_figures import ladder_figure
+    from experiments.reporting.page.page import page
+    from experiments.reporting.rungs import ladders_of
+
+    folder = study.report_folder
+    measured = probe_data.seen(summary, results)
+    drawn = [*drawing.draw(summary, results), *probe_charts.draw(summary, measured)]
+    ladders = [(ladder, ladder_figure(ladder)) for ladder in ladders_of(study, results, summary)]
+    for figure in [*drawn, *(figure for _, figure in ladders)]:
+        write_text(folder / f"{figure.name}.svg", drawing.standalone(figure.wide))
+    forest = charts.forest(summary, 560)
+    if forest is not None:
+        picture = drawing.png(forest)
+        replace(folder / "forest.png", lambda beside: beside.write_bytes(picture))
+    write_text(folder / "table.md", tables.markdown(summary))
+    write_text(folder / "table.csv", tables.comma_separated(summary))
+    write_text(folder / "table.tex", tables.latex(summary))
+    write_text(folder / "curves.csv", curves_csv(results))
+    if measured:
+        write_text(folder / "probe.csv", probe_data.probe_csv(measured))
+    write_text(folder / "index.html", page(summary, results, drawn, texts, ladders))
+    return folder / "index.html"
+
+
+def curves_csv(results: Results) -> str:
+    """Return every cell's curve in one long table, variant and seed in front."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("variant", "seed", *CURVE))
+    for record in results.records:
+        for row in record.curve:
+            writer.writerow((record.variant, record.seed, *(_plain(row.get(name)) for name in CURVE)))
+    return out.getvalue()
+
+
+def read_texts(folder: Path, results: Results, asked: bool = False) -> Texts:
+    """Return sources and references by split, from the prepared corpus that the results were scored on.
+
+    Empty where the folder holds no corpus or one of another hash; a UserError where the user asked for that folder.
+    """
+    scored = {record.scores["data_hash"] for record in results.records if record.scores and record.scored}
+    if not (folder / "corpus.json").exists():
+        if asked:
+            raise UserError(f"--data {folder}: no prepared corpus there (corpus.json is missing)")
+        return {}
+    from data_modules.prepared import PreparedCorpus
+
+    corpus = PreparedCorpus.open(folder)
+    if corpus.hash not in scored:
+        if asked:
+            raise UserError(
+                f"--data {folder}: this corpus is not the one of the results; prepare that one or leave it out"
+            )
+        return {}
+    found = {split: corpus.split(split) for split in results.splits if split in corpus.splits}
+    return {name: (split.source_text, split.target_text) for name, split in found.items()}
+
+
+def _plain(value: float | None) -> str:
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if value == int(value) else repr(value)

@@ -1,0 +1,1 @@
+"""What every room uses: the command line, files, the machine."""

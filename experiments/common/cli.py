@@ -1,0 +1,88 @@
+"""What every entry point shares: the study, variant and seed arguments, and errors as one line."""
+
+import argparse
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments.config.cell import Cell
+from experiments.config.study import ROOT, load_study
+from lit_transformer.errors import UserError
+
+STARTED_IN = Path.cwd()
+"""Where the user stood, before `run` goes to the project's root: what a path of the command line is relative to."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run an entry point from the project's root; a user's mistake is one line on stderr and exit status 2."""
+    os.chdir(ROOT)
+    try:
+        main()
+    except UserError as error:
+        _leave(str(error), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        place = error.filename or Path.cwd()
+        _leave(f"{place}: {error.strerror}; free space or mend the permission and run the same command again", 2)
+
+
+def cell_parser(
+    description: str, seed_required: bool = True, no_seed: str = "the study's first where none is given"
+) -> argparse.ArgumentParser:
+    """Return a parser for --study, --variant, --seed and key=value overrides; `no_seed` says what no seed means."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", required=True, help="a folder of experiments/studies")
+    parser.add_argument("--variant", required=True, help="a variant of that study")
+    about = "a seed; any number, the study's own or another" + ("" if seed_required else f"; {no_seed}")
+    parser.add_argument("--seed", type=int, required=seed_required, help=about)
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="change a setting of this run, such as optim.steps=100; such a run keeps its results under runs/",
+    )
+    return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a type for an argument that is a whole number of at least so much."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number of at least {least}")
+        return value
+
+    return parse
+
+
+def parse_cell(args: argparse.Namespace) -> Cell:
+    """Turn parsed arguments into a checked cell; no seed is the study's first."""
+    study = load_study(args.study)
+    seed = study.seeds[0] if args.seed is None else args.seed
+    cell = Cell(study, args.variant, seed, tuple(args.overrides))
+    _ = cell.config  # a mistake in the variant or an override is said before anything slow is imported
+    return cell
+
+
+def page_folder(out: Path | None, kind: str, names: Sequence[str]) -> Path:
+    """Return the folder that the user gave for a page about several studies, else one under runs/, out of git."""
+    plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names)
+    return Path("runs") / "report" / f"{kind}-{plain}" if out is None else STARTED_IN / out
+
+
+def _leave(message: str, status: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,143 @@
+"""The machine a run stands on: settings made once at start-up, and what results record about it.
+
+`set_up` is the one place that touches the allocator, the matrix library and threads:
+* the allocator keeps freed memory (glibc mallopt) instead of handing it back after every tensor;
+* `matmul` other than "highest" lets float32 products use what the processor has for factors of fewer bits; where it has
+  nothing, they are the same but for rounding, or to the bit (`python -m benchmarks.float32` says which);
+* threads follow OMP_NUM_THREADS, else the cores this process may use.
+LIT_PLAIN_ALLOCATOR=1 leaves the allocator alone.
+"""
+
+import ctypes
+import hashlib
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from experiments.config.study import ROOT
+
+PACKAGES = ("torch", "pytorch-lightning", "tokenizers", "sacrebleu", "omegaconf", "wandb", "dvc")
+TRAINING_CODE = (
+    "lit_transformer/batch.py",
+    "lit_transformer/components",
+    "lit_transformer/config",
+    "lit_transformer/initialisation.py",
+    "lit_transformer/layers.py",
+    "lit_transformer/module.py",
+    "lit_transformer/recipes.py",
+    "lit_transformer/training",
+    "lit_transformer/transformer.py",
+    "data_modules/loaders.py",
+    "data_modules/token_batches.py",
+    "data_modules/translation.py",
+    "experiments/training/averaging.py",
+)
+"""The code that decides what a training computes: what the train stages of every dvc.yaml depend on."""
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what is freed: tensors of a step reuse it without a page fault. A no-op elsewhere."""
+    if sys.platform != "linux" or os.environ.get("LIT_PLAIN_ALLOCATOR"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(M_TOP_PAD, 64 << 20)
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_up(matmul: str = "highest") -> None:
+    """Make the process ready for tensors; call once, before the first large one."""
+    keep_freed_memory()
+    import torch
+
+    torch.set_float32_matmul_precision(matmul)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cores())
+
+
+def load() -> float:
+    """Return how many processes have wanted a core in the last minute, on average; nan where nobody counts them."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else math.nan
+
+
+def peak_memory() -> int:
+    """Return this process's peak resident memory in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe() -> dict[str, Any]:
+    """Return the machine, threads and package versions, as results keep them."""
+    import torch
+
+    return {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "git_commit": git_commit(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that are there: a training needs neither DVC nor W&B."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+@cache
+def git_commit() -> str:
+    """Return the commit of the code, "-dirty" where training code differs from it, "unknown" outside a repository."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", *TRAINING_CODE],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return "unknown"
+    if head.returncode != 0:
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+@cache
+def code_hash() -> str:
+    """Return a hash of the training code, so that a changed component is never mistaken for the trained one."""
+    digest = hashlib.sha256()
+    for name in TRAINING_CODE:
+        top = ROOT / name
+        for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,223 @@
+"""A study: a folder of deltas. Reads study.yaml, names folders, resolves each cell's config.
+
+experiments/studies/<study>/study.yaml     the question, the corpus, the baseline, seeds, base and variants
+data/<study>/                              the prepared corpus                              (heavy, not in git)
+runs/<study>/<variant>/seed<k>/            config, checkpoint, log, W&B files               (heavy, not in git)
+experiments/studies/<study>/results/...    what a cell found                                (small, in git)
+experiments/studies/<study>/report/        table, figures, page
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from data_modules.config import DataConfig
+from experiments.config.cell import Cell
+from experiments.config.run_config import RunConfig, read_yaml, resolve, to_dict
+from lit_transformer.errors import UserError, nearest
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = Path("experiments/studies")
+SECTIONS = ("model", "data", "optim", "trainer", "decode")
+KEYS = ("name", "question", "corpus", "baseline", "seeds", "base", "variants")
+ENSEMBLES = "ensembles"
+"""The one key that may be left out: the variants of which all seeds are scored as one model too."""
+FREE_DATA = ("batch_tokens",)
+"""Fields of `data` that may differ within a study: they do not touch the prepared corpus."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A question, a baseline and the deltas that may answer it. Paths are relative to the project's root."""
+
+    name: str
+    question: str
+    corpus: str
+    baseline: str
+    seeds: list[int]
+    base: dict[str, Any]
+    variants: dict[str, dict[str, Any]]
+    ensembles: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return STUDIES / self.name
+
+    @property
+    def report_folder(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def data_folder(self) -> Path:
+        return Path("data") / self.name
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the study itself says that its cells compute on the CPU, where there is a GPU too."""
+        return self.config(self.baseline, self.seeds[0]).trainer.accelerator == "cpu"
+
+    @cached_property
+    def devices(self) -> int:
+        """The most devices that a cell trains on at once. Raises UserError where that is over several nodes."""
+        own = [self.baseline, *(name for name, delta in self.variants.items() if "trainer" in delta)]
+        trainers = [self.config(name, self.seeds[0]).trainer for name in own]
+        if any(trainer.num_nodes > 1 for trainer in trainers):
+            raise UserError(
+                f"study {self.name} sets trainer.num_nodes, and a launcher's cell stays on one node; start such cells "
+                "by torchrun or srun (docs/scale.md)"
+            )
+        return max(trainer.devices for trainer in trainers)
+
+    def cells(self) -> list[Cell]:
+        """Return every cell, seed by seed, so that an interrupted study holds whole comparisons."""
+        return [Cell(self, variant, seed) for seed in self.seeds for variant in self.variants]
+
+    def results(self, variant: str, seed: int) -> Path:
+        """Return the folder of one cell's results."""
+        return self.folder / "results" / variant / f"seed{seed}"
+
+    def ensemble(self, variant: str) -> Path:
+        """Return the folder of what all seeds of a variant score as one model."""
+        return self.folder / "results" / ENSEMBLES / variant
+
+    def config(self, variant: str, seed: int, overrides: Sequence[str] = ()) -> RunConfig:
+        """Resolve one cell: defaults, base, the variant's delta, overrides."""
+        where = f"study {self.name}, variant {variant}"
+        resolved = resolve([self.base, self.delta(variant), {"seed": seed}], overrides, where)
+        _check_same_corpus(self.data_config, resolved.data, where)
+        return resolved
+
+    @cached_property
+    def data_config(self) -> DataConfig:
+        """The corpus settings that all variants share."""
+        return resolve([self.base], where=f"study {self.name}").data
+
+    def delta(self, variant: str) -> dict[str, Any]:
+        """Return a variant's own settings."""
+        if variant not in self.variants:
+            known = ", ".join(self.variants)
+            raise UserError(f"study {self.name} has no variant '{variant}'{nearest(variant, self.variants)} ({known})")
+        return self.variants[variant]
+
+    @cached_property
+    def _flat_baseline(self) -> dict[str, Any]:
+        return flatten(to_dict(self.config(self.baseline, self.seeds[0])))
+
+    def describe(self, variant: str) -> str:
+        """Say what a variant changes, old value -> new: "attention.heads 4 -> 1, ..."."""
+        base = self._flat_baseline
+        own = flatten(to_dict(self.config(variant, self.seeds[0])))
+        changes = [f"{short_key(key)} {base[key]} -> {own[key]}" for key in base if base[key] != own[key]]
+        return ", ".join(changes) if changes else "the baseline"
+
+
+def list_studies() -> list[str]:
+    """Name every study of the project."""
+    return sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))
+
+
+def load_study(name: str) -> Study:
+    """Read and check experiments/studies/<name>/study.yaml, every variant's config included."""
+    path = STUDIES / name / "study.yaml"
+    if not path.is_file() and path.with_name("dvc.yaml").is_file():
+        raise UserError(f"{path.parent} is a study without cells: `dvc repro {path.with_name('dvc.yaml')}` runs it")
+    if not path.is_file():
+        known = list_studies()
+        raise UserError(f"no study '{name}' ({path} is missing){nearest(name, known)} (studies: {', '.join(known)})")
+    study = parse_study(read_yaml(path), path)
+    if study.name != name:
+        raise UserError(f"{path}: name is '{study.name}' but the folder is '{name}'; make them the same")
+    return study
+
+
+def parse_study(content: dict[str, Any], path: Path) -> Study:
+    """Check the content of a study.yaml and every cell's config; errors name the path and the key."""
+    for key in content:
+        if key not in (*KEYS, ENSEMBLES):
+            raise UserError(f"{path}: unknown key '{key}'{nearest(key, KEYS)} (known: {', '.join((*KEYS, ENSEMBLES))})")
+    for key in KEYS:
+        if content.get(key) is None:
+            raise UserError(f"{path}: the key '{key}' is missing")
+    base = _mapping(content["base"], f"{path}: base")
+    for section in SECTIONS:
+        if section not in base:
+            raise UserError(f"{path}: base has no section '{section}'; write `{section}: {{}}` to keep its defaults")
+    if "recipe" not in base:
+        raise UserError(f"{path}: base names no recipe; write `recipe: paper` to start from the paper's settings")
+    variants = _mapping(content["variants"], f"{path}: variants")
+    for variant in [content["name"], *variants]:
+        if not isinstance(variant, str):
+            raise UserError(f"{path}: the name {variant!r} is not text in YAML; choose another, or put it in quotes")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
+            raise UserError(f"{path}: '{variant}' cannot name a stage; use letters, digits, _ and -")
+    for variant, delta in variants.items():
+        _mapping(delta, f"{path}: variants.{variant}")
+    baseline = str(content["baseline"])
+    if baseline not in variants:
+        raise UserError(f"{path}: the baseline '{baseline}' is no variant{nearest(baseline, variants)}")
+    seeds = _seeds(content["seeds"], path)
+    study = Study(
+        str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants,
+        _ensembles(content.get(ENSEMBLES), variants, seeds, path),
+    )  # fmt: skip
+    for variant in variants:
+        study.config(variant, seeds[0])
+    return study
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested dicts into one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is {value!r}; it must hold keys and values ({{}} for none)")
+    return value
+
+
+def _seeds(value: Any, path: Path) -> list[int]:
+    if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
+        raise UserError(f"{path}: seeds is {value!r}; it must be a list of whole numbers, such as [0, 1, 2]")
+    if len(set(value)) != len(value):
+        raise UserError(f"{path}: seeds holds {value!r}; each seed may stand once")
+    return value
+
+
+def _ensembles(value: Any, variants: dict[str, Any], seeds: list[int], path: Path) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise UserError(f"{path}: {ENSEMBLES} is {value!r}; it must be a list of variants")
+    for name in value:
+        if name not in variants:
+            raise UserError(f"{path}: {ENSEMBLES} names '{name}', which is no variant{nearest(str(name), variants)}")
+    if value and len(seeds) < 2:
+        raise UserError(f"{path}: {ENSEMBLES} joins the seeds of a variant, and seeds holds one: give it two at least")
+    if value and ENSEMBLES in variants:
+        raise UserError(f"{path}: a variant is called '{ENSEMBLES}', the folder of their results; call it otherwise")
+    return list(dict.fromkeys(value))
+
+
+def _check_same_corpus(base: DataConfig, own: DataConfig, where: str) -> None:
+    before, after = flatten(to_dict(base)), flatten(to_dict(own))
+    for key in before:
+        if before[key] != after[key] and key not in FREE_DATA:
+            raise UserError(
+                f"{where}: data.{key} differs from the study's base; a study prepares its corpus once, so only "
+                f"{', '.join('data.' + name for name in FREE_DATA)} may differ: make another study for it"
+            )
+
+
+def short_key(key: str) -> str:
+    """Drop the leading `model.`, which goes without saying."""
+    return key.removeprefix("model.")

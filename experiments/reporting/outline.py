@@ -1,0 +1,52 @@
+"""A study read for its results alone: another study's, or an earlier revision's, whose config may not be ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.config.run_config import read_yaml
+from experiments.config.study import STUDIES, Study, flatten, short_key
+from lit_transformer.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Outline(Study):
+    """A study under another root, of which no config is resolved: what its variants change is told as written."""
+
+    root: Path = Path()
+
+    @property
+    def folder(self) -> Path:
+        return self.root / STUDIES / self.name
+
+    def describe(self, variant: str) -> str:
+        """Say what a variant sets: "positions.kind none"."""
+        return (
+            ", ".join(f"{short_key(key)} {value}" for key, value in flatten(self.delta(variant)).items()) or "no change"
+        )
+
+
+def read_outline(name: str, root: Path = Path()) -> Outline:
+    """Read what results need of a study.yaml: names, seeds, base and variants as they are written."""
+    path = root / STUDIES / name / "study.yaml"
+    if not path.is_file():
+        raise UserError(f"no study '{name}' ({STUDIES / name / 'study.yaml'} is missing)")
+    content = read_yaml(path)
+    variants, seeds = content.get("variants"), content.get("seeds")
+    baseline = str(content.get("baseline"))
+    if not isinstance(variants, dict) or not isinstance(seeds, list) or baseline not in variants:
+        raise UserError(f"{STUDIES / name / 'study.yaml'}: needs seeds, variants and a baseline that is one of them")
+    return Outline(
+        name=name,
+        question=str(content.get("question", "")),
+        corpus=str(content.get("corpus", "")),
+        baseline=baseline,
+        seeds=[int(seed) for seed in seeds],
+        base=_mapping(content.get("base")),
+        variants={str(variant): _mapping(delta) for variant, delta in variants.items()},
+        root=root,
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,257 @@
+"""Reads a study's results folder, one record a cell, and refuses cells that cannot share a column."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from experiments.common.io import read_json
+from experiments.config.study import Study
+from experiments.scoring.bleu import EXACT_MATCH
+from experiments.scoring.perplexity import PER_TOKEN
+from experiments.scoring.sentences import Counts, corpus_bleu, read_counts, summands
+from lit_transformer.errors import UserError
+
+PRIMARY = ("test", "test2016")
+"""Splits on which a study is judged, best first; a corpus without either is judged on its first split."""
+SIGNATURE = "_signature"
+UNSIGNED = "none"
+AVERAGED = "averaged_"
+"""Before the name of a score of the average of the weights, where optim.averaging keeps one."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one variant and seed left behind; `scores` is None while the cell is not evaluated."""
+
+    variant: str
+    seed: int
+    folder: Path
+    training: dict[str, Any]
+    scores: dict[str, Any] | None
+    curve: list[dict[str, float]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}/seed{self.seed}"
+
+    @property
+    def diverged(self) -> bool:
+        return self.training["status"] == "diverged"
+
+    @property
+    def scored(self) -> bool:
+        """True where the scores count: a diverged run is a result of its own and enters no mean."""
+        return self.scores is not None and not self.diverged
+
+    @property
+    def splits(self) -> dict[str, dict[str, Any]]:
+        return self.scores["splits"] if self.scores else {}
+
+    def score(self, split: str, key: str) -> float | None:
+        """Return one score of one split, or None where the cell has none."""
+        value = self.splits.get(split, {}).get(key)
+        return None if value is None else float(value)
+
+    def signed(self, split: str) -> dict[str, str]:
+        """Return the scores that the cell has on a split, each with its signature, in the order of the file."""
+        own = self.splits.get(split, {})
+        return {name: str(own[name + SIGNATURE]) for name, value in own.items() if _is_score(name, value, own)}
+
+    def hypotheses(self, split: str) -> list[str]:
+        """Return the translations of a split, a sentence each; empty where the cell kept none."""
+        path = self.folder / "hypotheses" / f"{split}.txt"
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.exists() else []
+
+    def sentences(self, split: str) -> Counts | None:
+        """Return what BLEU counts in each sentence of a split, (sentences, 6); None where the cell kept no counts.
+
+        Raises UserError for counts that do not add up to the cell's score.
+        """
+        path, bleu = self.folder / "sentences.csv", self.score(split, "bleu")
+        counts = read_counts(path).get(split)
+        if counts is None or bleu is None:
+            return None
+        sentences = self.splits[split].get("sentences", len(counts))
+        if len(counts) != sentences or abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
+            raise UserError(
+                f"{path}: does not add up to the BLEU of scores.json on '{split}'; evaluate this cell again"
+            )
+        return counts
+
+    def attention(self) -> dict[str, Any] | None:
+        """Return the cross-attention of one sentence: source and target tokens, cross[layer][head][T][S]."""
+        path = self.folder / "attention.json"
+        return read_json(path) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All cells of a study that exist; `missing` never trained, `unscored` trained and were not evaluated."""
+
+    records: list[Record]
+    missing: list[str]
+    unscored: list[str]
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The scored splits, the one on which the study is judged first."""
+        found = list(dict.fromkeys(split for record in self.records if record.scored for split in record.splits))
+        first = [split for split in PRIMARY if split in found]
+        return first + [split for split in found if split not in first]
+
+    @cached_property
+    def _by_variant(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            found[record.variant].append(record)
+        return dict(found)
+
+    @property
+    def primary(self) -> str | None:
+        """The split on which the study is judged, None before the first score."""
+        return self.splits[0] if self.splits else None
+
+    def of(self, variant: str) -> list[Record]:
+        """Return the cells of a variant, in the order of the study's seeds."""
+        return self._by_variant.get(variant, [])
+
+    def scores(self, variant: str, split: str | None, key: str) -> dict[int, float]:
+        """Return a score by seed, over the cells that finished training and have it."""
+        found = {record.seed: record.score(split, key) for record in self.of(variant) if split and record.scored}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def sentences(self, variant: str, split: str | None) -> dict[int, Counts]:
+        """Return what BLEU counts in each sentence by seed, over the cells that finished training and have it."""
+        found = {record.seed: record.sentences(split) for record in self.of(variant) if split and record.scored}
+        return {seed: counts for seed, counts in found.items() if counts is not None}
+
+    def signatures(self, split: str) -> dict[str, str]:
+        """Return every score that any cell has on a split, with the signature that all of these cells share."""
+        return self._signatures.get(split, {})
+
+    @cached_property
+    def _signatures(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {split: {} for split in self.splits}
+        for record in self.records:
+            for split in record.splits if record.scored else ():
+                for name, signature in record.signed(split).items():
+                    found[split].setdefault(name, signature)
+        return found
+
+
+def read_results(study: Study) -> Results:
+    """Read every cell of a study.
+
+    Raises UserError where a file cannot be read, where nothing was trained yet, and where one column would mix test
+    sets, or signatures of any score.
+    """
+    records, missing = [], []
+    for variant in study.variants:
+        for seed in study.seeds:
+            record = _read_cell(study.results(variant, seed), variant, seed)
+            if record is None:
+                missing.append(f"{variant}/seed{seed}")
+            else:
+                records.append(record)
+    if not records:
+        raise UserError(
+            f"study {study.name} has no results yet in {study.folder / 'results'}; train a cell first: "
+            f"python -m experiments train --study {study.name} --variant {study.baseline} --seed {study.seeds[0]}"
+        )
+    unscored = [record.name for record in records if record.scores is None and not record.diverged]
+    results = Results(records, missing, unscored)
+    for split in results.splits:
+        _refuse_mixtures(split, [record for record in records if record.scored and split in record.splits])
+    return results
+
+
+def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Collect the second of each pair under the first, in order of appearance."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for key, name in pairs:
+        groups[key].append(name)
+    return dict(groups)
+
+
+def listed(cells: Sequence[str]) -> str:
+    """Return the names of cells in one line, the seeds of a variant together: "base (seed 1, 2), one_head (seed 0)"."""
+    seeds = grouped((cell.rpartition("/seed")[0], cell.rpartition("/seed")[2]) for cell in cells)
+    return ", ".join(f"{variant} (seed {', '.join(own)})" for variant, own in seeds.items())
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """Return the names in one line, the first few when there are many."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _read_cell(folder: Path, variant: str, seed: int) -> Record | None:
+    if not (folder / "training.json").exists():
+        return None
+    training = _read_object(folder / "training.json", "status")
+    if training["status"] not in ("finished", "diverged"):
+        raise UserError(f"{folder / 'training.json'}: status is {training['status']!r}; train this cell again")
+    scores = _read_object(folder / "scores.json", "splits") if (folder / "scores.json").exists() else None
+    averaged = (scores or {}).get("averaged", {"splits": {}})["splits"]
+    for name, own in (scores or {"splits": {}})["splits"].items():
+        _sign(own)
+        own |= {AVERAGED + key: value for key, value in averaged.get(name, {}).items()}
+    return Record(variant, seed, folder, training, scores, _read_curve(folder / "curve.csv"))
+
+
+def _read_object(path: Path, needed: str) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict) or needed not in content:
+        raise UserError(f"{path}: has no '{needed}'; delete it and run its stage again")
+    return content
+
+
+def _read_curve(path: Path) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            return [{key: float(text or "nan") for key, text in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path}: not a table of numbers ({error}); train this cell again") from None
+
+
+def _is_score(name: str, value: Any, own: dict[str, Any]) -> bool:
+    """Say whether an entry of a split is a score: a number with a signature beside it."""
+    return isinstance(value, int | float) and name + SIGNATURE in own
+
+
+def _sign(own: dict[str, Any]) -> None:
+    """Give the scores of an older scores.json the signatures that it did not write yet; they meant the same."""
+    bleu = own.get("bleu" + SIGNATURE, UNSIGNED)
+    meant = {"ppl": PER_TOKEN, "exact_match": EXACT_MATCH, "brevity_penalty": bleu, "length_ratio": bleu}
+    for name, signature in {"bleu": bleu, **meant}.items():
+        if name in own:
+            own.setdefault(name + SIGNATURE, signature)
+
+
+def _refuse_mixtures(split: str, records: list[Record]) -> None:
+    """Refuse two signatures or two test sets in a column; a study prepares its corpus once, so one data hash.
+
+    Whatever score the cells hold is looked at. A cell without one has no number in its column, so that nothing mixes.
+    """
+    for name in dict.fromkeys(name for record in records for name in record.signed(split)):
+        having = [record for record in records if record.score(split, name) is not None]
+        signatures = ((record.signed(split).get(name, UNSIGNED), record.name) for record in having)
+        _refuse_two(split, name + SIGNATURE, grouped(signatures))
+    sentences = grouped((str(record.splits[split].get("sentences")), record.name) for record in records)
+    _refuse_two(split, "sentences", sentences)
+    by_data = grouped((str((record.scores or {}).get("data_hash")), record.name) for record in records)
+    _refuse_two(split, "data_hash", by_data)
+
+
+def _refuse_two(split: str, what: str, groups: dict[str, list[str]]) -> None:
+    if len(groups) > 1:
+        told = "; ".join(f"{value} in {shortened(names)}" for value, names in groups.items())
+        raise UserError(
+            f"scores on '{split}' cannot share a column: {what} differs ({told}); evaluate these cells alike"
+        )

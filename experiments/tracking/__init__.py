@@ -1,0 +1,1 @@
+"""Weights & Biases: it shows results and never decides one."""

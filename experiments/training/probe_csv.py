@@ -1,0 +1,41 @@
+"""probe.csv of a cell: what a probe measured, as a file; `training.probe` measures, which needs torch."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.common.io import write_text
+from lit_transformer.errors import UserError
+
+COLUMNS = ("step", "part", "layer", "measure", "value")
+
+Key = tuple[str, int | None, str]
+"""Part, layer (from 1, None for a part that has no layers) and measure."""
+
+
+def write_probe(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of step, part, layer, measure and value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for step, part, layer, name, value in rows:
+        writer.writerow((step, part, "" if layer is None else layer, name, f"{value:.6g}"))
+    write_text(path, text.getvalue())
+
+
+def read_probe(path: Path) -> list[tuple[int, Key, float]]:
+    """Read the step, what was measured and its value of each row that is a finite number; nothing without the file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            rows = [
+                (int(row["step"]), (row["part"], int(row["layer"] or 0) or None, row["measure"]), float(row["value"]))
+                for row in csv.DictReader(file)
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: not what a probe writes ({error}); train this cell again") from None
+    return [row for row in rows if math.isfinite(row[2])]

@@ -92,8 +92,8 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     (cell.text_folder / "attention.json").unlink(missing_ok=True)
     if training["status"] == "diverged":
         print(f"{cell.run_folder} diverged at step {training['diverged_at']}: there is no model to score")
-        write_text(cell.results_folder / "sentences.csv", write_counts({}))
-        write_json(cell.results_folder / "scores.json", _frame(cell, config, training))
+        write_text(cell.sentences_path, write_counts({}))
+        write_json(cell.scores_path, _frame(cell, config, training))
         return
     network = load_network(cell, config, corpus)
     found, translations = _score_splits([network], config, corpus)
@@ -103,7 +103,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
     counts = {
         split: count_sentences(corpus.split(split).target_text, said.lines) for split, said in translations.items()
     }
-    write_text(cell.results_folder / "sentences.csv", write_counts(counts))
+    write_text(cell.sentences_path, write_counts(counts))
     _draw_attention(cell, network, corpus, translations)
     if "averaging" in training:
         averaged = load_network(cell, config, corpus, AVERAGED)
@@ -111,7 +111,7 @@ def evaluate(cell: Cell, args: argparse.Namespace) -> None:
         frame["averaged"] = {**training["averaging"], "splits": own}
         _write_lines(cell.text_folder / "hypotheses" / "averaged", others)
         found = {**found, "averaged": own}
-    write_json(cell.results_folder / "scores.json", frame)
+    write_json(cell.scores_path, frame)
     _track(cell, network, training, found, corpus, translations, args)
 
 

@@ -1,4 +1,10 @@
-"""A cell: one variant and one seed of a study. It owns every path and name of its run; nobody derives them again."""
+"""A cell: one variant and one seed of a study. It owns every path and name of its run; nobody derives them again.
+
+runs/<study>/<variant>/seed<k>/                         checkpoints to resume from, log, W&B files; DVC knows nothing of it
+experiments/studies/<study>/results/<variant>/seed<k>/  what DVC keeps of the cell, never in git:
+    training.json  model/  curve.csv  probe.csv             written by `train`
+    scores.json  metrics.json  sentences.csv  translations/ written by `evaluate`
+"""
 
 import hashlib
 import json
@@ -14,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One variant and one seed of a study, with its folders; overrides make it a run beside the study's own."""
+    """One variant and one seed of a study; overrides make it a run beside the study's own, all of it under runs/."""
 
     study: "Study"
     variant: str
@@ -31,29 +37,14 @@ class Cell:
         return self.variant + _hashed([key for key in self.overrides if not key.startswith("decode.")])
 
     @property
+    def name(self) -> str:
+        """The cell within its study: "base/seed0"."""
+        return f"{self.label}/seed{self.seed}"
+
+    @property
     def title(self) -> str:
         """The cell as a reader sees it."""
         return f"{self.study.name} / {self.label} / seed {self.seed}"
-
-    @property
-    def run_folder(self) -> Path:
-        return Path("runs") / self.study.name / self.label / f"seed{self.seed}"
-
-    @property
-    def results_folder(self) -> Path:
-        if self.overrides:
-            decode = _hashed([key for key in self.overrides if key.startswith("decode.")])
-            return self.run_folder / f"results{decode}"
-        return self.study.results(self.variant, self.seed)
-
-    @property
-    def text_folder(self) -> Path:
-        """Where sentences go: beside the scores where the corpus is the generated one, which is ours to show.
-
-        Any other corpus may not be, and a good translation is a line of it: its sentences stay under runs/, out of git.
-        """
-        ours = self.study.corpus == "grammar" or self.results_folder.is_relative_to(self.run_folder)
-        return self.results_folder if ours else self.run_folder / "text"
 
     @property
     def arguments(self) -> str:
@@ -61,6 +52,73 @@ class Cell:
         return " ".join(
             ["--study", self.study.name, "--variant", self.variant, "--seed", str(self.seed), *self.overrides]
         )
+
+    def stage(self, kind: str) -> str:
+        """Return the name of this cell's stage in the study's dvc.yaml; kind: train or evaluate."""
+        return f"{kind}@{self.variant}-{self.seed}"
+
+    @property
+    def run_folder(self) -> Path:
+        return Path("runs") / self.study.name / self.label / f"seed{self.seed}"
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the outputs of `train` go."""
+        if self.label != self.variant:
+            return self.run_folder / "results"
+        return self.study.results(self.variant, self.seed)
+
+    @property
+    def record_path(self) -> Path:
+        """What the training was, what it cost and how it ended."""
+        return self.training_folder / "training.json"
+
+    @property
+    def model_folder(self) -> Path:
+        """The trained model, as `lit_transformer.load_exported` reads it."""
+        return self.training_folder / "model"
+
+    @property
+    def averaged_model_folder(self) -> Path:
+        """The model of the averaged weights, where optim.averaging keeps some."""
+        return self.model_folder / "averaged"
+
+    @property
+    def curve_path(self) -> Path:
+        """Losses and learning rate at each validation."""
+        return self.training_folder / "curve.csv"
+
+    @property
+    def probe_path(self) -> Path:
+        """What the probe measured at each validation."""
+        return self.training_folder / "probe.csv"
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Where the outputs of `evaluate` go."""
+        if not self.overrides:
+            return self.study.results(self.variant, self.seed)
+        return self.run_folder / f"results{_hashed([key for key in self.overrides if key.startswith('decode.')])}"
+
+    @property
+    def scores_path(self) -> Path:
+        """Every score of every test split, with its signature."""
+        return self.evaluation_folder / "scores.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The headline scores, as `dvc metrics show` prints them."""
+        return self.evaluation_folder / "metrics.json"
+
+    @property
+    def sentences_path(self) -> Path:
+        """What BLEU counts in each sentence."""
+        return self.evaluation_folder / "sentences.csv"
+
+    @property
+    def translations_folder(self) -> Path:
+        """One <split>.txt per test split, attention.json, and averaged/ for the averaged weights."""
+        return self.evaluation_folder / "translations"
 
 
 def _hashed(overrides: list[str]) -> str:

@@ -17,7 +17,7 @@ from experiments.common import cli, machine
 from experiments.common.device_rates import UTILISATION, gpu_named, measured_rate
 from experiments.config.run_config import RunConfig
 from experiments.config.study import Study, load_study
-from experiments.launching.local import default_slots
+from experiments.launching.resources import default_slots
 from experiments.planning.plan_tables import show
 from experiments.planning.planned import Fleet, Line, Plan
 from experiments.planning.separable import separable

@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 
 from experiments.scoring.inference import LAST
-from lit_transformer.errors import UserError
+from lit_transformer.errors import TemporaryFailure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """What tells a run to stop: Ctrl-C, a launcher or a scheduler, and a scheduler's word before it takes the machine."""
@@ -112,7 +112,7 @@ class Checkpoint(pl.Callback):
     def _stop_if_told(self, trainer: pl.Trainer) -> None:
         """Leave by an exception: Lightning's own way out would validate first, and the curve would tell of the stop."""
         if self._agreement.stop and trainer.global_step < trainer.max_steps:
-            raise UserError(
+            raise TemporaryFailure(
                 f"stopped at step {trainer.global_step} of {trainer.max_steps}; {self.path} holds it: "
                 "run the same command again to go on"
             )

@@ -1,29 +1,13 @@
-"""The engine of one machine: a child process a slot, and how many slots a study has here."""
+"""The engine of one machine: one child process per slot."""
 
 import time
 from collections import deque
 
-from experiments.common import machine
-from experiments.config.study import Study
-from experiments.launching.attempts import Attempt, Job, cannot_begin
-from experiments.launching.engine import Ended, Started
+from experiments.launching.attempts import Attempt, Job, cannot_start
+from experiments.launching.engines import Ended, Started
 
 
-def default_slots(study: Study) -> int:
-    """One cell a core, or as many cores as it has processes; one at a time on a GPU, whose memory cells would share."""
-    return 1 if gpus_here(study) else max(1, machine.cores() // study.devices)
-
-
-def gpus_here(study: Study) -> int:
-    """Return how many GPUs this machine offers to the cells of a study; 0 where they compute on the CPU."""
-    if study.on_cpu:
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
-
-
-class LocalEngine:
+class ProcessEngine:
     """Runs jobs in `slots` child processes of `threads` threads each."""
 
     def __init__(self, slots: int, threads: int) -> None:
@@ -55,18 +39,18 @@ class LocalEngine:
         assert not self.running
 
     def _ended(self) -> list[Ended]:
-        found = [Ended(job, end) for job, attempt in self.running.items() if (end := attempt.end())]
-        for event in found:
+        ended = [Ended(job, end) for job, attempt in self.running.items() if (end := attempt.end())]
+        for event in ended:
             del self.running[event.job]
-        return found
+        return ended
 
     def _started(self) -> list[Started | Ended]:
-        found: list[Started | Ended] = []
+        events: list[Started | Ended] = []
         while self.waiting and len(self.running) < self.slots:
             job = self.waiting.popleft()
             try:
-                self.running[job] = Attempt(job, self.threads, mark="local")
-                found.append(Started(job))
+                self.running[job] = Attempt(job, self.threads, attempt_id="local")
+                events.append(Started(job))
             except OSError as error:
-                found.append(Ended(job, cannot_begin(error)))
-        return found
+                events.append(Ended(job, cannot_start(error)))
+        return events

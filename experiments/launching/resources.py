@@ -1,20 +1,20 @@
-"""How the cores and GPUs of one machine, or of a cluster's nodes, are shared out among cells. Nothing here runs."""
+"""How the cores and GPUs of one machine, or of a cluster's nodes, are divided among cells."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiments.common import machine
+from experiments.config.study import Study
 from lit_transformer.errors import UserError
 
-AUTO = "auto"
-"""As many runs a GPU as a probe finds to pay (gpu_probe.py)."""
 GRAIN = 10_000
 """Ray counts resources in ten-thousandths; shares are rounded down to them, so that K shares of 1/K fit."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """What one machine offers: cores that may be used, and GPUs."""
+    """The cores and GPUs that one machine offers."""
 
     cores: int
     gpus: int = 0
@@ -34,21 +34,35 @@ class Share:
         return min(by_cores, node.gpus * GRAIN // round(self.gpus * GRAIN)) if self.gpus else by_cores
 
 
-def share_of(nodes: Sequence[Node], runs_per_gpu: int = 0, slots: int | None = None, devices: int = 1) -> Share:
-    """Return what each cell gets, which trains on so many devices: GPUs, or processes on the CPU.
+def gpu_count(study: Study) -> int:
+    """Return the number of GPUs of this machine that the study's cells can use; 0 where they compute on the CPU."""
+    if study.on_cpu:
+        return 0
+    import torch
 
-    With `runs_per_gpu` of at least 1, only nodes with enough GPUs count, and a cell gets that part of a GPU, or several
-    of its own, and its equal part of the cores, on the node where that is least. With 0 no GPU is used and all cores
-    are divided by `slots`, where None as many as there are cores, or groups of so many as a cell has devices.
+    return torch.cuda.device_count()
+
+
+def default_slots(study: Study) -> int:
+    """Return how many cells run at once here by default: one on a GPU, else one per core, or per `devices` cores."""
+    return 1 if gpu_count(study) else max(1, machine.cores() // study.devices)
+
+
+def share_of(nodes: Sequence[Node], runs_per_gpu: int = 0, slots: int | None = None, devices: int = 1) -> Share:
+    """Return the share of each cell, which trains on that many devices: GPUs, or processes on the CPU.
+
+    With `runs_per_gpu` of at least 1, only nodes with enough GPUs count. A cell gets 1/runs_per_gpu of a GPU, or several
+    GPUs of its own, and an equal part of the cores, taken from the node where that part is smallest. With 0 no GPU is
+    used and all cores are divided by `slots`; None stands for as many slots as there are groups of `devices` cores.
 
     Raises UserError where no node can take a cell.
     """
     if runs_per_gpu:
         if devices > 1 and runs_per_gpu > 1:
-            raise UserError(f"--runs-per-gpu: a cell of trainer.devices {devices} has GPUs to itself; leave one out")
+            raise UserError(f"--runs-per-gpu: a cell of trainer.devices {devices} has GPUs of its own; leave one out")
         fit = [node for node in nodes if node.gpus >= devices]
         if not fit and devices > 1:
-            raise UserError(f"trainer.devices is {devices}, and no node of this cluster has so many GPUs; lower it")
+            raise UserError(f"trainer.devices is {devices}, and no node of this cluster has that many GPUs; lower it")
         if not fit:
             raise UserError("no node of this cluster has a GPU; leave --runs-per-gpu out, or add such a node")
         cores = devices * min(node.cores / (node.gpus * runs_per_gpu) for node in fit)
@@ -62,7 +76,7 @@ def share_of(nodes: Sequence[Node], runs_per_gpu: int = 0, slots: int | None = N
 
 
 def _part(cores: float) -> float:
-    """Whole cores from one on; below, cells share one."""
+    """Round down to whole cores; below one core, cells share it."""
     return float(int(cores)) if cores >= 1 else max(_floor(cores), 1 / GRAIN)
 
 

@@ -118,7 +118,7 @@ def left(folder: Path) -> dict[str, Any]:
         "curve": rows,
         "probe": (folder / "probe.csv").read_text(),
         "average": torch.load(average, weights_only=True) if average.exists() else None,
-        "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json"},  # a launcher's
+        "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json", "outcome.json"},  # a launcher's
     }
 
 

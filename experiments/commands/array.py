@@ -25,9 +25,7 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="print the stale cells, one per line")
     what.add_argument("--cell", metavar="VARIANT-SEED", help="run the stages of this cell")
-    parser.add_argument(
-        "--retries", type=cli.at_least(0), default=RETRIES, help="restarts after a crash (%(default)s)"
-    )
+    parser.add_argument("--retries", type=cli.at_least(0), default=RETRIES, help="restarts after a crash (%(default)s)")
     args = parser.parse_args()
     study = load_study(args.study)
     stages = Stages.of(study)

@@ -1,7 +1,7 @@
 """Bring a study up to date, several cells at once: `python -m experiments launch --study S [--slots K] [--dry-run]`.
 
-DVC decides what is stale. The data stage runs first; then every stale cell in a slot of its own, with its share of the
-cores and GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored;
+DVC decides what is stale. The data stage runs first; then every stale cell in a slot of its own, with its share of
+the cores and GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored;
 the report comes last.
 
 A cell that crashes or is killed is retried from its checkpoint, one that fails by a user's mistake is not; either leaves
@@ -68,9 +68,7 @@ def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[st
     print("\n".join(sorted(stale | stale_ensembles)))
 
 
-def _launch(
-    study: Study, args: argparse.Namespace, stages: Stages, ensembles: Stages | None, stale: set[str]
-) -> None:
+def _launch(study: Study, args: argparse.Namespace, stages: Stages, ensembles: Stages | None, stale: set[str]) -> None:
     gpus = 0 if args.address else gpu_count(study)
     on_ray = needs_ray(args.engine, args.address, gpus // study.devices, args.runs_per_gpu)
     if "prepare" in stale:
@@ -85,7 +83,7 @@ def _launch(
     stages.run("report")
     if result.failed:
         raise UserError(
-            f"{len(result.failed)} of {len(jobs)} cells failed (see above); fix the cause and run the same command again"
+            f"{len(result.failed)} of {len(jobs)} cells failed (see above); fix the cause and run the same again"
         )
 
 

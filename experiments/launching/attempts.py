@@ -66,9 +66,7 @@ class Attempt:
         self.started = time.monotonic()
         with open(self.folder / LOG, "ab") as log:
             self.log_start = log.tell()
-            self.process = supervisor.start(
-                job.command, self.folder / LOCK, self.folder / OUTCOME, threads, root, log
-            )
+            self.process = supervisor.start(job.command, self.folder / LOCK, self.folder / OUTCOME, threads, root, log)
         about = {"id": attempt_id, "node": socket.gethostname(), "process": self.process.pid, "threads": threads}
         try:
             write_json(self.folder / ATTEMPT, {**about, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")})

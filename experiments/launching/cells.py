@@ -66,9 +66,7 @@ def run_cells(jobs: Sequence[Job], engine: Engine, progress: CellProgress, retri
         with repeated_signals_ignored():
             _stop(engine)
         if isinstance(error, KeyboardInterrupt):
-            raise UserError(
-                "stopped; running cells wrote a checkpoint: run the same command again to resume"
-            ) from None
+            raise UserError("stopped; running cells wrote a checkpoint: run the same command again to resume") from None
         raise
     return result
 

@@ -51,9 +51,9 @@ def default_slots(study: Study) -> int:
 def share_of(nodes: Sequence[Node], runs_per_gpu: int = 0, slots: int | None = None, devices: int = 1) -> Share:
     """Return the share of each cell, which trains on that many devices: GPUs, or processes on the CPU.
 
-    With `runs_per_gpu` of at least 1, only nodes with enough GPUs count. A cell gets 1/runs_per_gpu of a GPU, or several
-    GPUs of its own, and an equal part of the cores, taken from the node where that part is smallest. With 0 no GPU is
-    used and all cores are divided by `slots`; None stands for as many slots as there are groups of `devices` cores.
+    With `runs_per_gpu` of at least 1, only nodes with enough GPUs count. A cell gets 1/runs_per_gpu of a GPU, or
+    `devices` GPUs of its own, and an equal part of the cores, on the node where that is least. With 0 no GPU is used and
+    all cores are divided by `slots`; None stands for one slot per `devices` cores.
 
     Raises UserError where no node can take a cell.
     """

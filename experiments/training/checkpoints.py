@@ -18,8 +18,8 @@ from experiments.training.seals import examine, write_sealed
 BEFORE = "before.ckpt"
 REFUSED = "refused.ckpt"
 """Where a checkpoint goes that cannot be used."""
-STAYS = (".lock", "log.txt", "attempt.json", "crashes.json")
-"""What is a folder's own, whichever run is in it: the last three are the launcher's."""
+STAYS = (".lock", "log.txt", "attempt.json", "crashes.json", "outcome.json")
+"""What is a folder's own, whichever run is in it: the last four are the launcher's."""
 
 
 class Saved(NamedTuple):

@@ -68,7 +68,7 @@ class RayEngine:
         self.waiting: deque[Job] = deque()
         self.tasks: dict[Any, Job] = {}
         self.starting: dict[Job, str] = {}
-        """Of submitted jobs that have not started yet, the attempt's id, which appears in the run folder at the start."""
+        """Submitted jobs that have not started yet, and the attempt's id, which the run folder names once it has."""
         self.nodes_at, self.cluster_slots = 0.0, 0
         options = {"num_cpus": self.share.cpus, "num_gpus": self.share.gpus, "max_retries": 0}
         self.task = self.ray.remote(**options)(run_job)
@@ -92,7 +92,9 @@ class RayEngine:
         if ready:  # and whatever else is ready by now
             ready, _ = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
         ends = {self.tasks[ref]: self._end(ref) for ref in ready}
-        started = [job for job, attempt_id in self.starting.items() if job in ends or last_attempt(job.folder) == attempt_id]
+        started = [
+            job for job, attempt_id in self.starting.items() if job in ends or last_attempt(job.folder) == attempt_id
+        ]
         for job in started:
             del self.starting[job]
         for ref in ready:

@@ -1,4 +1,4 @@
-"""A stop ends the whole tree of a cell's processes after its last words, whoever is told, and leaves no orphan."""
+"""A stop ends all processes of a cell after a checkpoint, however it is requested, and leaves no orphan."""
 
 import signal
 import subprocess
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.launching.board import Board
-from experiments.launching.local import LocalEngine
+from experiments.launching import supervisor
+from experiments.launching.engines.processes import ProcessEngine
+from experiments.launching.progress import CellProgress
 from lit_transformer.errors import UserError
 from tests.shell_cells import NAMES, ROOT, ctrl_c_once_two_run, jobs, processes, run, slow, wait_for
 
@@ -22,10 +23,10 @@ def project(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def test_a_stop_ends_the_whole_tree_after_its_last_words(tmp_path):
-    own = jobs(slow(tmp_path), NAMES[:3])
-    engine = LocalEngine(2, threads=1)
-    for job in own:
+def test_a_stop_ends_the_whole_tree_after_a_checkpoint(tmp_path):
+    cells = jobs(slow(tmp_path), NAMES[:3])
+    engine = ProcessEngine(2, threads=1)
+    for job in cells:
         engine.submit(job)
     engine.poll(1.0)
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
@@ -45,7 +46,7 @@ def test_ctrl_c_stops_every_child_and_says_how_to_go_on(tmp_path):
 
 
 def test_a_killed_launcher_leaves_no_orphan(tmp_path):
-    """SIGKILL, which nobody can answer: the keepers see their starter go."""
+    """SIGKILL, which nobody can answer: the supervisors see their starter end."""
     code = f"from tests import shell_cells; shell_cells.run({slow(tmp_path)!r})"
     launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
@@ -55,12 +56,12 @@ def test_a_killed_launcher_leaves_no_orphan(tmp_path):
     assert len(list(tmp_path.glob("*.end"))) == 2
 
 
-KEEPER = "from experiments.launching.keeper import Keeper; import sys; from pathlib import Path; "
+SUPERVISOR = "from experiments.launching.supervisor import Supervisor; import sys; from pathlib import Path; "
 
 
-def test_whoever_does_not_obey_is_killed(tmp_path):
+def test_a_process_that_does_not_stop_is_killed(tmp_path):
     stubborn = f"trap '' TERM; echo > up; while :; do sleep 0.05; done # {tmp_path}"
-    code = f"{KEEPER} sys.exit(Keeper(0.3).run(Path('lock'), ['sh', '-c', {stubborn!r}]))"
+    code = f"{SUPERVISOR} sys.exit(Supervisor(0.3).run(Path('lock'), ['sh', '-c', {stubborn!r}]))"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     wait_for(Path("up").exists)
     assert child.stdin
@@ -70,8 +71,8 @@ def test_whoever_does_not_obey_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
-def test_a_keeper_that_is_told_to_stop_tells_its_command(tmp_path, number):
-    code = f"{KEEPER} sys.exit(Keeper().run(Path('lock'), ['sh', '-c', {'CELL=a;' + slow(tmp_path)!r}]))"
+def test_a_signal_to_the_supervisor_stops_its_command(tmp_path, number):
+    code = f"{SUPERVISOR} sys.exit(Supervisor().run(Path('lock'), ['sh', '-c', {'CELL=a;' + slow(tmp_path)!r}]))"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     wait_for(Path("a.pid").exists)
     child.send_signal(number)
@@ -81,7 +82,7 @@ def test_a_keeper_that_is_told_to_stop_tells_its_command(tmp_path, number):
 
 
 def test_what_a_killed_command_leaves_running_is_stopped(tmp_path):
-    """DVC killed alone: its training would go on, and the next try be a second writer."""
+    """DVC killed alone: its training would go on, and the next attempt would be a second writer."""
     outcome = run(
         f"{slow(tmp_path).removesuffix(' wait')} while [ ! -e a-0.pid ]; do sleep 0.02; done; kill -9 $$", names=["a-0"]
     )
@@ -90,7 +91,7 @@ def test_what_a_killed_command_leaves_running_is_stopped(tmp_path):
     assert Path("a-0.end").exists()
 
 
-def test_a_try_waits_until_its_predecessor_has_let_go(tmp_path):
+def test_an_attempt_waits_for_the_lock_of_its_predecessor(tmp_path):
     import fcntl
 
     Path("runs/a-0").mkdir(parents=True)
@@ -113,15 +114,15 @@ def test_ctrl_c_pressed_again_waits_for_the_same_end(tmp_path, capsys):
         run(slow(tmp_path))
     assert processes(str(tmp_path)) == []
     assert len(list(tmp_path.glob("*.end"))) == 2
-    assert "stopping already" in capsys.readouterr().out
+    assert "already stopping" in capsys.readouterr().out
 
 
 def test_whatever_else_ends_the_loop_no_cell_runs_on(tmp_path, monkeypatch):
-    def broken(board: Board) -> None:
+    def broken(progress: CellProgress) -> None:
         wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
         raise RuntimeError("the terminal is gone")
 
-    monkeypatch.setattr(Board, "refresh", broken)
+    monkeypatch.setattr(CellProgress, "refresh", broken)
     with pytest.raises(RuntimeError, match="the terminal is gone"):
         run(slow(tmp_path))
     assert processes(str(tmp_path)) == []
@@ -132,10 +133,10 @@ def test_a_stage_of_the_launchers_own_ends_with_it(tmp_path):
     (tmp_path / "dvc.sh").write_text(f"CELL=a; {slow(tmp_path)}")
     code = f"""
 from pathlib import Path
-from experiments.launching.pipeline import Pipeline
-from experiments.launching.signals import stop_as_on_ctrl_c
-stop_as_on_ctrl_c()
-Pipeline(Path("dvc.yaml"), ("sh", "{tmp_path}/dvc.sh")).call("prepare")
+from experiments.launching.signals import interrupt_on_signals
+from experiments.launching.stages import Stages
+interrupt_on_signals()
+Stages(Path("dvc.yaml"), ("sh", "{tmp_path}/dvc.sh")).run("prepare")
 """
     launcher = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     wait_for(Path("a.pid").exists)
@@ -143,3 +144,26 @@ Pipeline(Path("dvc.yaml"), ("sh", "{tmp_path}/dvc.sh")).call("prepare")
     launcher.wait(20)
     assert processes(str(tmp_path)) == []
     assert Path("a.end").read_text() == "saved\n"
+
+
+def test_dvc_is_not_killed_while_it_records_a_stage_that_was_stopped(tmp_path):
+    """It may be writing dvc.lock: only its children receive SIGTERM, those included that it starts meanwhile."""
+    (tmp_path / "child.sh").write_text(
+        "trap 'echo stopped >> children; exit 1' TERM; echo > up$1; while :; do sleep 0.05; done"
+    )
+    (tmp_path / "dvc.sh").write_text("sh child.sh 1; sh child.sh 2; sleep 1.5; echo whole > dvc.lock")
+    child = supervisor.start(["sh", "dvc.sh"], Path("lock"), Path("outcome.json"))
+    wait_for(Path("up1").exists)
+    assert child.stdin
+    child.stdin.close()
+    assert child.wait(20) == supervisor.STOPPED
+    assert Path("children").read_text().split() == ["stopped", "stopped"]
+    assert Path("dvc.lock").read_text() == "whole\n"
+
+
+def test_the_exit_status_is_what_the_stage_wrote(tmp_path):
+    """And nothing that an earlier attempt wrote."""
+    line = """echo '{"status": 75, "error": "stopped"}' > $LIT_OUTCOME; exit 255"""
+    assert supervisor.start(["sh", "-c", line], Path("lock"), Path("outcome.json")).wait(20) == 75
+    assert supervisor.start(["sh", "-c", "exit 255"], Path("lock"), Path("outcome.json")).wait(20) == 255
+    assert not Path("outcome.json").exists()

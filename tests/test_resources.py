@@ -1,19 +1,13 @@
-"""How cores and GPUs are shared out, and how many runs a GPU is given: decisions without a device."""
+"""How cores and GPUs are divided among cells, without a device."""
 
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.launching.gpu_probe import MOST, Seen, beside_each_other, most_that_pay
-from experiments.launching.slots import Node, Share, share_of
+from experiments.launching.resources import Node, Share, share_of
 from lit_transformer.errors import UserError
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -81,52 +75,3 @@ def test_cells_of_several_devices_are_refused_where_they_do_not_fit() -> None:
         share_of([Node(64, 2), Node(64)], 1, devices=4)
     with pytest.raises(UserError, match=r"--runs-per-gpu: a cell of trainer\.devices 2"):
         share_of([Node(64, 2)], 2, devices=2)
-
-
-GB = 1 << 30
-
-
-def gpu(rates: dict[int, float], memory: int = GB, total: int = 80 * GB) -> tuple[list[int], int]:
-    """Return what was measured of a GPU that reaches these rates with so many runs, and the decision."""
-    asked: list[int] = []
-
-    def measure(runs: int) -> Seen | None:
-        asked.append(runs)
-        return Seen(rates[runs], memory, total) if runs in rates else None
-
-    return asked, most_that_pay(measure)
-
-
-def test_runs_double_while_that_gains_a_tenth() -> None:
-    assert gpu({1: 10, 2: 19, 4: 30, 8: 32}) == ([1, 2, 4, 8], 4)
-    assert gpu({1: 10, 2: 10.5}) == ([1, 2], 1)
-    assert gpu({runs: 10.0 * runs for runs in (1, 2, 4, 8, 16)}) == ([1, 2, 4, 8, 16], MOST)
-
-
-def test_memory_is_asked_before_the_next_measurement() -> None:
-    assert gpu({1: 10, 2: 20, 4: 40}, memory=30 * GB) == ([1, 2], 2)
-    assert gpu({1: 10}, memory=50 * GB) == ([1], 1)
-    assert gpu({1: 1, 2: 2, 4: 4, 8: 8, 16: 16}, memory=80 * GB, total=0) == ([1, 2, 4, 8, 16], MOST)
-
-
-def test_runs_that_fail_are_too_many() -> None:
-    assert gpu({1: 10, 2: 20}) == ([1, 2, 4], 2)
-    with pytest.raises(UserError, match="not even one run"):
-        gpu({})
-
-
-@pytest.mark.slow
-def test_the_probe_runs_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    seen = beside_each_other("table3_grammar", "base", 2, seconds=1.0)
-    assert seen is not None
-    assert seen.rate > 0
-    assert seen.total == 0
-    assert beside_each_other("table3_grammar", "no_such_variant", 1, seconds=1.0) is None
-
-
-def test_the_probes_help_says_what_it_is() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.launching.gpu_probe", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "no GPU has seen it yet" in " ".join(done.stdout.split())

@@ -1,10 +1,10 @@
 """Bring a study up to date, several cells at once: `python -m experiments launch --study S [--slots K] [--dry-run]`.
 
-DVC decides what is stale. The data stage runs first; then every stale cell in a slot of its own, with its share of
-the cores and GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored;
-the report comes last.
+DVC decides what is stale. The data stage runs first; then every stale cell, each in a slot with its share of cores and
+GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored; the report
+comes last.
 
-A cell that crashes or is killed is retried from its checkpoint, one that fails by a user's mistake is not; either leaves
+A cell that crashes or is killed is retried from its checkpoint; one with a mistake of the user is not. Either leaves
 the others running, and the exit status is not 0 if any cell failed. Ctrl-C stops every cell at its next step, after a
 checkpoint; the same command resumes. Cells that share GPUs, or a cluster (--address), run on Ray:
 pip install -c constraints.txt -e '.[cluster]'. See docs/scale.md and docs/slurm.md.

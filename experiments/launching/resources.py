@@ -52,8 +52,8 @@ def share_of(nodes: Sequence[Node], runs_per_gpu: int = 0, slots: int | None = N
     """Return the share of each cell, which trains on that many devices: GPUs, or processes on the CPU.
 
     With `runs_per_gpu` of at least 1, only nodes with enough GPUs count. A cell gets 1/runs_per_gpu of a GPU, or
-    `devices` GPUs of its own, and an equal part of the cores, on the node where that is least. With 0 no GPU is used and
-    all cores are divided by `slots`; None stands for one slot per `devices` cores.
+    `devices` GPUs of its own, and an equal part of the cores, on the node where that is least. With 0 no GPU is used
+    and all cores are divided by `slots`; None stands for one slot per `devices` cores.
 
     Raises UserError where no node can take a cell.
     """

@@ -118,10 +118,10 @@ def keep_time(seen: dict[str, float]) -> None:
     from experiments.training.history import History
     from experiments.training.losses import Losses
     from experiments.training.probe import Probe
-    from experiments.training.stopping import Checkpoint
+    from experiments.training.stopping import CheckpointWriter
 
     hooks = ("on_train_batch_start", "on_train_batch_end", "on_validation_start", "on_validation_end")
-    kinds = {"logging": (Losses, Curve, Progress, History), "probe": (Probe,), "checkpoints": (Checkpoint,)}
+    kinds = {"logging": (Losses, Curve, Progress, History), "probe": (Probe,), "checkpoints": (CheckpointWriter,)}
     for kind, classes in kinds.items():
         for owner in classes:
             for name in hooks:

@@ -17,7 +17,7 @@ class History(pl.Callback):
     W&B writes rows late and loses the last ones with a killed process, or has some of after the last checkpoint. So a
     resumed run gives it all rows of its checkpoint again; it knows them by number. Rows: every `READ_EVERY` steps
     the learning rate and the mean of each term of the loss over these steps; the validation's loss and perplexity; and
-    what others `add`. Stand after `Losses` and before `Checkpoint`.
+    what others `add`. Stand after `Losses` and before `CheckpointWriter`.
     """
 
     def __init__(self, losses: Losses, run: PatientRun | None = None) -> None:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed
 
-from experiments.scoring.inference import LAST
+from experiments.training.checkpoints import LAST
 from lit_transformer.errors import TemporaryFailure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -56,7 +56,7 @@ class AgreementOfRanks(Agreement):
             self.stop = bool(self._flag)
 
 
-class Checkpoint(pl.Callback):
+class CheckpointWriter(pl.Callback):
     """Writes last.ckpt after each validation, every `every` steps, and when told to stop by one of `SIGNALS`.
 
     A checkpoint carries the run's hash. Stand after all whose state it holds. A signal is noted and obeyed between two

@@ -10,12 +10,14 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from experiments.common import cli, machine
@@ -55,12 +57,20 @@ import json, shutil, sys
 from pathlib import Path
 kind, named = sys.argv[1], dict(zip(sys.argv[2::2], sys.argv[3::2]))
 variant, seed = named["--variant"], int(named["--seed"])
-folder = Path("STUDY/results", variant, f"seed{seed}")
-shutil.copytree(Path("template", kind), folder, dirs_exist_ok=True)
+for top in Path("template", kind).iterdir():
+    shutil.copytree(top, Path("STUDY", top.name, variant, f"seed{seed}"), dirs_exist_ok=True)
 if kind == "train":
-    record = json.loads((folder / "training.json").read_text())
-    (folder / "training.json").write_text(json.dumps({**record, "variant": variant, "seed": seed}))
+    path = Path("STUDY/results", variant, f"seed{seed}", "training.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "variant": variant, "seed": seed}))
 """.replace("STUDY", STUDY)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on the clock, and seconds of processor cores."""
+
+    seconds: float
+    core_seconds: float
 
 
 def main() -> None:
@@ -84,7 +94,9 @@ def main() -> None:
 
 def copy(project: Path, stages: Path, cells: int) -> Path:
     """Copy the project with a study of that many empty cells."""
-    skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "*cache")
+    skip = shutil.ignore_patterns(
+        ".git", ".venv", "runs", "data", "wandb", "results", "models", "report", "tmp", "*cache"
+    )
     shutil.copytree(ROOT, project, ignore=skip)
     (project / STUDY / "study.yaml").write_text(HEAD)
     timed(project, "-m", "dvc", "config", "--local", "core.no_scm", "true")
@@ -104,33 +116,42 @@ def template(project: Path) -> None:
     """Train and score one cell, and keep the files that each stage of it writes."""
     cell = ("--study", "components", "--variant", "v0", "--seed", "0", "--wandb", "disabled")
     timed(project, "-m", "experiments", "prepare", "--study", "components")
-    results = project / STUDY / "results/v0/seed0"
+    outputs = {top: project / STUDY / top / "v0/seed0" for top in ("results", "models")}
+    old: set[Path] = set()
     for kind in ("train", "evaluate"):
-        before = {path.name for path in results.glob("*")}
         timed(project, "-m", "experiments", kind, *cell)
-        shutil.copytree(results, project / "template" / kind, ignore=lambda folder, names, old=before: old & {*names})
-    shutil.rmtree(results)
+        for top, folder in outputs.items():
+            for path in {path for path in folder.rglob("*") if path.is_file()} - old:
+                target = project / "template" / kind / top / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+                old.add(path)
+    for folder in outputs.values():
+        shutil.rmtree(folder)
 
 
 def measure(project: Path, stages: Path, cells: int, slots: int) -> dict[str, object]:
-    """Run every cell, then nothing, then the report alone; return the seconds and how many cells were lost."""
+    """Run every cell, then nothing, then the report alone; return the times and how many cells were lost.
+
+    Seconds have passed on the clock; core-seconds are those that processors spent on it, whatever else they did.
+    """
     launch = ["-m", "experiments", "launch", "--study", "components"]
-    all_seconds, printed = timed(project, *launch, "--slots", str(slots))
+    everything, printed = timed(project, *launch, "--slots", str(slots))
     lock = (project / stages).with_name("dvc.lock").read_text()
     busy = [line for line in printed.splitlines() if line.startswith("Slots were busy")]
-    status_seconds, _ = timed(project, "-m", "dvc", "status", "--json", str(stages))
-    no_op_seconds, printed = timed(project, *launch)
+    status, _ = timed(project, "-m", "dvc", "status", "--json", str(stages))
+    no_op, printed = timed(project, *launch)
     assert "Nothing to do" in printed, printed
-    report_seconds, _ = timed(project, "-m", "experiments", "report", "--study", "components")
+    report, _ = timed(project, "-m", "experiments", "report", "--study", "components")
     return {
         "cells": cells,
         "slots": slots,
         "lost": 2 * cells - len(re.findall(r"^  (?:train|evaluate)@\S+:$", lock, re.MULTILINE)),
-        "all_seconds": round(all_seconds, 1),
-        "seconds_per_cell_and_slot": round((all_seconds - report_seconds) * slots / cells, 2),
-        "no_op_seconds": round(no_op_seconds, 1),
-        "dvc_status_seconds": round(status_seconds, 1),
-        "report_seconds": round(report_seconds, 1),
+        "core_seconds_per_cell": round((everything.core_seconds - report.core_seconds) / cells, 2),
+        "everything": asdict(everything),
+        "no_op": asdict(no_op),
+        "dvc_status": asdict(status),
+        "report": asdict(report),
         "lock_bytes": len(lock),
         "slots_line": busy[0] if busy else "",
         "load": machine.load(),
@@ -138,15 +159,17 @@ def measure(project: Path, stages: Path, cells: int, slots: int) -> dict[str, ob
     }
 
 
-def timed(project: Path, *arguments: str) -> tuple[float, str]:
-    """Run Python in the project; return the seconds it took and what it printed."""
+def timed(project: Path, *arguments: str) -> tuple[Cost, str]:
+    """Run Python in the project; return what it cost and what it printed."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project)}
-    started = time.perf_counter()
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, env=environment)
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise UserError(f"{' '.join(arguments)} failed: {(done.stderr or done.stdout)[-300:]}")
-    return time.perf_counter() - started, done.stdout
+    core_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(round(seconds, 1), round(core_seconds, 1)), done.stdout
 
 
 if __name__ == "__main__":

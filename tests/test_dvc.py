@@ -46,7 +46,7 @@ def test_a_colleague_pulls_translates_and_scores_anew_without_training(author: P
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(author), str(clone))
     call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(author.parent / "store"))
-    call(clone, "dvc", "pull", "-q")
+    call(clone, "dvc", "pull")
     assert stale(clone) == set()
     for name in ("training.json", "scores.json", "translations/test.txt"):
         assert (clone / RESULTS / "base/seed0" / name).read_bytes() == (

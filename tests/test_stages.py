@@ -47,7 +47,7 @@ def test_a_study_gets_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_every_output_is_kept_until_its_successor_exists() -> None:
     """`persist`: DVC would otherwise delete it before the stage runs, whatever becomes of the stage."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-    for name in ("train", "evaluate", "report"):
+    for name in ("prepare", "train", "evaluate", "report"):
         outs = [out for kind in ("outs", "metrics", "plots") for out in stages[name].get(kind, [])]
         assert outs
         assert all(next(iter(out.values()))["persist"] is True for out in outs)

@@ -113,7 +113,7 @@ def keep_time(seen: dict[str, float]) -> None:
     """Count the processor's time of what surrounds the steps."""
     import pytorch_lightning as pl
 
-    from data_modules.loaders import _Stream
+    from data_modules.batches import PackedBatches
     from experiments.training.callbacks import Curve, Progress
     from experiments.training.history import History
     from experiments.training.losses import Losses
@@ -128,7 +128,7 @@ def keep_time(seen: dict[str, float]) -> None:
                 if name in vars(owner):
                     setattr(owner, name, _timed(getattr(owner, name), kind, seen))
     pl.Trainer.fit = _timed(pl.Trainer.fit, "fit", seen)  # type: ignore[method-assign]
-    whole = _Stream.__iter__
+    whole = PackedBatches.__iter__
 
     def stream(self: Any) -> Iterator[Any]:
         batches = whole(self)
@@ -136,7 +136,7 @@ def keep_time(seen: dict[str, float]) -> None:
         while (batch := following()) is not None:
             yield batch
 
-    _Stream.__iter__ = stream  # type: ignore[method-assign]
+    PackedBatches.__iter__ = stream  # type: ignore[method-assign]
 
 
 def _timed(work: Callable[..., Any], kind: str, seen: dict[str, float]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_modules.token_batches import plan_batches
+from data_modules.batches import plan_batches
 from lit_transformer.batch import BOS, EOS, PAD, UNK
 
 PAIRS = 5000

@@ -35,8 +35,7 @@ TRAINING_CODE = (
     "lit_transformer/recipes.py",
     "lit_transformer/training",
     "lit_transformer/transformer.py",
-    "data_modules/loaders.py",
-    "data_modules/token_batches.py",
+    "data_modules/batches.py",
     "data_modules/translation.py",
     "experiments/training/averaging.py",
 )

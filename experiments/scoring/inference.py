@@ -120,7 +120,7 @@ def translate_ids(
     import numpy as np
     import torch
 
-    from data_modules.token_batches import plan_evaluation
+    from data_modules.batches import plan_evaluation
     from lit_transformer.batch import TranslationBatch
     from lit_transformer.decoding import beam_search, greedy_search, packed_weights
 

@@ -14,7 +14,7 @@ from data_modules.corpora.grammar.english import english
 from data_modules.corpora.grammar.german import german
 from data_modules.corpora.grammar.growth import Grower
 from data_modules.corpora.grammar.lexicon import Lexicon
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from lit_transformer.errors import UserError
 
 SPLITS = ("train", "valid", "test", "test_long", "test_comp")

@@ -58,12 +58,12 @@ setup: $(VENV)/.dev ## Only install, into .venv
 clean: ## Remove runs, prepared data, the default study's lock and the environment; results and reports stay
 	rm -rf runs data dvc.lock $(VENV)
 
-# The file .run says that the pinned packages are installed, the others that those of an extra of pyproject.toml are too.
+# The file .run says that the library and the extra `studies` are installed as pinned; the others stand for one more extra.
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing pinned packages into $(VENV) (once, some minutes)"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[studies]'
 	@touch $@
 
 $(VENV)/.%: $(VENV)/.run

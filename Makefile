@@ -44,13 +44,13 @@ bench: $(VENV)/.bench $(VENV)/joeynmt ## Time training and decoding beside their
 	@python -m benchmarks.float32 --out $(BENCH)/float32.json
 	@python -m benchmarks.scaling --out $(BENCH)/scaling.json
 	@python -m experiments prepare --study components
-	@python -m benchmarks.around --out $(BENCH)/around.json
+	@python -m benchmarks.overhead --out $(BENCH)/overhead.json
 	@python -m experiments train $(CELL) --wandb disabled
 	@python -m benchmarks.decoding $(CELL) --out $(BENCH)/beam_4.json
 	@python -m benchmarks.decoding $(CELL) --beam 1 --out $(BENCH)/greedy.json
-	@python -m benchmarks.drawn_decoding --rounds 3 --out $(BENCH)/small_beam_4.json
-	@python -m benchmarks.drawn_decoding --rounds 3 --beam 1 --out $(BENCH)/small_beam_1.json
-	@python -m benchmarks.drawn_decoding --size base --rounds 2 --sentences 80 --out $(BENCH)/base_beam_4.json
+	@python -m benchmarks.random_decoding --rounds 3 --out $(BENCH)/small_beam_4.json
+	@python -m benchmarks.random_decoding --rounds 3 --beam 1 --out $(BENCH)/small_beam_1.json
+	@python -m benchmarks.random_decoding --size base --rounds 2 --sentences 80 --out $(BENCH)/base_beam_4.json
 	@python -m benchmarks.summary
 
 setup: $(VENV)/.dev ## Only install, into .venv

@@ -1,10 +1,10 @@
-"""A thousand empty cells through the launcher: are any lost, and what do a no-op and a report cost then?
+"""Scalability of the launcher: a thousand empty runs. Is any lost, and how long do a no-op and a report take?
 
     python -m benchmarks.many_cells --cells 1000 --slots 2 --out benchmarks/results/many_cells.json
 
-Works in a scratch copy of the project (or --keep FOLDER), on a study of that many cells whose stages write results at
-once, without a training: the real dvc.yaml with its dependencies, and the real report. Takes as long as DVC and Python
-need to start, about two seconds of one core a cell.
+Works in a temporary copy of the project (or --keep FOLDER), on a study whose stages write results at once instead of
+training: the real dvc.yaml with its dependencies, and the real report. Each run takes as long as DVC and Python need to
+start, about two seconds of one core.
 """
 
 import argparse
@@ -18,10 +18,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import yaml
+
 from experiments.common import cli, machine
 from experiments.common.io import write_json
 from experiments.config.study import ROOT
-from experiments.launching.quick_dvc import read
 from lit_transformer.errors import UserError
 
 STUDY = "experiments/studies/components"
@@ -33,7 +34,7 @@ seeds: [{seeds}]
 base: {{recipe: paper, model: {{}}, data: {{}}, optim: {{}}, trainer: {{accelerator: cpu}}, decode: {{}}}}
 variants:
 """
-# What a stage of an empty cell writes, from the results of one that was trained: the report reads numbers, not weights.
+# A stage of an empty run copies the results of a trained one: the report reads numbers, not weights.
 STAGE = """
 import json, shutil, sys
 from pathlib import Path
@@ -57,7 +58,7 @@ else:
 
 
 def main() -> None:
-    """Parse the command line, run, and print what was seen."""
+    """Parse the command line, run, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=1000, help="a multiple of 5 (%(default)s)")
     parser.add_argument("--slots", type=int, default=machine.cores(), help="cells at once (%(default)s)")
@@ -65,17 +66,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     if args.cells < 5 or args.cells % 5:
-        raise UserError(f"--cells is {args.cells}; it must be a multiple of 5, the seeds of a variant")
+        raise UserError(f"--cells is {args.cells}; it must be a multiple of 5, the seeds per variant")
     with ExitStack() as stack:
         top = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found = measure(copy(top / "project", args.cells), args.cells, args.slots)
-    print(json.dumps(found, indent=1))
+        results = measure(copy(top / "project", args.cells), args.cells, args.slots)
+    print(json.dumps(results, indent=1))
     if args.out:
-        write_json(cli.STARTED_IN / args.out, found)
+        write_json(cli.STARTED_IN / args.out, results)
 
 
 def copy(project: Path, cells: int) -> Path:
-    """Copy the project, with a study of so many empty cells, five seeds a variant."""
+    """Copy the project, with a study of `cells` empty runs, five seeds per variant."""
     skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "*cache")
     shutil.copytree(ROOT, project, ignore=skip)
     shutil.copytree(ROOT / STUDY / "results/base/seed0", project / "template")
@@ -84,7 +85,7 @@ def copy(project: Path, cells: int) -> Path:
     (project / "stage.py").write_text(STAGE)
     stages = (project / "dvc.yaml").read_text()
     for kind in ("prepare", "train", "evaluate"):
-        stages = stages.replace(f"python -m experiments.{kind}", f"python -S stage.py {kind}")
+        stages = stages.replace(f"python -m experiments {kind}", f"python -S stage.py {kind}")
     (project / "dvc.yaml").write_text(stages)
     (project / "dvc.lock").unlink(missing_ok=True)
     subprocess.run([sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"], cwd=project, check=True)
@@ -92,15 +93,14 @@ def copy(project: Path, cells: int) -> Path:
 
 
 def measure(project: Path, cells: int, slots: int) -> dict[str, object]:
-    """Run every cell, then nothing, then the report alone; return seconds, and what was lost."""
+    """Launch every run, then a no-op, then the report; return their seconds and the number of missing stages."""
     launch = ["-m", "experiments", "launch", "--study", "components", "--slots", str(slots)]
     first, printed = timed(project, *launch)
-    records = read(project / "dvc.lock")
-    assert records is not None
+    records = yaml.load((project / "dvc.lock").read_text(), Loader=yaml.CSafeLoader)["stages"]
     stages = [name for name in records if name.startswith(("train@", "evaluate@"))]
     busy = [line for line in printed.splitlines() if line.startswith("The slots were busy")]
-    idle, said = timed(project, *launch)
-    assert "Nothing to do" in said, said
+    idle, printed_idle = timed(project, *launch)
+    assert "Nothing to do" in printed_idle, printed_idle
     report, _ = timed(project, "-m", "experiments", "report", "--study", "components")
     return {
         "cells": cells,
@@ -118,10 +118,10 @@ def measure(project: Path, cells: int, slots: int) -> dict[str, object]:
 
 
 def timed(project: Path, *arguments: str) -> tuple[float, str]:
-    """Run Python in the project; return the seconds it took and what it printed."""
-    own = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """Run Python in the project; return its seconds and output."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, env=own)
+    done = subprocess.run([sys.executable, *arguments], cwd=project, capture_output=True, text=True, env=env)
     if done.returncode:
         raise UserError(f"{' '.join(arguments)} failed: {(done.stderr or done.stdout)[-300:]}")
     return time.perf_counter() - begun, done.stdout

@@ -18,6 +18,8 @@ STARTED_IN = Path.cwd()
 
 def run(main: Callable[[], None]) -> None:
     """Run an entry point from the project's root; a user's mistake is one line on stderr and exit status 2."""
+    if not (ROOT / "pyproject.toml").is_file():
+        _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
     os.chdir(ROOT)
     try:
         main()

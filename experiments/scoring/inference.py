@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.batches import plan_evaluation
 from data_modules.prepared import PreparedCorpus
-from data_modules.token_batches import plan_evaluation
 from data_modules.tokenizer import Tokenizer
 from experiments.common.io import read_json
 from experiments.config.cell import Cell

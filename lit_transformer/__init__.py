@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lit_transformer.export import load_exported
     from lit_transformer.module import LitTransformer
 
+__version__ = "0.1.0"
+
 __all__ = ["LitTransformer", "ModelConfig", "Transformer", "build_transformer", "load_exported"]
 
 

@@ -51,7 +51,7 @@ Moment = tuple[str, int, int]
 
 def write_project(root: Path) -> None:
     """Write the study and its corpus of made-up sentences of many lengths."""
-    from data_modules.corpora.raw import ParallelText, RawCorpus
+    from data_modules.corpora.text import ParallelText, RawCorpus
     from data_modules.prepared import prepare
     from experiments.config.study import load_study
 

@@ -8,9 +8,6 @@ import pytest
 from experiments.common import cli, machine
 from experiments.common.io import read_json, replace, write_json
 from experiments.common.outcome import VARIABLE, Outcome, read_outcome
-from experiments.config.run_config import read_yaml
-from experiments.config.stages import training_code
-from experiments.config.study import ROOT
 from lit_transformer.errors import TemporaryFailure, UserError
 
 
@@ -89,11 +86,6 @@ def test_broken_json_is_named(tmp_path):
     path.write_text('{"half": ')
     with pytest.raises(UserError, match=r"scores\.json is not valid JSON"):
         read_json(path)
-
-
-def test_the_hashed_code_is_what_the_train_stages_depend_on():
-    depends = read_yaml(ROOT / "dvc.yaml")["stages"]["train"]["deps"]
-    assert depends == ["data/${name}", *training_code()]
 
 
 def test_the_machine_describes_itself():

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments.commands.export import Format, export
 from experiments.common.io import write_json

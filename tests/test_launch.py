@@ -238,12 +238,18 @@ def options(**changed: object) -> argparse.Namespace:
     return argparse.Namespace(**{**defaults, **changed})
 
 
-def test_a_study_without_stages_of_its_own_is_refused():
-    """It must not run the default study's stages under its name."""
+def test_a_studys_stages_are_written_when_it_is_to_run():
+    """And are its own: not the default study's, which stand at the root."""
     Path("dvc.yaml").write_text("vars: [experiments/studies/components/study.yaml]\nstages: {}\n")
-    study: Study = parse_study(STUDY, Path("tiny/study.yaml"))
-    with pytest.raises(UserError, match=r"tiny/dvc\.yaml is missing; copy the dvc\.yaml"):
-        Stages.of(study)
+    path = Path("experiments/studies/tiny/study.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(STUDY))
+    stages = Stages.of(load_study("tiny"))
+    assert stages.file == path.with_name("dvc.yaml")
+    assert "python -m experiments train" in stages.file.read_text()
+    assert stages.command("train@a-0")[-1] == "experiments/studies/tiny/dvc.yaml:train@a-0"
+    assert stages.of_ensembles(load_study("tiny")) is None
+    assert Stages.of(load_study("components")).file == Path("dvc.yaml")
 
 
 def test_nothing_stale_is_reported(monkeypatch, capsys):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_modules.config import DataConfig
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments.scoring.perplexity import per_unit, perplexities, reference_nats
 from lit_transformer.batch import BOS, EOS, TranslationBatch

@@ -23,6 +23,8 @@ def run(main: Callable[[], None]) -> None:
     Exit statuses: 0 done; 2 a user's mistake; 75 a temporary failure; 130 interrupted; anything else is a crash. Where
     LIT_OUTCOME names a file, a failure is written there as well (`experiments.common.outcome`).
     """
+    if not (ROOT / "pyproject.toml").is_file():
+        _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
     os.chdir(ROOT)
     try:
         main()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from experiments.config.cell import Cell
-from experiments.config.run_config import read_yaml
-from experiments.config.study import ENSEMBLES, Study
+from experiments.config.stages import stage_files, write_stages
+from experiments.config.study import Study
 from experiments.launching.attempts import LOG, Attempt, Job, Verdict
 from experiments.launching.signals import repeated_signals_ignored
 from lit_transformer.errors import UserError
@@ -32,24 +32,16 @@ class Stages:
 
     @classmethod
     def of(cls, study: Study) -> "Stages":
-        """Return the study's stages: those of its own dvc.yaml, or of the root's for the default study."""
+        """Return the stages of the study's cells, its dvc.yaml written where that is missing or out of date."""
         if find_spec("dvc") is None:
             raise UserError("dvc is not installed; `make ablation` installs everything, or: pip install dvc")
-        own, root = study.folder / "dvc.yaml", Path("dvc.yaml")
-        if own.exists():
-            return cls(own)
-        if root.exists() and read_yaml(root)["vars"] == [str(study.folder / "study.yaml")]:
-            return cls(root)
-        raise UserError(f"{own} is missing; copy the dvc.yaml of experiments/studies/components_multi30k there")
+        write_stages(study.name)
+        return cls(next(iter(stage_files(study.name))))
 
     def of_ensembles(self, study: Study) -> "Stages | None":
         """Return the stages that score all seeds of a variant as one model; None where the study has no ensembles."""
-        own = study.folder / ENSEMBLES / "dvc.yaml"
-        if not study.ensembles:
-            return None
-        if not own.exists():
-            raise UserError(f"{own} is missing; copy it from the study systems, or leave out {ENSEMBLES} in study.yaml")
-        return Stages(own, self.dvc)
+        _, *ensembles = stage_files(study.name)
+        return Stages(ensembles[0], self.dvc) if ensembles else None
 
     def stale(self) -> set[str]:
         """Return the names of the stages that DVC would run."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.token_batches import plan_batches
 from experiments.common.device_rates import clock
 from experiments.common.stand_ins import import_lightning
 from experiments.config.run_config import Precision, RunConfig
@@ -19,7 +18,7 @@ from lit_transformer.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from data_modules.arrow_split import Split
+    from data_modules.prepared import Split
     from lit_transformer.batch import TranslationBatch
 
 STEPS = 20
@@ -47,7 +46,9 @@ class Sample:
 
     @cache  # noqa: B019 - a sample lives as long as the plan that is printed
     def batches(self, batch_tokens: int) -> list[NDArray[np.int64]]:
-        """Return the batches of one epoch, pair indexes each."""
+        """Return the batches of one epoch, pair indices each."""
+        from data_modules.batches import plan_batches
+
         return plan_batches(self.source_lengths, self.target_lengths, batch_tokens, seed=0, epoch=0)
 
     def batch(self, pairs: NDArray[np.int64]) -> "TranslationBatch":

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.batches import plan_evaluation
 from data_modules.prepared import PreparedCorpus
-from data_modules.token_batches import plan_evaluation
 from data_modules.tokenizer import Tokenizer
 from experiments.common.io import read_json
 from experiments.config.cell import Cell
@@ -83,6 +83,7 @@ def trained_seeds(cell: Cell, other_variants: Sequence[str] = ()) -> list[Cell]:
     """
     variants = [cell.variant, *other_variants]
     cells = [Cell(cell.study, variant, seed, cell.overrides) for variant in variants for seed in cell.study.seeds]
+    _ = [candidate.config for candidate in cells]  # a misspelt variant is reported as such
     members = [member for member in cells if _has_model(member.record_path)]
     if len(members) < 2:
         missing = next((candidate for candidate in cells if candidate not in members), cell)

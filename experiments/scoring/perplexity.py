@@ -41,7 +41,7 @@ def reference_nats(
     """Return the nats of a split's references and their tokens, the end of each sentence included in both."""
     import torch
 
-    from data_modules.loaders import evaluation_loader
+    from data_modules.batches import evaluation_loader
 
     nats, tokens = 0.0, 0
     with torch.inference_mode():

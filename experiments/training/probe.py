@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from data_modules.arrow_split import Split
+from data_modules.prepared import Split
 from experiments.training.probe_csv import Key, write_probe
 from lit_transformer.attention_maps import caught_inputs, kernel_of
 from lit_transformer.batch import Layout, TranslationBatch

@@ -189,7 +189,7 @@ def _build(run: Run) -> Training:
     if config.trainer.compile:
         compile_network(network)
     module = LitTransformer(network, config.optim, config.seed)
-    data = TranslationDataModule(corpus, config.data, config.seed, config.optim.accumulate)
+    data = TranslationDataModule(corpus, config.data, config.seed, endless=True)
     losses = Losses()
     curve = Curve(folder / CURVE, losses, lambda: data.batches_per_epoch() / config.optim.accumulate)
     history = History(losses)

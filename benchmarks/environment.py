@@ -1,4 +1,4 @@
-"""The machine and the versions of what is timed on it, as the committed results keep them."""
+"""The machine, commit and package versions that every benchmark's JSON records."""
 
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -11,12 +11,12 @@ from lit_transformer.errors import UserError
 PEERS = ("transformers", "x-transformers", "ctranslate2")
 
 
-def described() -> dict[str, Any]:
-    """Return machine, threads, commit and versions, the peers' included where they are installed."""
-    found = machine.describe()
+def describe() -> dict[str, Any]:
+    """Return machine, threads, commit and versions, including those of installed peers."""
+    record = machine.describe()
     for package in PEERS:
         with suppress(PackageNotFoundError):
-            found["versions"][package] = version(package)
+            record["versions"][package] = version(package)
     with suppress(UserError):
-        found["versions"]["joeynmt"] = require_joeynmt()
-    return found
+        record["versions"]["joeynmt"] = require_joeynmt()
+    return record

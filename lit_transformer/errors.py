@@ -1,11 +1,11 @@
-"""Errors a user can mend: one line that names the place and the fix."""
+"""Errors that a user can fix: one line that names the place and the fix."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in what the user asked for; entry points print it as one line and exit with status 2."""
+    """A user's mistake; entry points print it as one line and exit with status 2."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

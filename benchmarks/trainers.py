@@ -60,12 +60,17 @@ class Stepper:
         return loss.detach()
 
 
-def ours(task: Task) -> Trainer:
+def ours(task: Task, compiled: bool = False) -> Trainer:
     """Our own: packed."""
     import_as_a_user()
-    from lit_transformer import LitTransformer, build_transformer
+    from lit_transformer import LitTransformer, Transformer, build_transformer
+    from lit_transformer.training.compiling import CompiledHidden
 
-    module = LitTransformer(build_transformer(task.model, task.vocab_size), OptimConfig()).to(task.device).train()
+    network, hidden = (
+        build_transformer(task.model, task.vocab_size),
+        CompiledHidden() if compiled else Transformer.hidden,
+    )
+    module = LitTransformer(network, OptimConfig(), hidden=hidden).to(task.device).train()
 
     def loss(batch: TranslationBatch) -> Tensor:
         nats, auxiliary = module.objective(module.network, batch)
@@ -76,11 +81,7 @@ def ours(task: Task) -> Trainer:
 
 def ours_compiled(task: Task) -> Trainer:
     """The same with `trainer.compile`."""
-    from lit_transformer.training.compiling import compile_network
-
-    trainer = ours(task)
-    compile_network(trainer.network.network)  # type: ignore[arg-type]
-    return trainer
+    return ours(task, compiled=True)
 
 
 class TorchLoop(nn.Module):

@@ -10,8 +10,8 @@ from benchmarks.rounds import Ids, Translate
 from experiments.decoder import translate_ids
 from experiments.exporting.marian_folder import save_marian
 from lit_transformer.config import DecodeConfig
-from lit_transformer.decoding import packed_weights
 from lit_transformer.errors import UserError
+from lit_transformer.packing import pack_for_search
 
 if TYPE_CHECKING:
     from lit_transformer import Transformer
@@ -26,8 +26,8 @@ def ours(network: "Transformer", decode: DecodeConfig, size: int) -> Translate:
     whole = replace(decode, batch_tokens=10**9)  # a batch is what it is given
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
-        with packed_weights([network]):  # once for all batches, as for the batches of a test set
-            found = [best for batch in _batches(sources, size) for best in translate_ids([network], batch, whole)]
+        packed = pack_for_search(network)  # once for all batches, as for the batches of a test set
+        found = [best for batch in _batches(sources, size) for best in translate_ids([packed], batch, whole)]
         return [best[0].tokens for best in found]
 
     return translate

@@ -122,17 +122,19 @@ def translate_ids(
 
     from data_modules.token_batches import plan_evaluation
     from lit_transformer.batch import TranslationBatch
-    from lit_transformer.decoding import beam_search, greedy_search, packed_weights
+    from lit_transformer.decoding import beam_search, greedy_search
+    from lit_transformer.packing import pack_for_search
 
     found: list[list[Hypothesis]] = [[] for _ in sources]
     if not found:
         return found
     lengths = np.array([len(ids) + 1 for ids in sources])
+    networks = [pack_for_search(network) for network in networks]
     step, start = _joined(networks, decode.ensemble)
-    with torch.inference_mode(), packed_weights(networks):
+    with torch.inference_mode():
         for places in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
             batch = TranslationBatch.from_pairs([(sources[place], []) for place in places])
-            batch = batch.to(networks[0].softmax.weight.device)
+            batch = batch.to(networks[0].output_embedding.weight.device)
             longest = max_lengths(batch.src_layout.lengths, networks, decode)
             rules: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": longest}
             if decode.beam == nbest == 1:  # a beam of one, with less to keep
@@ -148,7 +150,7 @@ def translate_ids(
 def max_lengths(src_lengths: "torch.Tensor", networks: Sequence["Transformer"], decode: DecodeConfig) -> "torch.Tensor":
     """Source tokens (EOS apart) + 50, as in section 6.1; never past the places a decoder knows."""
     longest = src_lengths - 1 + decode.extra_length
-    limits = [network.longest_target - 1 for network in networks if network.longest_target is not None]
+    limits = [network.max_target_length - 1 for network in networks if network.max_target_length is not None]
     return longest.clamp(max=min(limits)) if limits else longest
 
 
@@ -162,7 +164,7 @@ def _joined(networks: Sequence["Transformer"], kind: Ensemble) -> tuple[Any, Any
     from lit_transformer.decoding import EnsembleState, ensemble_step
 
     def starts(batch: Any) -> list[Any]:
-        return [network.start(network.read(batch.src, batch.src_layout)) for network in networks]
+        return [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
 
     if len(networks) == 1:
         return networks[0].step, lambda batch: starts(batch)[0]

@@ -128,14 +128,14 @@ def _ready(run: Run) -> Training:
     from experiments.training.probe import Probe, probe_batch
     from experiments.training.stopping import Checkpoint
     from lit_transformer import LitTransformer, build_transformer
-    from lit_transformer.training.compiling import compile_network
+    from lit_transformer.training.compiling import CompiledHidden
+    from lit_transformer.transformer import Transformer
 
     config, corpus, folder = run.config, run.corpus, run.cell.run_folder
     pl.seed_everything(config.seed, verbose=False)
     network = build_transformer(config.model, corpus.vocab_size)
-    if config.trainer.compile:
-        compile_network(network)
-    module = LitTransformer(network, config.optim, config.seed)
+    hidden = CompiledHidden() if config.trainer.compile else Transformer.hidden
+    module = LitTransformer(network, config.optim, config.seed, hidden)
     data = TranslationDataModule(corpus, config.data, config.seed, config.optim.accumulate)
     losses = Losses()
     curve = Curve(folder / "curve.csv", losses, lambda: data.batches_per_epoch() / config.optim.accumulate)

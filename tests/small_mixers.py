@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.mixers import build_mixers
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import Part
 from lit_transformer.config import Mixer, MixerConfig, ModelConfig
 from tests.small_models import BASE
 

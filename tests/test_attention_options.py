@@ -74,7 +74,7 @@ def test_groups_share_keys_as_in_llama(kv_heads: int) -> None:
     with torch.no_grad():
         for name, twin in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("output", "o_proj")):
             getattr(theirs, twin).weight.copy_(getattr(ours, name).weight)
-    layout, x = Layout.rectangle(2, 5), torch.randn(10, D)
+    layout, x = Layout.uniform(2, 5), torch.randn(10, D)
     later = torch.full((5, 5), -torch.inf).triu(1)[None, None]
     unturned = (torch.ones(1, 5, E), torch.zeros(1, 5, E))  # cosines and sines of no rotation
     expected, _ = theirs(layout.pad(x), position_embeddings=unturned, attention_mask=later)
@@ -155,9 +155,9 @@ def test_a_score_of_zero_before_the_softmax_hides_nothing() -> None:
 def test_a_step_sees_no_later_token_whatever_the_mask() -> None:
     attention = own(replace(PLAIN, mask=Mask.zero_score))
     x = torch.randn(2, 3, D)
-    first, past = attention(x[:, 0], Layout.rectangle(2, 1))
+    first, past = attention(x[:, 0], Layout.uniform(2, 1))
     assert past.keys.shape[2] == 1
-    whole, _ = attention(x.flatten(0, 1), Layout.rectangle(2, 3))
+    whole, _ = attention(x.flatten(0, 1), Layout.uniform(2, 3))
     assert (whole.view(2, 3, D)[:, 0] - first).abs().max() > 0.01  # what training saw and decoding cannot
 
 

@@ -50,8 +50,8 @@ def test_each_target_token_reads_its_source_token(kind: Cross) -> None:
 @fixed
 def test_rows_that_part_read_on_where_their_own_sentences_stand(kind: Cross) -> None:
     """Rows 2, 2 and 0 go on for five steps after one of all three: hypotheses of the last and of the first sentence."""
-    part, memory, token = reading(kind), memory_of(), memory_of(Layout.rectangle(3, 1))
-    one = Layout.rectangle(3, 1)
+    part, memory, token = reading(kind), memory_of(), memory_of(Layout.uniform(3, 1))
+    one = Layout.uniform(3, 1)
     _, past = part(token, one, part.project(memory, SOURCE))
     past = past.select(torch.tensor([2, 2, 0]), None)
     expected = {Cross.context: [[7, 7, 3]] * 4, Cross.aligned: [[6, 6, 1], [7, 7, 2], [7, 7, 3], [7, 7, 3]]}[kind]
@@ -67,7 +67,7 @@ def test_one_vector_is_all_that_a_context_says() -> None:
         src, tgt = torch.tensor([[5, 6, 7, 8, 2]]), torch.tensor([[1, 9, 10]])
         memory = model.encode(src)
         other = replace(memory, x=torch.cat([torch.randn_like(memory.x[:-1]), memory.x[-1:]]))
-        layout = Layout.rectangle(1, 3)
+        layout = Layout.uniform(1, 3)
         one, two = (model.say(tgt.flatten(), layout, which) for which in (memory, other))
         assert torch.equal(one, two) is (kind is Cross.context)
 

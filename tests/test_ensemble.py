@@ -30,7 +30,7 @@ def networks() -> list[Transformer]:
     built = [build(config).double().eval() for config in (BASE, LSTM, LEARNED)]
     with torch.no_grad():
         for network in built:
-            network.softmax.weight.mul_(2.0)
+            network.output_embedding.weight.mul_(2.0)
     return built
 
 

@@ -25,7 +25,7 @@ def mixture(experts: int = 5, top_k: int = 2, d_model: int = D, d_ff: int = 10) 
 
 
 def mixed(part: Experts, x: Tensor) -> Tensor:
-    y, past = part(x, Layout.rectangle(1, len(x)))
+    y, past = part(x, Layout.uniform(1, len(x)))
     assert past is None
     return y
 

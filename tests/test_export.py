@@ -41,8 +41,8 @@ def test_a_tied_matrix_is_stored_once_and_stays_tied(tying: Tying, matrices: int
     assert sum(tensor.shape == (VOCAB, BASE.d_model) for tensor in stored.values()) == matrices
     assert sum(tensor.numel() for tensor in stored.values()) == sum(p.numel() for p in network.parameters())
     loaded = load_exported(tmp_path)
-    assert (loaded.softmax is loaded.tgt_embedding.vectors) == (tying is not Tying.none)
-    assert (loaded.softmax is loaded.src_embedding.vectors) == (tying is Tying.three_way)
+    assert (loaded.output_embedding is loaded.tgt_embedding.vectors) == (tying is not Tying.none)
+    assert (loaded.output_embedding is loaded.src_embedding.vectors) == (tying is Tying.three_way)
 
 
 @every_variant

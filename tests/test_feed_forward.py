@@ -155,7 +155,7 @@ def test_each_expert_has_a_norm_of_its_own() -> None:
     part = build_feed_forward(FeedForwardConfig(kind=FeedForward.experts, d_ff=24), D, norm=nn.LayerNorm)
     norms = {id(expert.norm) for expert in part.experts}
     assert len(norms) == 4
-    y, _ = part(torch.randn(5, D), Layout.rectangle(1, 5))
+    y, _ = part(torch.randn(5, D), Layout.uniform(1, 5))
     assert y.shape == (5, D)
 
 

@@ -74,7 +74,7 @@ def same_gradients(matches: list[Match]) -> None:
 def leaf(layout: Layout) -> tuple[Tensor, Tensor]:
     """Return the same random vectors packed and padded (the padding holds noise), both leaves of a graph."""
     packed = torch.randn(layout.tokens, CONFIG.d_model)
-    noise = torch.randn(layout.sentences, layout.longest, CONFIG.d_model)
+    noise = torch.randn(layout.sentences, layout.max_seqlen, CONFIG.d_model)
     rectangle = torch.where(layout.mask[..., None], layout.pad(packed), noise)
     return packed.requires_grad_(), rectangle.requires_grad_()
 
@@ -115,7 +115,7 @@ def test_decoder_layer_equals_torch(placement: Placement) -> None:
     memory, memory_rectangle = leaf(src)
     x, rectangle = leaf(tgt)
     y, _ = ours(x, tgt, ours.project(memory, src))
-    later = torch.ones(tgt.longest, tgt.longest, dtype=torch.bool).triu(1)
+    later = torch.ones(tgt.max_seqlen, tgt.max_seqlen, dtype=torch.bool).triu(1)
     expected = tgt.pack(
         theirs(
             rectangle,

@@ -48,7 +48,7 @@ def marian() -> nn.Module:
 
 def matches(ours: Transformer, theirs: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every parameter of ours with its twin."""
-    yield ours.softmax.weight, theirs.model.shared.weight
+    yield ours.output_embedding.weight, theirs.model.shared.weight
     for stack in ("encoder", "decoder"):
         for layer, twin in zip(getattr(ours, stack).layers, getattr(theirs.model, stack).layers, strict=True):
             parts = layer.sublayers

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lit_transformer.batch import Layout
 from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.mixers.average import RunningMean, SentenceMean
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import Part
 from lit_transformer.config import Initialisation, Mixer, MixerConfig, PositionConfig, Positions, Score
 from lit_transformer.errors import UserError
 from lit_transformer.transformer import build_transformer
@@ -113,7 +113,7 @@ def test_dynamic_convolution_is_a_depthwise_one_with_each_tokens_own_kernels(cau
 def test_where_all_tokens_are_one_softmax_kernels_change_nothing(kind: Mixer) -> None:
     (part,) = mixers(False, kind=kind)
     x = sentences()[:1].expand(7, D)
-    y, _ = part(x, Layout.rectangle(1, 7))
+    y, _ = part(x, Layout.uniform(1, 7))
     same = part.output(F.glu(part.input(x)))
     assert_close(y[1:-1], same[1:-1], 1e-12)
     assert (y - same)[[0, -1]].abs().max() > 1e-3  # zeros stand beside the ends
@@ -161,7 +161,7 @@ def test_means_by_hand() -> None:
 def test_a_running_mean_remembers_sum_and_number() -> None:
     one, past = torch.tensor([[2.0], [10.0]]), None
     for token, mean, total in ((one, [2.0, 10.0], [2.0, 10.0]), (one + 4, [4.0, 12.0], [8.0, 24.0])):
-        y, past = RunningMean()(token, Layout.rectangle(2, 1), past)
+        y, past = RunningMean()(token, Layout.uniform(2, 1), past)
         assert y.flatten().tolist() == mean
         assert past.tensors[0].flatten().tolist() == total
     assert past.tensors[1].flatten().tolist() == [2, 2]

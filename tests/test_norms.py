@@ -11,7 +11,7 @@ from x_transformers.x_transformers import ScaleNorm as TheirScaleNorm
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.norms import CausalInstanceNorm, InstanceNorm, build_norm
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import Part
 from lit_transformer.config import ModelConfig, Norm, NormConfig
 from lit_transformer.errors import UserError
 from tests.norm_formulas import FORMULAS, LAYOUT, LENGTHS, D, standard
@@ -67,11 +67,11 @@ def test_batch_norm_sees_every_real_token_once() -> None:
         x = 3 * torch.randn(7, D) + 1
         y, _ = ragged(x, LAYOUT)
         assert_close(y, standard(x, 0, 0.1))
-        assert torch.equal(y, single(x, Layout.rectangle(1, 7))[0])
+        assert torch.equal(y, single(x, Layout.uniform(1, 7))[0])
         mean, variance = 0.9 * mean + 0.1 * x.mean(0), 0.9 * variance + 0.1 * x.var(0)
     x = torch.randn(7, D)
     assert_close(ragged.eval()(x, LAYOUT)[0], (x - mean) / (variance + 0.1).sqrt())
-    assert_close(ragged(x[:1], Layout.rectangle(1, 1))[0], ragged(x, LAYOUT)[0][:1])
+    assert_close(ragged(x[:1], Layout.uniform(1, 1))[0], ragged(x, LAYOUT)[0][:1])
 
 
 def test_running_statistics_travel_in_the_state_dict() -> None:
@@ -123,18 +123,18 @@ def test_instance_norm_of_the_decoder_is_torchs_of_each_prefix() -> None:
 def test_instance_norm_goes_on_from_its_sums_row_by_row() -> None:
     ours, _ = instance_norms(causal=True)
     x = torch.randn(2, 5, D)
-    whole, _ = ours(x.flatten(0, 1), Layout.rectangle(2, 5))
-    _, past = ours(x[:, :2].flatten(0, 1), Layout.rectangle(2, 2))
+    whole, _ = ours(x.flatten(0, 1), Layout.uniform(2, 5))
+    _, past = ours(x[:, :2].flatten(0, 1), Layout.uniform(2, 2))
     past = past.select(torch.tensor([1, 0, 1]), None)
     for place in range(2, 5):
-        y, past = ours(x[[1, 0, 1], place], Layout.rectangle(3, 1), past)
+        y, past = ours(x[[1, 0, 1], place], Layout.uniform(3, 1), past)
         assert_close(y, whole.view(2, 5, D)[[1, 0, 1], place])
 
 
 def test_instance_norm_survives_features_far_from_zero() -> None:
     """float32 squares of 1000 would leave a variance of 1 with two digits; distances from the first token keep it."""
     x = torch.randn(50, D) + 1000
-    norm, layout = CausalInstanceNorm(D, 1e-6), Layout.rectangle(1, 50)
+    norm, layout = CausalInstanceNorm(D, 1e-6), Layout.uniform(1, 50)
     assert_close(norm(x, layout)[0].double(), norm.double()(x.double(), layout)[0], 1e-5)
 
 

@@ -123,7 +123,7 @@ def test_shaw_is_that_of_transformers(length: int) -> None:
     ours.positions.vectors.load_state_dict(theirs.distance_embedding.state_dict())
     x = torch.randn(2, length, 16)
     expected, _ = theirs(x)
-    y, _ = ours(x.flatten(0, 1), Layout.rectangle(2, length))
+    y, _ = ours(x.flatten(0, 1), Layout.uniform(2, length))
     assert_close(y.view(2, length, 16), expected)
 
 

@@ -62,7 +62,7 @@ def test_sentences_far_longer_than_any_before_are_placed(kind: Positions) -> Non
     with torch.inference_mode():
         logits = model(ids, ids)
     assert torch.isfinite(logits).all()
-    assert model.longest_target is None
+    assert model.max_target_length is None
 
 
 @every_inside

@@ -3,7 +3,7 @@
 import pytest
 
 from lit_transformer.config import OptimConfig, Schedule
-from lit_transformer.training.schedules import build_schedule, paper_rate
+from lit_transformer.training.schedule import build_schedule, paper_rate
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lit_transformer.batch import Layout
 from lit_transformer.components.kernels import FusedKernel
 from lit_transformer.components.norms import build_norm
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import Part
 from lit_transformer.components.sublayer import SublayerPast, build_final_norm, build_sublayer, deep_norm
 from lit_transformer.config import (
     FeedForward,
@@ -113,14 +113,14 @@ def test_b2t_finds_the_last_sublayer_of_every_layer(network: FeedForward) -> Non
 
 
 def test_deep_norms_numbers_for_six_layers_and_six() -> None:
-    encoder, decoder = deep_norm(ModelConfig(), causal=False), deep_norm(ModelConfig(), causal=True)
+    encoder, decoder = deep_norm_scales(ModelConfig(), causal=False), deep_norm_scales(ModelConfig(), causal=True)
     assert encoder == pytest.approx((1.41794, 0.49699), abs=1e-5)  # 0.81 * 6^(5/16) and 0.87 / 6^(5/16)
     assert decoder == pytest.approx((2.05977, 0.34329), abs=1e-5)  # 18^(1/4) and 72^(-1/4)
 
 
 def test_deep_norms_numbers_know_both_depths() -> None:
     config = ModelConfig(encoder_layers=12, decoder_layers=3)
-    encoder, decoder = deep_norm(config, causal=False), deep_norm(config, causal=True)
+    encoder, decoder = deep_norm_scales(config, causal=False), deep_norm_scales(config, causal=True)
     assert encoder == pytest.approx((0.81 * 62208 ** (1 / 16), 0.87 * 62208 ** (-1 / 16)))  # 12^4 * 3
     assert decoder == pytest.approx((9**0.25, 36**-0.25))
 

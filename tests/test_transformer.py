@@ -210,7 +210,7 @@ def test_tying_shares_or_parts_three_matrices() -> None:
     matrices = {}
     for kind in Tying:
         model = build(VARIANTS[f"embeddings.tying={kind}"])
-        matrices[kind] = [model.src_embedding.vectors, model.tgt_embedding.vectors, model.softmax]
+        matrices[kind] = [model.src_embedding.vectors, model.tgt_embedding.vectors, model.output_embedding]
         tied = [id(module.weight) for module in matrices[kind]]
         assert len(set(tied)) == {Tying.three_way: 1, Tying.two_way: 2, Tying.none: 3}[kind]
     assert matrices[Tying.two_way][1] is matrices[Tying.two_way][2]
@@ -219,7 +219,7 @@ def test_tying_shares_or_parts_three_matrices() -> None:
 def test_initial_weights_follow_their_laws() -> None:
     config = ModelConfig(d_model=256, encoder_layers=1, decoder_layers=1)
     model = build_transformer(config, 4000)
-    assert model.softmax.weight.detach().std() == pytest.approx(256**-0.5, rel=0.01)
+    assert model.output_embedding.weight.detach().std() == pytest.approx(256**-0.5, rel=0.01)
     layer = model.encoder.layers[0].sublayers
     network = layer["feed_forward"].inner.inner
     assert network.widen.weight.detach().abs().max() == pytest.approx((6 / (256 + 2048)) ** 0.5, rel=0.01)
@@ -233,5 +233,5 @@ def test_initial_weights_follow_their_laws() -> None:
 def test_only_learned_positions_bound_the_target() -> None:
     for kind in Positions:
         model = build(VARIANTS[f"positions.kind={kind}"])
-        assert model.longest_target == (32 if kind is Positions.learned else None)
+        assert model.max_target_length == (32 if kind is Positions.learned else None)
     assert PositionConfig().max_length == 256

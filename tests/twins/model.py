@@ -27,7 +27,7 @@ def naive_pair(model: Transformer, src: Tensor, tgt_in: Tensor) -> Tensor:
     """(S,) and (T,) ids -> (T, V)."""
     memory = naive_stack(model.config, model.encoder, naive_embed(model.config, model.src_embedding, src, False), None)
     x = naive_embed(model.config, model.tgt_embedding, tgt_in, True)
-    return naive_stack(model.config, model.decoder, x, memory) @ model.softmax.weight.T
+    return naive_stack(model.config, model.decoder, x, memory) @ model.output_embedding.weight.T
 
 
 def naive_embed(config: ModelConfig, embedding: TokenEmbedding, ids: Tensor, causal: bool) -> Tensor:

@@ -27,7 +27,7 @@ def identity_attention(scale: Scale = Scale.inverse_sqrt) -> SelfAttention:
     """One head whose four projections are the identity: softmax(scale * x x^T) x."""
     attention = own(AttentionConfig(heads=1, d_k=D, d_v=D, scale=scale), causal=True)
     with torch.no_grad():
-        for linear in (attention.query, attention.key, attention.value, attention.output):
+        for linear in (attention.in_proj.query, attention.in_proj.key, attention.in_proj.value, attention.out_proj):
             linear.weight.copy_(torch.eye(D))
     return attention
 
@@ -39,10 +39,13 @@ def test_equation_1_head_by_head(heads: int, d_k: int, d_v: int) -> None:
     y, _ = attention(x, Layout.uniform(1, 6))
     heads_out = []
     for q, k, v in zip(
-        attention.query(x).split(d_k, 1), attention.key(x).split(d_k, 1), attention.value(x).split(d_v, 1), strict=True
+        attention.in_proj.query(x).split(d_k, 1),
+        attention.in_proj.key(x).split(d_k, 1),
+        attention.in_proj.value(x).split(d_v, 1),
+        strict=True,
     ):
         heads_out.append(torch.softmax(q @ k.T / d_k**0.5, -1) @ v)
-    assert_close(y, attention.output(torch.cat(heads_out, 1)))
+    assert_close(y, attention.out_proj(torch.cat(heads_out, 1)))
 
 
 @every_width
@@ -53,8 +56,8 @@ def test_a_padded_key_is_never_looked_at(heads: int, d_k: int, d_v: int) -> None
     for attention in (own(config, causal=False), own(config, causal=True), CrossAttention(config, D)):
 
         def run(rows: slice, where: Layout, attention: torch.nn.Module = attention) -> Tensor:
-            past = attention.project(memory[rows], where) if isinstance(attention, CrossAttention) else None
-            return attention(x[rows], where, past)[0]
+            cache = attention.init_cache(memory[rows], where) if isinstance(attention, CrossAttention) else None
+            return attention(x[rows], where, cache)[0]
 
         together = run(slice(0, 8), layout)
         for start, length in ((0, 2), (2, 5), (7, 1)):
@@ -160,6 +163,6 @@ def test_attention_maps_are_the_weights_that_mixed_the_values(config: ModelConfi
     assert rectangles[0].tolist() == [[*src, EOS]]
     model(*rectangles[:2])
     memory = model.encode(rectangles[0])
-    values = inner.project(memory.x, memory.layout).values[0]  # (G, S, E)
+    values = inner.init_cache(memory.x, memory.layout).values[0]  # (G, S, E)
     values = values.repeat_interleave(cross.heads // len(values), 0)  # (H, S, E)
     assert_close((maps[-1] @ values).transpose(0, 1).flatten(1), caught["mixed"])

@@ -40,11 +40,11 @@ def test_layout_says_where_tokens_lie(lengths: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("sentences", "length"), [(1, 1), (3, 1), (1, 4), (3, 4)])
-def test_rectangle_equals_from_lengths(sentences: int, length: int) -> None:
+def test_uniform_equals_from_lengths(sentences: int, length: int) -> None:
     one, other = Layout.uniform(sentences, length), Layout.from_lengths(torch.full((sentences,), length))
-    for name in ("lengths", "positions", "cells", "rows", "mask"):
+    for name in ("lengths", "positions", "indices", "rows", "mask"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
-    assert (one.longest, one.rectangular) == (other.longest, other.rectangular) == (length, True)
+    assert (one.max_seqlen, one.rectangular) == (other.max_seqlen, other.rectangular) == (length, True)
 
 
 def test_only_unequal_lengths_are_not_rectangular() -> None:

@@ -14,7 +14,6 @@ from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.mixers.band import Band
 from lit_transformer.components.mixers.local import LocalAttention, computed_pairs
-from lit_transformer.components.token_mixer import Part
 from lit_transformer.config import (
     AttentionConfig,
     Mask,
@@ -77,8 +76,8 @@ def test_the_band_is_the_square_forward_and_backward(
     assert layout.max_seqlen > part.max_square
     banded, kept = part(x, layout)
     part.max_square = math.inf
-    square, past = part(x, layout)
-    assert torch.equal(kept.keys, past.keys)
+    square, cache = part(x, layout)
+    assert torch.equal(kept.keys, cache.keys)
     upstream = torch.randn_like(square)
     wanted = [x, *part.parameters()]
     results = [[y, *torch.autograd.grad(y, wanted, upstream)] for y in (banded, square)]
@@ -99,8 +98,8 @@ def test_the_band_is_the_naive_twin(causal: bool) -> None:
 @both_stacks
 def test_a_short_sentence_and_a_mask_that_leaks_take_the_square(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
-    queries = Band.queries
-    monkeypatch.setattr(Band, "queries", lambda band, x: used.append(x.shape[2]) or queries(band, x))
+    query_blocks = Band.query_blocks
+    monkeypatch.setattr(Band, "query_blocks", lambda band, x: used.append(x.shape[2]) or query_blocks(band, x))
     (part,) = mixers(causal, kind=Mixer.local_attention, window=2)
     keys = 4 if causal else 6
     for length in (4 * keys, 4 * keys + 1):
@@ -124,10 +123,10 @@ def test_a_later_token_changes_nothing_before_it_to_the_bit() -> None:
 
 def test_cached_steps_equal_the_band() -> None:
     part = random_part(local(True, 2, Positions.rotary), True)
-    x, past = torch.randn(3, 18, D, dtype=torch.float64), None
+    x, cache = torch.randn(3, 18, D, dtype=torch.float64), None
     whole, _ = part(x.flatten(0, 1), Layout.uniform(3, 18))
     for place in range(18):
-        y, past = part(x[:, place], Layout.uniform(3, 1), past)
+        y, cache = part(x[:, place], Layout.uniform(3, 1), cache)
         assert_close(y, whole.view(3, 18, D)[:, place], 1e-11)
 
 
@@ -187,7 +186,7 @@ def test_maps_of_a_long_sentence_are_whole_squares() -> None:
 
 
 def test_bfloat16_stays_near() -> None:
-    part: Part = random_part(local(False, 2, Positions.alibi), False).float()
+    part = random_part(local(False, 2, Positions.alibi), False).float()
     x = torch.randn(RAGGED.tokens, D)
     with torch.autocast("cpu", torch.bfloat16):
         y, _ = part(x, RAGGED)

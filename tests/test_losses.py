@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lit_transformer.config import FeedForward, FeedForwardConfig, OptimConfig, Smoothing
 from lit_transformer.flops import Work, training_flops
 from lit_transformer.training import losses
-from lit_transformer.training.losses import r_drop_loss, cross_entropy, label_smoothed_cross_entropy
+from lit_transformer.training.losses import cross_entropy, label_smoothed_cross_entropy, r_drop_loss
 from lit_transformer.training.objective import build_objective, forward_passes, smoothing_over_all
 from tests.small_models import BASE, VOCAB, assert_close, batch_of, build
 
@@ -66,7 +66,9 @@ def test_gradient_equals_finite_differences(smoothing: float) -> None:
 def test_a_chunk_is_never_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", 1)
     hidden, weight, targets = inputs()
-    assert_close(label_smoothed_cross_entropy(hidden, weight, targets, 0.1), expected_nats(hidden, weight, targets, 0.1))
+    assert_close(
+        label_smoothed_cross_entropy(hidden, weight, targets, 0.1), expected_nats(hidden, weight, targets, 0.1)
+    )
     assert_close(cross_entropy(hidden, weight, targets).float(), expected_nats(hidden, weight, targets))
 
 

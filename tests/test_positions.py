@@ -184,7 +184,7 @@ def test_a_sinusoidal_table_grows_and_is_no_parameter(kind: Positions) -> None:
     assert len(positions.table.rows) >= length
     table = sinusoids if kind is Positions.sinusoidal else concatenated_sinusoids
     assert_close(y, table(length, D), 0.0)
-    assert positions.limit is None
+    assert positions.max_length is None
 
 
 def test_a_table_grown_in_inference_mode_still_serves_training() -> None:

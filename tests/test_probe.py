@@ -107,8 +107,10 @@ def test_gradients_are_those_of_the_mean_loss() -> None:
     assert found["embedding", None, "gradient"] == pytest.approx(norm(network.output_embedding), rel=1e-4)
     assert found["encoder", 1, "gradient"] == pytest.approx(norm(network.encoder.layers[0]), rel=1e-4)
     assert found["decoder", 2, "gradient"] == pytest.approx(norm(decoder), rel=1e-4)
-    assert found["decoder", 2, "query_key_gradient"] == pytest.approx(norm(mixer.query, mixer.key), rel=1e-4)
-    assert found["decoder", 2, "value_gradient"] == pytest.approx(norm(mixer.value), rel=1e-4)
+    assert found["decoder", 2, "query_key_gradient"] == pytest.approx(
+        norm(mixer.in_proj.query, mixer.in_proj.key), rel=1e-4
+    )
+    assert found["decoder", 2, "value_gradient"] == pytest.approx(norm(mixer.in_proj.value), rel=1e-4)
 
 
 def of(

@@ -103,20 +103,20 @@ def test_cached_steps_equal_the_whole_pass(config: ModelConfig) -> None:
     model, (src, tgt_in, _) = build(config).eval(), padded(batch_of())
     tgt_in = torch.where(tgt_in == PAD, 7, tgt_in)  # every row goes on to the end
     expected = model(src, tgt_in)
-    state = model.start(model.encode(src))
+    state = model.init_cache(model.encode(src))
     steps = []
     for place in range(tgt_in.shape[1]):
         logits, state = model.step(tgt_in[:, place], state)
         steps.append(logits)
     close_unless_leaking(config, torch.stack(steps, 1), expected)
-    assert state.said == tgt_in.shape[1]
+    assert state.seq_len == tgt_in.shape[1]
 
 
 @every_variant
 def test_selected_rows_go_on_as_the_sentences_they_are_of(config: ModelConfig) -> None:
     model, (src, tgt_in, _) = build(config).eval(), padded(batch_of())
     tgt_in = torch.where(tgt_in == PAD, 7, tgt_in)
-    state, sentences = model.start(model.encode(src)), torch.arange(len(src))
+    state, sentences = model.init_cache(model.encode(src)), torch.arange(len(src))
     # A sentence dropped and the hypotheses of the others repeated, then swapped within their sentences, then a sentence
     # dropped and the hypotheses of the others thinned out, then the order of the sentences changed.
     changes = [([0, 0, 1, 1, 3, 3], [0, 1, 3]), ([1, 0, 2, 3, 5, 5], None), ([0, 5], [0, 2]), ([1, 0], [1, 0])]
@@ -221,11 +221,11 @@ def test_initial_weights_follow_their_laws() -> None:
     model = build_transformer(config, 4000)
     assert model.output_embedding.weight.detach().std() == pytest.approx(256**-0.5, rel=0.01)
     layer = model.encoder.layers[0].sublayers
-    network = layer["feed_forward"].inner.inner
-    assert network.widen.weight.detach().abs().max() == pytest.approx((6 / (256 + 2048)) ** 0.5, rel=0.01)
-    assert not network.widen.bias.any()
+    network = layer["feed_forward"].inner
+    assert network.fc1.weight.detach().abs().max() == pytest.approx((6 / (256 + 2048)) ** 0.5, rel=0.01)
+    assert not network.fc1.bias.any()
     normal = build_transformer(ModelConfig(d_model=256, initialisation=Initialisation.normal), 4000)
-    assert normal.encoder.layers[0].sublayers["mixer"].inner.query.weight.detach().std() == pytest.approx(
+    assert normal.encoder.layers[0].sublayers["mixer"].inner.in_proj.query.weight.detach().std() == pytest.approx(
         0.02, rel=0.02
     )
 

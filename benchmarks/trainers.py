@@ -59,11 +59,16 @@ class Stepper:
         return loss.detach()
 
 
-def ours(task: Task) -> Trainer:
+def ours(task: Task, compiled: bool = False) -> Trainer:
     """lit_transformer: packed tokens."""
-    from lit_transformer import LitTransformer, build_transformer
+    from lit_transformer import LitTransformer, Transformer, build_transformer
+    from lit_transformer.training.compiling import CompiledHidden
 
-    module = LitTransformer(build_transformer(task.model, task.vocab_size), OptimConfig()).to(task.device).train()
+    network, hidden = (
+        build_transformer(task.model, task.vocab_size),
+        CompiledHidden() if compiled else Transformer.hidden,
+    )
+    module = LitTransformer(network, OptimConfig(), hidden=hidden).to(task.device).train()
 
     def loss(batch: TranslationBatch) -> Tensor:
         nats, auxiliary = module.objective(module.network, batch)
@@ -74,11 +79,7 @@ def ours(task: Task) -> Trainer:
 
 def ours_compiled(task: Task) -> Trainer:
     """lit_transformer with `trainer.compile`."""
-    from lit_transformer.training.compiling import compile_network
-
-    trainer = ours(task)
-    compile_network(trainer.network.network)  # type: ignore[arg-type]
-    return trainer
+    return ours(task, compiled=True)
 
 
 class TorchLoop(nn.Module):

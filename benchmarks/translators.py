@@ -10,8 +10,8 @@ from benchmarks.rounds import Ids, Translate
 from experiments.exporting.marian_folder import save_marian
 from experiments.scoring.inference import translate_ids
 from lit_transformer.config import DecodeConfig
-from lit_transformer.decoding import packed_weights
 from lit_transformer.errors import UserError
+from lit_transformer.packing import pack_for_search
 
 if TYPE_CHECKING:
     from lit_transformer import Transformer
@@ -26,10 +26,8 @@ def ours(network: "Transformer", decode: DecodeConfig, size: int) -> Translate:
     unlimited = replace(decode, batch_tokens=10**9)  # `size` alone decides a batch
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
-        with packed_weights([network]):  # once for all batches, as for the batches of a test set
-            hypotheses = [
-                best for batch in _batches(sources, size) for best in translate_ids([network], batch, unlimited)
-            ]
+        packed = pack_for_search(network)  # once for all batches, as for the batches of a test set
+        hypotheses = [best for batch in _batches(sources, size) for best in translate_ids([packed], batch, unlimited)]
         return [best[0].tokens for best in hypotheses]
 
     return translate

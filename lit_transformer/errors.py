@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line that names the place and the fix."""
+"""Errors that a user can fix: one line that names the place and the fix."""
 
 import difflib
 from collections.abc import Iterable

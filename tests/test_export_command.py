@@ -221,7 +221,7 @@ def test_the_checks_see_another_network(tmp_path: Path) -> None:
     export(cell(), Format.marian, tmp_path / "marian")
     other = load_exported(tmp_path / "plain")
     with torch.no_grad():
-        other.encoder.layers[0].sublayers["mixer"].inner.query.weight.mul_(1.1)
+        other.encoder.layers[0].sublayers["mixer"].inner.in_proj.query.weight.mul_(1.1)
     with pytest.raises(UserError, match="safetensors holds other numbers"):
         checks.compare_safetensors(other, tmp_path / "plain")
     with pytest.raises(UserError, match="marian has logits that differ by"):

@@ -51,7 +51,7 @@ def test_batches_hold_their_pairs(corpus: PreparedCorpus) -> None:
             assert source.tolist() == [*split[pair][0].tolist(), EOS]
             assert corpus.tokenizer.decode(target) == split.target_text[pair]
         assert batch.target_tokens == batch.tgt_layout.tokens
-        assert len(batch.pairs) * max(batch.src_layout.longest, batch.tgt_layout.longest) <= CONFIG.batch_tokens
+        assert len(batch.pairs) * max(batch.src_layout.max_seqlen, batch.tgt_layout.max_seqlen) <= CONFIG.batch_tokens
 
 
 def test_training_streams_epochs_without_end(corpus: PreparedCorpus) -> None:
@@ -103,7 +103,7 @@ def test_evaluation_keeps_every_pair_once(corpus: PreparedCorpus, split: str, ra
 def test_validation_is_the_valid_split_longest_first(corpus: PreparedCorpus) -> None:
     batches = list(module(corpus).val_dataloader())
     assert sorted(torch.cat([batch.pairs for batch in batches]).tolist()) == list(range(40))
-    longest = [max(batch.src_layout.longest, batch.tgt_layout.longest) for batch in batches]
+    longest = [max(batch.src_layout.max_seqlen, batch.tgt_layout.max_seqlen) for batch in batches]
     assert longest == sorted(longest, reverse=True)
 
 

@@ -22,7 +22,9 @@ from experiments.reporting.tables import MINUS
 from lit_transformer.config import ModelConfig
 
 if TYPE_CHECKING:
-    from lit_transformer.components.sublayer import Sublayer
+    from torch import nn
+
+    from lit_transformer.components.token_mixer import TokenMixer
     from lit_transformer.layers import Stack
     from lit_transformer.transformer import Transformer
 
@@ -74,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sentences = f"{size.source} source and {size.target} target tokens a sentence ({size.origin})"
     console.print(f"{size.vocab:,} ids in the vocabulary; {sentences}. {factors}", style="dim", soft_wrap=True)
     if args.modules:
-        from lit_transformer.flops import outline
+        from lit_transformer.flops import build_on_meta
 
-        console.print(str(outline(config.model, size.vocab)), markup=False, soft_wrap=True)
+        console.print(str(build_on_meta(config.model, size.vocab)), markup=False, soft_wrap=True)
 
 
 def size_of(study: Study, config: RunConfig, length: int) -> Size:
@@ -95,9 +97,9 @@ def lines_of(config: ModelConfig, size: Size) -> list[Line]:
     """Count a model place by place, then as a whole; the last line is the sum of the others."""
     import torch
 
-    from lit_transformer.flops import Work, active_parameter_count, outline, parameter_count
+    from lit_transformer.flops import Work, active_parameter_count, build_on_meta, parameter_count
 
-    model = outline(config, size.vocab)
+    model = build_on_meta(config, size.vocab)
     work = Work.of_lengths(config, torch.tensor([size.source]), torch.tensor([size.target]))
     share = size.source / size.target  # source tokens for each target token
     lines = [_embeddings(model)]
@@ -113,7 +115,7 @@ def lines_of(config: ModelConfig, size: Size) -> list[Line]:
 def _embeddings(model: "Transformer") -> Line:
     tables = {
         id(p): p.numel()
-        for part in (model.src_embedding, model.tgt_embedding, model.softmax)
+        for part in (model.src_embedding, model.tgt_embedding, model.output_embedding)
         for p in part.parameters()
     }
     return Line("embeddings", _named(model.src_embedding.positions), sum(tables.values()), 0.0)
@@ -121,7 +123,7 @@ def _embeddings(model: "Transformer") -> Line:
 
 def _stack_lines(name: str, stack: "Stack", share: float, tokens: dict[str, tuple[float, float, float]]) -> list[Line]:
     """Return a line for each kind of sub-layer, its layers summed. tokens: of queries, keys and pairs, by its name."""
-    grouped: dict[str, list[Sublayer]] = {}
+    grouped: dict[str, list[TokenMixer]] = {}
     for place, sublayer in stack.sublayers():
         grouped.setdefault(place, []).append(sublayer)
     lines = []
@@ -137,22 +139,26 @@ def _stack_lines(name: str, stack: "Stack", share: float, tokens: dict[str, tupl
     return lines + ([Line(f"{name} end", _named(stack.norm), final, 0.0)] if final else [])
 
 
-def _around(sublayer: "Sublayer") -> str:
-    """Name a sub-layer's parts in the order of the data: "LayerNorm, SelfAttention, Add"."""
-    parts = (
-        sublayer.norm_before,
-        sublayer.inner,
-        sublayer.norm_behind,
-        sublayer.bypass,
-        sublayer.residual,
-        sublayer.norm_after,
-    )
-    names = [_named(part) for part in parts]
-    return ", ".join(name for name in names if name not in ("Identity", "Straight"))
+def _around(sublayer: "TokenMixer") -> str:
+    """Name a sub-layer and its modules in the order of the data: "PreNorm: LayerNorm, SelfAttention, Add"."""
+    from lit_transformer.components.sublayer import Sublayer
+
+    placement = next(_named(module) for module in sublayer.modules() if isinstance(module, Sublayer))
+    names = [name for name in map(_named, _steps(sublayer)) if name not in ("Identity", "Dropout")]
+    return f"{placement}: {', '.join(names)}"
+
+
+def _steps(module: "nn.Module") -> "list[nn.Module]":
+    """Return the modules of a sub-layer in the order of the data."""
+    from lit_transformer.components.sublayer import Sublayer
+    from lit_transformer.components.token_mixer import Chain
+
+    parts = module.children() if isinstance(module, Sublayer) else module.links if isinstance(module, Chain) else ()
+    return [step for part in parts for step in _steps(part)] or [module]
 
 
 def _named(part: Any) -> str:
-    return type(getattr(part, "inner", part)).__name__
+    return type(part).__name__
 
 
 def _print(console: Console, lines: list[Line], base: list[Line], baseline: str) -> None:

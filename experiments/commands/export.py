@@ -75,7 +75,7 @@ def _check_possible(cell: Cell, to: Format) -> None:
     kind, reasons = cell.config.model.feed_forward.kind, obstacles(cell.config.model)
     if to is Format.ctranslate2:
         require_ctranslate2()
-        if not any("feed_forward" in reason for reason in reasons) and kind not in CTRANSLATE2_ACTIVATIONS:
+        if not any("feed_forward" in reason for reason in reasons) and kind.value not in CTRANSLATE2_ACTIVATIONS:
             possible = ", ".join(CTRANSLATE2_ACTIVATIONS)
             reasons.append(f"model.feed_forward.kind is {kind} (possible: {possible})")
     if reasons:

@@ -112,7 +112,7 @@ class Translator:
 
     def _places(self) -> float:
         """Return the most tokens of a source, EOS included, that every encoder can place."""
-        limits = [network.src_embedding.positions.limit for network in self.networks]
+        limits = [network.src_embedding.positions.max_length for network in self.networks]
         return min([limit for limit in limits if limit is not None], default=math.inf)
 
     def _too_long(self, ids: list[int]) -> bool:

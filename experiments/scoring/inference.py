@@ -23,9 +23,9 @@ from lit_transformer.decoding import (
     beam_search,
     ensemble_step,
     greedy_search,
-    packed_weights,
 )
 from lit_transformer.errors import UserError
+from lit_transformer.packing import pack_for_search
 
 
 def training_record(cell: Cell, corpus: PreparedCorpus) -> dict[str, Any]:
@@ -110,11 +110,12 @@ def translate_ids(
     if not hypotheses:
         return hypotheses
     lengths = np.array([len(ids) + 1 for ids in sources])
+    networks = [pack_for_search(network) for network in networks]
     step, init_state = _joint_step(networks, decode.ensemble)
-    with torch.inference_mode(), packed_weights(networks):
+    with torch.inference_mode():
         for indices in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
             batch = TranslationBatch.from_pairs([(sources[index], []) for index in indices])
-            batch = batch.to(networks[0].softmax.weight.device)
+            batch = batch.to(networks[0].output_embedding.weight.device)
             max_lengths = max_target_lengths(batch.src_layout.lengths, networks, decode)
             options: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": max_lengths}
             if decode.beam == nbest == 1:  # a beam of one, with less to keep
@@ -130,7 +131,7 @@ def translate_ids(
 def max_target_lengths(src_lengths: Tensor, networks: Sequence[Transformer], decode: DecodeConfig) -> Tensor:
     """Source tokens without EOS + 50, as in section 6.1; at most as many as a decoder has positions."""
     lengths = src_lengths - 1 + decode.extra_length
-    limits = [network.longest_target - 1 for network in networks if network.longest_target is not None]
+    limits = [network.max_target_length - 1 for network in networks if network.max_target_length is not None]
     return lengths.clamp(max=min(limits)) if limits else lengths
 
 
@@ -156,7 +157,7 @@ def _joint_step(networks: Sequence[Transformer], kind: Ensemble) -> tuple[Any, A
     """Return the decoding step of all networks as one model, and the function that starts its state from a batch."""
 
     def init_states(batch: TranslationBatch) -> list[Any]:
-        return [network.start(network.read(batch.src, batch.src_layout)) for network in networks]
+        return [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
 
     if len(networks) == 1:
         return networks[0].step, lambda batch: init_states(batch)[0]

@@ -21,7 +21,9 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import NoReturn
+
+import psutil
 
 from benchmarks.environment import describe
 from benchmarks.rounds import show
@@ -144,9 +146,7 @@ class Profiler:
             frame = frame.f_back
 
     @staticmethod
-    def _end_process() -> Any:
-        import psutil
-
+    def _end_process() -> NoReturn:
         print(json.dumps({"seconds": round(time.time() - psutil.Process().create_time(), 2)}), flush=True)
         os._exit(0)
 

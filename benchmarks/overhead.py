@@ -140,6 +140,7 @@ class Profiler:
                 if kind:
                     self.seconds[kind] += elapsed
                 if self.first_step_only and frame.f_locals["self"].global_step:
+                    self.stop()
                     self._end_process()
                 return
             kind = self.kinds.get(frame.f_code.co_filename, kind)

@@ -12,7 +12,7 @@ from two_studies import NAMES, write_two
 
 from experiments.commands import ladder, report
 from experiments.config.study import load_study
-from experiments.reporting.figures.pair_charts import scatter
+from experiments.reporting.figures.ladder import ladder_chart
 from experiments.reporting.outline import read_outline
 from experiments.reporting.rungs import climb, grid, ladders_of, read_rung, told
 from lit_transformer.errors import UserError
@@ -109,12 +109,12 @@ def test_an_outline_reads_what_our_config_would_refuse(two: Path) -> None:
 
 
 def test_the_picture_tells_both_differences(two: Path) -> None:
-    from experiments.reporting.figures.drawing import svg
+    from experiments.reporting.figures.style import render_svg
 
     found = climb(read_rung(load_study("cheap")), read_rung(load_study("dear")))
-    chart = scatter(found, 200, 200)
+    chart = ladder_chart(found, 200, 200)
     assert chart is not None
-    picture = svg(chart)
+    picture = render_svg(chart)
     ElementTree.fromstring(picture)
     assert picture.count("<title>") == len(found.pairs)
     assert "on grammar corpus" in picture

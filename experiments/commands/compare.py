@@ -16,11 +16,11 @@ from rich.console import Console
 
 from experiments.common import cli
 from experiments.common.io import write_text
-from experiments.reporting.grids import Cell, Grid, print_grid
+from experiments.reporting.formats import MISSING, bracketed, p_value, plural, plus_minus
+from experiments.reporting.grids import Grid, TableCell, print_grid
 from experiments.reporting.revisions import read_side
 from experiments.reporting.side_by_side import SAME, Comparison, Gap, Line, how_made, side_by_side
 from experiments.reporting.statistics import ALPHA, Estimate
-from experiments.reporting.tables import MISSING, bracketed, many, p_value, plus_minus
 from lit_transformer.errors import UserError
 
 RULE = (
@@ -81,14 +81,14 @@ def notes(found: Comparison) -> list[str]:
 
 def made(found: Comparison) -> Grid:
     """Return what differs in how the two sides were made."""
-    rows = [[Cell(name), Cell(one), Cell(other)] for name, one, other in how_made(found)[0]]
+    rows = [[TableCell(name), TableCell(one), TableCell(other)] for name, one, other in how_made(found)[0]]
     return Grid(["what differs", "A", "B"], rows, [False] * 3)
 
 
 def page(found: Comparison) -> str:
     """Return the comparison as a page that needs no network."""
-    from experiments.reporting.figures.drawing import Figure, svg
-    from experiments.reporting.figures.pair_charts import two_forests
+    from experiments.reporting.figures.forest import two_forests
+    from experiments.reporting.figures.style import Figure, render_svg
     from experiments.reporting.page.sheets import Section, sheet
 
     sides = [(f"A: {found.a.name}", found.a.summary), (f"B: {found.b.name}", found.b.summary)]
@@ -98,7 +98,9 @@ def page(found: Comparison) -> str:
     if wide is not None and narrow is not None:
         shade = "Shaded: the noise floor of each."
         caption = f"BLEU, each change minus the baseline of its own side, with 95 % intervals. {shade}"
-        figures = [Figure("forests", "What each change is worth on both sides", caption, svg(wide), svg(narrow))]
+        figures = [
+            Figure("forests", "What each change is worth on both sides", caption, render_svg(wide), render_svg(narrow))
+        ]
     sections = [
         Section("table", "The table", grid(found), notes=notes(found)),
         Section("made", "What differs in how they were made", made(found), facts=True),
@@ -107,7 +109,7 @@ def page(found: Comparison) -> str:
 
 
 def _headline(found: Comparison) -> str:
-    count = f"{many(len(found.lines), 'variant')} on both sides"
+    count = f"{plural(len(found.lines), 'variant')} on both sides"
     if found.apart:
         return f"{count}; other test sets or measures, so each is set against its own baseline only."
     moved = [line.variant for line in found.lines if line.p_holm is not None and line.p_holm < ALPHA]
@@ -117,34 +119,34 @@ def _headline(found: Comparison) -> str:
     return "; ".join([*parts, f"{same} are the same cells"] if same else parts) + "."
 
 
-def _whole(line: Line, split: str | None) -> list[Cell]:
+def _whole(line: Line, split: str | None) -> list[TableCell]:
     how = " / ".join(dict.fromkeys(gap.how for gap in (line.gap, line.gain) if gap))
     return [
-        Cell(line.variant),
+        TableCell(line.variant),
         *(_score(row.score(split, "bleu"), row.n) for row in (line.a, line.b)),
         _gap(line.gap),
         _difference(line.a.difference),
         _difference(line.b.difference),
         _gap(line.gain),
-        Cell(p_value(line.p_holm), line.p_holm),
-        Cell(how or MISSING),
+        TableCell(p_value(line.p_holm), line.p_holm),
+        TableCell(how or MISSING),
     ]
 
 
-def _apart(line: Line) -> list[Cell]:
-    cells = [Cell(line.variant)]
+def _apart(line: Line) -> list[TableCell]:
+    cells = [TableCell(line.variant)]
     for row in (line.a, line.b):
-        cells += [_difference(row.difference), Cell(row.verdict.value, verdict=row.verdict.name.lower())]
+        cells += [_difference(row.difference), TableCell(row.verdict.value, verdict=row.verdict.name.lower())]
     return cells
 
 
-def _score(found: Estimate | None, n: int) -> Cell:
-    return Cell(plus_minus(found, n), found.mean if found else None)
+def _score(found: Estimate | None, n: int) -> TableCell:
+    return TableCell(plus_minus(found, n), found.mean if found else None)
 
 
-def _difference(found: Estimate | None) -> Cell:
-    return Cell(bracketed(found), found.mean if found else None)
+def _difference(found: Estimate | None) -> TableCell:
+    return TableCell(bracketed(found), found.mean if found else None)
 
 
-def _gap(found: Gap | None) -> Cell:
+def _gap(found: Gap | None) -> TableCell:
     return _difference(found.difference if found else None)

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def page(ladders: Sequence[Ladder]) -> str:
     """Return every two rungs on one page that needs no network."""
-    from experiments.reporting.figures.ladder_figures import ladder_figure
+    from experiments.reporting.figures.ladder import ladder_figure
     from experiments.reporting.page.sheets import Section, sheet
 
     sections = [

@@ -49,28 +49,31 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def write_report(study: Study, summary: Summary, results: Results, texts: Texts) -> Path:
     """Write every file of the report and return the page's path."""
-    from experiments.reporting.figures import charts, drawing, probe_charts, probe_data
-    from experiments.reporting.figures.ladder_figures import ladder_figure
-    from experiments.reporting.page.page import page
+    from experiments.reporting.figures import draw_figures
+    from experiments.reporting.figures.forest import forest_chart
+    from experiments.reporting.figures.ladder import ladder_figure
+    from experiments.reporting.figures.probe import probe_csv, read_probes
+    from experiments.reporting.figures.style import render_png, standalone
+    from experiments.reporting.page.report import report_page
     from experiments.reporting.rungs import ladders_of
 
     folder = study.report_folder
-    measured = probe_data.seen(summary, results)
-    drawn = [*drawing.draw(summary, results), *probe_charts.draw(summary, measured)]
+    probes = read_probes(summary, results)
+    figures = draw_figures(summary, results, probes)
     ladders = [(ladder, ladder_figure(ladder)) for ladder in ladders_of(study, results, summary)]
-    for figure in [*drawn, *(figure for _, figure in ladders)]:
-        write_text(folder / f"{figure.name}.svg", drawing.standalone(figure.wide))
-    forest = charts.forest(summary, 560)
+    for figure in [*figures, *(figure for _, figure in ladders)]:
+        write_text(folder / f"{figure.name}.svg", standalone(figure.wide))
+    forest = forest_chart(summary, 560)
     if forest is not None:
-        picture = drawing.png(forest)
+        picture = render_png(forest)
         replace(folder / "forest.png", lambda beside: beside.write_bytes(picture))
     write_text(folder / "table.md", tables.markdown(summary))
     write_text(folder / "table.csv", tables.comma_separated(summary))
     write_text(folder / "table.tex", tables.latex(summary))
     write_text(folder / "curves.csv", curves_csv(results))
-    if measured:
-        write_text(folder / "probe.csv", probe_data.probe_csv(measured))
-    write_text(folder / "index.html", page(summary, results, drawn, texts, ladders))
+    if probes:
+        write_text(folder / "probe.csv", probe_csv(probes))
+    write_text(folder / "index.html", report_page(summary, results, figures, texts, ladders))
     return folder / "index.html"
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from experiments.config.run_config import read_yaml
 from experiments.config.study import STUDIES, Study, list_studies
-from experiments.reporting.grids import Cell, Grid
+from experiments.reporting.formats import bracketed, number, plural
+from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.outline import read_outline
 from experiments.reporting.ranks import FEWEST, Correlation, Ranks, rank_correlations
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.statistics import Estimate, differences
 from experiments.reporting.summary import Row, Summary, Verdict, summarise
-from experiments.reporting.tables import bracketed, many, number
 from lit_transformer.errors import UserError
 
 RUNGS = ("grammar corpus", "Multi30k", "IWSLT", "WMT14 short", "WMT14 full")
@@ -29,7 +29,7 @@ class Rung:
 
     @property
     def name(self) -> str:
-        return self.summary.rung
+        return self.summary.corpus_level
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,13 @@ def grid(ladder: Ladder) -> Grid:
     lower, upper = ladder.lower.name, ladder.upper.name
     rows = []
     for pair in ladder.pairs:
-        cells = [Cell(pair.variant)]
+        cells = [TableCell(pair.variant)]
         for row, own in zip((pair.lower, pair.upper), pair.differences, strict=True):
-            cells += [Cell(bracketed(own), own.mean), Cell(row.verdict.value, verdict=row.verdict.name.lower())]
-        rows.append([*cells, Cell("yes" if pair.same_sign else "no")])
+            cells += [
+                TableCell(bracketed(own), own.mean),
+                TableCell(row.verdict.value, verdict=row.verdict.name.lower()),
+            ]
+        rows.append([*cells, TableCell("yes" if pair.same_sign else "no")])
     titles = ["variant", f"Δ BLEU {lower}", f"{lower} says", f"Δ BLEU {upper}", f"{upper} says", "same sign"]
     return Grid(titles, rows, [False, True, False, True, False, False])
 
@@ -172,7 +175,7 @@ def _order(ladder: Ladder) -> str:
 
 
 def _changes(count: int, start: bool = False) -> str:
-    text = many(count, "change")
+    text = plural(count, "change")
     return f"{text} {'stands' if count == 1 else 'stand'}" if start else text
 
 

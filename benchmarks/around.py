@@ -3,8 +3,8 @@
     python -m benchmarks.around
     python -m benchmarks.around --steps 300 --out around.json
 
-Start-up is the time from the birth of a training to the end of its first step, of several starts, without the
-extra `bench`: where transformers is installed, Lightning's torchmetrics imports it, which takes a second more. Shares
+Start-up is the time from the birth of a training to the end of its first step, of several starts; where transformers
+is installed (the extra `bench`), Lightning's torchmetrics imports it, which takes a second more. Shares
 are of the processor's time of `fit`, on one thread, W&B offline. Evaluation is that of the study's results as they
 stand in git: the seconds of scoring over those of training, the median over cells.
 """
@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lightning import import_as_a_user
 from benchmarks.rounds import show
 from benchmarks.versions import described
 from experiments.common import cli, machine
@@ -88,11 +87,10 @@ def scoring_over_training(study: Study) -> float:
 def train(watched: str) -> None:
     """Be a training with this process's arguments, and print at the end what was seen."""
     seen: dict[str, float] = {}
-    import_as_a_user()  # as the training would, before what is watched does
     watcher = end_at_first_step if watched == "start" else keep_time
     watcher(seen)
-    sys.argv[0] = "experiments.commands.train"
-    runpy.run_module("experiments.commands.train", run_name="__main__")
+    sys.argv[:1] = ["experiments", "train"]
+    runpy.run_module("experiments", run_name="__main__")
     print(json.dumps(seen))
 
 
@@ -114,14 +112,13 @@ def keep_time(seen: dict[str, float]) -> None:
     import pytorch_lightning as pl
 
     from data_modules.loaders import _Stream
-    from experiments.training.callbacks import Curve, Progress
-    from experiments.training.history import History
+    from experiments.training.callbacks import Curve, History, Progress
     from experiments.training.losses import Losses
     from experiments.training.probe import Probe
-    from experiments.training.stopping import Checkpoint
+    from experiments.training.stopping import CheckpointWriter
 
     hooks = ("on_train_batch_start", "on_train_batch_end", "on_validation_start", "on_validation_end")
-    kinds = {"logging": (Losses, Curve, Progress, History), "probe": (Probe,), "checkpoints": (Checkpoint,)}
+    kinds = {"logging": (Losses, Curve, Progress, History), "probe": (Probe,), "checkpoints": (CheckpointWriter,)}
     for kind, classes in kinds.items():
         for owner in classes:
             for name in hooks:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lightning import import_as_a_user
 from benchmarks.pairs import Pairs, padded_pairs
 from lit_transformer.batch import EOS, PAD, TranslationBatch
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig
@@ -62,7 +61,6 @@ class Stepper:
 
 def ours(task: Task) -> Trainer:
     """Our own: packed."""
-    import_as_a_user()
     from lit_transformer import LitTransformer, build_transformer
 
     module = LitTransformer(build_transformer(task.model, task.vocab_size), OptimConfig()).to(task.device).train()

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from experiments.training.probe import LEAST, MEASURES, Probe, measure, probe_batch, softmax_measures
 from experiments.training.probe_csv import COLUMNS, Key, read_probe
-from experiments.training.stopping import Checkpoint
+from experiments.training.stopping import CheckpointWriter
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
 from lit_transformer.components.mixers.local import LocalAttention
@@ -194,7 +194,7 @@ def test_a_band_is_measured_as_its_square(window: int) -> None:
 
 
 class SignalAt(pl.Callback):
-    def __init__(self, checkpoint: Checkpoint, batch: int) -> None:
+    def __init__(self, checkpoint: CheckpointWriter, batch: int) -> None:
         self.checkpoint, self.batch = checkpoint, batch
 
     def on_train_batch_start(self, trainer: pl.Trainer, lit: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -211,7 +211,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_a_resumed_run_has_the_rows_of_a_whole_one(tmp_path: Path, stop: int) -> None:
     whole, pieces = tmp_path / "whole.csv", tmp_path / "pieces.csv"
     trainer(8, callbacks=[Probe(whole, BATCH)], **VALIDATING).fit(module(), endless(BATCHES), validation())
-    checkpoint = Checkpoint(tmp_path, every=100, run_hash="hash")
+    checkpoint = CheckpointWriter(tmp_path, every=100, run_hash="hash")
     first = trainer(8, callbacks=[Probe(pieces, BATCH), SignalAt(checkpoint, stop), checkpoint], **VALIDATING)
     with pytest.raises(UserError, match="stopped at step"):
         first.fit(module(), endless(BATCHES), validation())

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.common import cli, machine
 from experiments.common.io import only_writer, read_json, replace, write_json, write_text
-from experiments.common.stand_ins import import_lightning
 from experiments.config.cell import Cell
 from experiments.config.run_config import Precision, RunConfig, to_dict, to_yaml, training_hash
 from experiments.scoring.inference import AVERAGED
@@ -32,11 +31,9 @@ if TYPE_CHECKING:
 
     from data_modules.prepared import PreparedCorpus
     from data_modules.translation import TranslationDataModule
-    from experiments.tracking.safe_run import PatientRun
     from experiments.training.averaging import Averager
-    from experiments.training.callbacks import Curve
+    from experiments.training.callbacks import Curve, History
     from experiments.training.checkpoints import Saved
-    from experiments.training.history import History
     from experiments.training.losses import Losses
     from lit_transformer import LitTransformer
 
@@ -56,7 +53,6 @@ def main() -> None:
 
 def train(cell: Cell, args: argparse.Namespace) -> None:
     """Bring the cell to its last step, from wherever it stands, and publish what it found."""
-    import_lightning()
     processes = Processes.of(cell.config.trainer)
     try:
         with only_writer(cell.run_folder) if processes.first else nullcontext():
@@ -124,11 +120,10 @@ def _ready(run: Run) -> Training:
     from data_modules.corpora.text import VALID
     from data_modules.translation import TranslationDataModule
     from experiments.training.averaging import build_averager
-    from experiments.training.callbacks import Curve, Progress
-    from experiments.training.history import History
+    from experiments.training.callbacks import Curve, History, Progress
     from experiments.training.losses import Losses
     from experiments.training.probe import Probe, probe_batch
-    from experiments.training.stopping import Checkpoint
+    from experiments.training.stopping import CheckpointWriter
     from lit_transformer import LitTransformer, build_transformer
     from lit_transformer.training.compiling import compile_network
 
@@ -143,7 +138,7 @@ def _ready(run: Run) -> Training:
     curve = Curve(folder / "curve.csv", losses, lambda: data.batches_per_epoch() / config.optim.accumulate)
     history = History(losses)
     averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
-    checkpoint = Checkpoint(folder, config.trainer.checkpoint_every, run.run_hash)
+    checkpoint = CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash)
     probe = Probe(folder / "probe.csv", probe_batch(corpus.split(VALID)), history.add)
     callbacks = [losses, probe, curve, history, *([averager] if averager else []), checkpoint]
     trainer = _trainer(run, [*callbacks, Progress(folder, curve, config.optim.steps)])
@@ -193,7 +188,7 @@ def _result(run: Run, training: Training) -> dict[str, Any]:
     return record
 
 
-def _tracked(run: Run) -> "PatientRun | None":
+def _tracked(run: Run) -> "tracking.SafeRun | None":
     """Open the run on W&B, unless that is not wanted or another process does."""
     mode = wandb_login.wandb_mode(run.args.wandb) if run.processes.first else "disabled"
     if mode == "disabled":

@@ -26,7 +26,7 @@ from lit_transformer.transformer import Transformer
 class Averager(pl.Callback):
     """An average of the weights, kept by the first rank alone, as all have the same.
 
-    Stand before `Checkpoint`, which then holds the average with the step's weights.
+    Stand before `CheckpointWriter`, which then holds the average with the step's weights.
     """
 
     def on_train_batch_end(

@@ -1,4 +1,4 @@
-"""Whether runs go to W&B online: the mode that the user chose, and whether the user is logged in. Contacts no server."""
+"""Whether runs go to W&B online: the mode the user chose, and whether the user is logged in. Contacts no server."""
 
 import configparser
 import netrc

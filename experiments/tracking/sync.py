@@ -70,7 +70,7 @@ def sync(folder: Path, run_id: str) -> bool:
 
 
 def _sync(folder: Path, run_files: Sequence[RunFiles]) -> bool:
-    run_files = [files for files in run_files if files.init_arguments()]  # the others were cut before they held anything
+    run_files = [files for files in run_files if files.init_arguments()]  # the others are empty
     unsynced = [files for files in run_files if not files.synced]
     if not unsynced:
         return False

@@ -115,8 +115,8 @@ def _environment(config: TrainerConfig, count: int) -> "ClusterEnvironment":
             raise UserError(f"Slurm: {error}") from None
     if config.num_nodes > 1 and "NODE_RANK" not in os.environ:
         raise UserError(
-            f"{configured}, and this is no torchrun and no srun of {count} tasks; start it by one of them, or on each node "
-            "with MASTER_ADDR, MASTER_PORT and NODE_RANK set"
+            f"{configured}, and this is no torchrun and no srun of {count} tasks; start it by one of them, or on each "
+            "node with MASTER_ADDR, MASTER_PORT and NODE_RANK set"
         )
     return LightningEnvironment()
 

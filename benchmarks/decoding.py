@@ -24,7 +24,7 @@ from benchmarks.versions import described
 from experiments.common import cli, machine
 from experiments.common import io as files
 from experiments.config.cell import Cell
-from experiments.scoring.inference import load_network, training_record
+from experiments.scoring.inference import load_model, training_record
 from lit_transformer.config import DecodeConfig
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _trained(cell: Cell, args: argparse.Namespace) -> Subject:
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cell.study.data_folder)
-    training_record(cell, cell.config, corpus)
-    network = load_network(cell, cell.config, corpus).cpu()
+    training_record(cell, corpus)
+    network = load_model(cell).cpu()
     texts = corpus.split(args.split).source_text[: args.sentences]
     sources = sorted((corpus.tokenizer.encode(text) for text in texts), key=len, reverse=True)
     decode = replace(cell.config.decode, beam=args.beam, alpha=0.0)

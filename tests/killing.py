@@ -111,13 +111,12 @@ def left(folder: Path) -> dict[str, Any]:
     seconds = [float(row.pop("seconds")) for row in rows]
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
-    average = folder / "averaged.pt"
     return {
         "checkpoint": saved,
         "record": {key: value for key, value in record.items() if key not in timed},
         "curve": rows,
         "probe": (folder / "probe.csv").read_text(),
-        "average": torch.load(average, weights_only=True) if average.exists() else None,
+        "model": {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("model/**/*.*"))},
         "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json"},  # a launcher's
     }
 

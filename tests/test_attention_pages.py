@@ -27,7 +27,7 @@ from experiments.reporting.page.attention_pages import (
     page_of_split,
     sentence,
 )
-from experiments.scoring.inference import trained_networks
+from experiments.scoring.inference import load_models
 from lit_transformer.attention_maps import attention_maps
 from lit_transformer.errors import UserError
 from tests.small_cell import SENTENCES
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("standing")
 
 
 def looked(source: str, target: str, variant: str = "base") -> Sentence:
-    (network,), corpus = trained_networks([Cell(load_study("tiny"), variant, 3)])
+    (network,), corpus = load_models([Cell(load_study("tiny"), variant, 3)])
     found = sentence(network, corpus.tokenizer, corpus.tokenizer.encode(source), corpus.tokenizer.encode(target))
     assert found is not None
     return found
@@ -54,7 +54,7 @@ def content(page: str) -> dict:
 
 
 def test_the_page_holds_every_weight() -> None:
-    (network,), corpus = trained_networks([Cell(load_study("tiny"), "base", 3)])
+    (network,), corpus = load_models([Cell(load_study("tiny"), "base", 3)])
     src, tgt = corpus.tokenizer.encode(SENTENCES[1]), corpus.tokenizer.encode("A DOG")
     (own,) = content(attention_page("title", [looked(SENTENCES[1], "A DOG")]))["sentences"]
     maps = attention_maps(network, src, tgt)
@@ -85,7 +85,7 @@ def test_a_mixer_without_weights_is_named() -> None:
 
 
 def test_long_sentences_and_none_at_all() -> None:
-    (network,), corpus = trained_networks([Cell(load_study("tiny"), "base", 3)])
+    (network,), corpus = load_models([Cell(load_study("tiny"), "base", 3)])
     assert sentence(network, corpus.tokenizer, [5] * (LONGEST + 1), [5]) is None
     assert sentence(network, corpus.tokenizer, [5], [5] * (LONGEST + 1)) is None
     assert f"no sentence of at most {LONGEST} tokens" in attention_page("title", [])

@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from experiments.training.averaging import Averager, LastWeights, SmoothedWeights, build_averager, write_average
+from experiments.training.averaging import Averager, LastWeights, SmoothedWeights, build_averager
 from experiments.training.stopping import CheckpointWriter
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
@@ -207,13 +207,10 @@ def test_a_lost_file_is_named_with_what_to_do(tmp_path: Path) -> None:
         averaging.average(module().network)
 
 
-def test_the_average_is_written_as_weights_of_the_module(tmp_path: Path) -> None:
+def test_the_average_is_a_state_of_the_network(tmp_path: Path) -> None:
     averaging, lit = averager(EMA, tmp_path), module()
     averaging.after_step(lit.network, 1, STEPS)
-    write_average(averaging, lit.network, tmp_path / "averaged.pt", "hash")
-    saved = torch.load(tmp_path / "averaged.pt", weights_only=True)
-    assert saved["run_hash"] == "hash"
-    lit.load_state_dict(saved["state_dict"])  # strict: every name, no other
+    lit.network.load_state_dict(averaging.average(lit.network))  # strict: every name, no other
 
 
 @pytest.mark.parametrize("kind", Averaging)

@@ -8,6 +8,7 @@ import pytest
 from experiments.common import cli, machine
 from experiments.common.io import read_json, replace, write_json
 from experiments.config.run_config import read_yaml
+from experiments.config.stages import training_code
 from experiments.config.study import ROOT
 from lit_transformer.errors import UserError
 
@@ -74,7 +75,7 @@ def test_broken_json_is_named(tmp_path):
 
 def test_the_hashed_code_is_what_the_train_stages_depend_on():
     depends = read_yaml(ROOT / "dvc.yaml")["stages"]["train"]["deps"]
-    assert depends == ["data/${name}", *machine.TRAINING_CODE]
+    assert depends == ["data/${name}", *training_code()]
 
 
 def test_the_machine_describes_itself():

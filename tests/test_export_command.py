@@ -12,16 +12,15 @@ import transformers
 from data_modules.corpora.raw import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments.commands.export import Format, export
-from experiments.common import machine
 from experiments.common.io import write_json
 from experiments.config.cell import Cell
-from experiments.config.run_config import training_hash
+from experiments.config.run_config import config_hash
 from experiments.config.study import load_study
 from experiments.exporting import checks
-from experiments.training.seals import write_sealed
-from lit_transformer import build_transformer, load_exported
+from lit_transformer import build_transformer
 from lit_transformer.batch import EOS
 from lit_transformer.errors import UserError
+from lit_transformer.export import load_exported, save_exported
 
 ROOT = Path(__file__).parent.parent
 STUDY = """
@@ -85,13 +84,11 @@ def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write_run(cell: Cell, corpus: PreparedCorpus, **changes: object) -> None:
     torch.manual_seed(0)
     network = build_transformer(cell.config.model, corpus.vocab_size)
-    state = {f"network.{name}": value for name, value in network.state_dict().items()}
-    cell.run_folder.mkdir(parents=True, exist_ok=True)
-    expected = training_hash(cell.config, corpus.hash, machine.code_hash())
-    write_sealed({"run_hash": expected, "state_dict": state}, cell.run_folder / "last.ckpt")
+    cell.model_folder.mkdir(parents=True, exist_ok=True)
+    save_exported(network, cell.model_folder)
     record = {"status": "finished", "steps": 10, "git_commit": "0123456789ab", "diverged_at": None}
-    record["config_hash"] = expected
-    write_json(cell.run_folder / "training.json", record | changes)
+    record["config_hash"] = config_hash(cell.config, corpus.hash)
+    write_json(cell.record_path, record | changes)
 
 
 def cell(variant: str = "base", *overrides: str) -> Cell:
@@ -117,7 +114,7 @@ def test_the_folder_is_whole_and_says_where_it_is_from(to: Format, tmp_path: Pat
     kept = out / ("config.json" if to is Format.safetensors else "provenance.json")
     provenance = json.loads(kept.read_text())
     provenance = provenance.get("provenance", provenance)
-    training = json.loads((cell().run_folder / "training.json").read_text())
+    training = json.loads((cell().record_path).read_text())
     corpus = PreparedCorpus.open("data/tiny")
     expected = {"study": "tiny", "variant": "base", "seed": 0, "data_hash": corpus.hash, "commit": "0123456789ab"}
     assert provenance.items() >= (expected | {"config_hash": training["config_hash"], "weights": "last"}).items()
@@ -136,8 +133,8 @@ def test_the_exported_network_and_tokenizer_need_nothing_of_the_project(tmp_path
     export(cell(), Format.safetensors, tmp_path / "out")
     network = load_exported(tmp_path / "out")
     assert network.config == cell().config.model
-    saved = torch.load(cell().run_folder / "last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(saved[f"network.{name}"], value) for name, value in network.state_dict().items())
+    trained = load_exported(cell().model_folder).state_dict()
+    assert all(torch.equal(trained[name], value) for name, value in network.state_dict().items())
     lines = (
         "import sys, lit_transformer; lit_transformer.load_exported(sys.argv[1]); "
         "print(*[name for name in ('omegaconf', 'pytorch_lightning', 'experiments', 'data_modules', 'wandb')"

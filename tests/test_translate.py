@@ -18,7 +18,7 @@ from experiments.config.cell import Cell
 from experiments.config.study import load_study
 from experiments.reporting.page.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.scoring import inference as decoder
-from experiments.scoring.inference import max_lengths, to_line, trained_networks, translate_ids
+from experiments.scoring.inference import load_models, max_target_lengths, to_line, translate_ids
 from lit_transformer.batch import EOS, TranslationBatch
 from lit_transformer.config import DecodeConfig, Ensemble
 from lit_transformer.decoding import DecoderState, EnsembleState, beam_search, ensemble_step
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("standing")
 
 def translator(variant: str = "base", *overrides: str, **options: object) -> Translator:
     cell = Cell(load_study("tiny"), variant, 3, overrides)
-    networks, corpus = trained_networks([cell])
+    networks, corpus = load_models([cell])
     return Translator(networks, corpus.tokenizer, cell.config, **options)
 
 
@@ -72,7 +72,7 @@ def test_a_translation_is_the_best_of_the_beam_and_no_longer_than_allowed() -> N
     (best,) = translate_ids(own.networks, [ids], own.config.decode)
     assert translated(SENTENCES[0].encode()) == [to_line(own.tokenizer, best[0].tokens)]
     assert len(best[0].tokens) <= len(ids) + own.config.decode.extra_length
-    assert max_lengths(torch.tensor([len(ids) + 1]), own.networks, own.config.decode).tolist() == [len(ids) + 3]
+    assert max_target_lengths(torch.tensor([len(ids) + 1]), own.networks, own.config.decode).tolist() == [len(ids) + 3]
 
 
 def test_odd_text_tears_no_line() -> None:
@@ -174,7 +174,7 @@ def test_a_hypothesis_that_is_not_there_keeps_its_line(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", Ensemble)
 def test_an_ensemble_averages_its_members(kind: Ensemble) -> None:
     study = load_study("tiny")
-    networks, corpus = trained_networks([Cell(study, "base", seed) for seed in (3, 4)])
+    networks, corpus = load_models([Cell(study, "base", seed) for seed in (3, 4)])
     ids = [corpus.tokenizer.encode(text) for text in SENTENCES]
     config = DecodeConfig(extra_length=3, ensemble=kind)
     together = translate_ids(networks, ids, config)

@@ -21,7 +21,7 @@ from experiments.common import cli, machine
 from experiments.common.io import write_json, write_text
 from experiments.config.cell import Cell
 from experiments.exporting.cards import card
-from experiments.scoring.inference import trained_networks, training_record
+from experiments.scoring.inference import load_models, training_record
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def export(cell: Cell, to: Format, out: Path, averaged: bool = False) -> None:
         raise UserError(f"{out} exists and is not an empty folder; choose another or remove it")
     machine.set_up("highest")  # coarser products would hide a difference, or look like one
     _check_possible(cell, to)
-    (network,), corpus = trained_networks([cell], averaged)
-    network, training = network.cpu(), training_record(cell, config, corpus)
+    (network,), corpus = load_models([cell], averaged)
+    network, training = network.cpu(), training_record(cell, corpus)
     provenance = _provenance(cell, training, corpus) | {"weights": "averaged" if averaged else "last"}
     with _new_folder(out) as folder:
         compared = _write(network, to, folder, provenance, corpus, config.decode)

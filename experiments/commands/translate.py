@@ -25,7 +25,7 @@ from experiments.common import cli, machine
 from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig
 from experiments.reporting.page.attention_pages import LONGEST, SENTENCES, attention_page, fits, sentence
-from experiments.scoring.inference import to_line, trained_networks, trained_seeds, translate_ids
+from experiments.scoring.inference import load_models, to_line, trained_seeds, translate_ids
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def main() -> None:
     cell = cli.parse_cell(args)
     page = _checked(args, cell.config)
     machine.set_up(cell.config.trainer.matmul.value)
-    networks, corpus = trained_networks(_cells(cell, args.ensemble), args.averaged)
+    networks, corpus = load_models(_cells(cell, args.ensemble), args.averaged)
     keep = SENTENCES if page else 0
     translator = Translator(networks, corpus.tokenizer, cell.config, args.nbest, args.scores, keep=keep)
     translate_stream(translator, sys.stdin.buffer, sys.stdout.buffer)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,34 @@ def replace(path: Path, write: Callable[[Path], object], keep: Path | None = Non
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` fill a new folder beside `path`, then put it in the place of `path`, whose content goes only then."""
+    beside, before = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.before")
+    for left_over in (beside, before):
+        shutil.rmtree(left_over, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        fill(beside)
+        if path.exists():
+            os.replace(path, before)
+        os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file so that `target` is whole or as it was."""
+    replace(target, partial(shutil.copyfile, source))
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder so that `target` is whole or as it was."""
+    replace_folder(target, partial(shutil.copytree, source, dirs_exist_ok=True))
 
 
 def _sync_folder(folder: Path) -> None:

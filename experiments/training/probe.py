@@ -107,7 +107,7 @@ class Probe(pl.Callback):
     """Measures before the first step and at each validation, on the first rank; its rows travel in the checkpoint.
 
     `tell` takes each row's values by name, and its step.
-    Stand before `Curve`, so that measuring is not training time, and before `Checkpoint`, which then holds the row.
+    Stand before `Curve`, so that measuring is not training time, and before the checkpoint, which holds the row.
     """
 
     def __init__(self, path: Path, batch: TranslationBatch, tell: Callable[..., object] | None = None) -> None:

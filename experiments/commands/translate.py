@@ -6,8 +6,8 @@ inside, such as U+2028, become blanks. A line of blanks alone gives an empty lin
 decode.extra_length tokens more than its source.
 
 --nbest N writes N lines for every line, best first; hypotheses that the model does not have are empty. --scores writes
-three columns separated by tabs: the score by which they are ordered, log P(Y | X) over the length penalty; log P(Y | X),
-in nats; the translation. The scores of an empty line are 0, and of a missing hypothesis, -inf.
+three columns separated by tabs: log P(Y | X) over the length penalty, by which they are ordered; log P(Y | X), in nats;
+the translation. The scores of an empty line are 0, and of a missing hypothesis, -inf.
 """
 
 import argparse

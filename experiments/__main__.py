@@ -13,6 +13,7 @@ COMMANDS = {
         "evaluate": "translate and score one trained cell, or an ensemble of seeds",
         "report": "write a study's table, figures and page",
         "launch": "bring a whole study up to date, several cells at once",
+        "array": "run a study as a Slurm array, one job per cell",
         "stages": "write the dvc.yaml of every study from its template",
         "plan": "estimate cost, time and statistical power before anything runs",
     },

@@ -51,7 +51,7 @@ Moment = tuple[str, int, int]
 
 def write_project(root: Path) -> None:
     """Write the study and its corpus of made-up sentences of many lengths."""
-    from data_modules.corpora.raw import ParallelText, RawCorpus
+    from data_modules.corpora.text import ParallelText, RawCorpus
     from data_modules.prepared import prepare
     from experiments.config.study import load_study
 
@@ -117,7 +117,7 @@ def left(folder: Path) -> dict[str, Any]:
         "curve": rows,
         "probe": (folder / "probe.csv").read_text(),
         "model": {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("model/**/*.*"))},
-        "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json"},  # a launcher's
+        "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json", "outcome.json"},  # a launcher's
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import prepare
 from experiments.common.io import write_json
 from experiments.config.cell import Cell

@@ -123,8 +123,8 @@ def test_counts_of_sentences_stand_beside_the_scores(study: Study) -> None:
 def test_the_scored_average_is_the_one_that_training_wrote(study: Study) -> None:
     cell = Cell(study, "last", 0)
     last, averaged = load_model(cell), load_model(cell, averaged=True)
-    assert averaged.softmax is averaged.src_embedding.vectors
-    assert not torch.equal(last.softmax.weight, averaged.softmax.weight)
+    assert averaged.output_embedding is averaged.src_embedding.vectors
+    assert not torch.equal(last.output_embedding.weight, averaged.output_embedding.weight)
     assert not (cell.run_folder / "averaging").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments.common.io import write_json
 from experiments.config.cell import Cell
@@ -222,7 +222,7 @@ def test_a_comparison_sees_another_network(tmp_path: Path) -> None:
     export(cell(), Format.marian, tmp_path / "marian")
     other = load_exported(tmp_path / "plain")
     with torch.no_grad():
-        other.encoder.layers[0].sublayers["mixer"].inner.query.weight.mul_(1.1)
+        other.encoder.layers[0].sublayers["mixer"].inner.in_proj.query.weight.mul_(1.1)
     with pytest.raises(UserError, match="safetensors holds other numbers"):
         comparison.compare_safetensors(other, tmp_path / "plain")
     with pytest.raises(UserError, match="marian has logits that differ by"):

@@ -47,7 +47,7 @@ def drawn(built: tuple[Path, Summary, Results]) -> dict[str, drawing.Figure]:
 def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, drawing.Figure]) -> None:
     assert list(drawn) == ["forest", "curves", "cost", "by_length", "lengths", "attention", "heads"]
     for figure in drawn.values():
-        for picture in (figure.wide, figure.narrow, drawing.standalone(figure.wide)):
+        for picture in (figure.wide, figure.fc2, drawing.standalone(figure.wide)):
             assert picture
             ElementTree.fromstring(picture)
             assert not re.search(r'href="(?!#)|url\((?!#)|<image|<script', picture)
@@ -68,7 +68,7 @@ def test_the_same_results_give_the_same_bytes(full: tuple[Summary, Results]) -> 
 
 def test_a_narrow_picture_fits_a_phone(drawn: dict[str, drawing.Figure]) -> None:
     for figure in drawn.values():
-        width = re.search(r'width="([\d.]+)"', figure.narrow or "")
+        width = re.search(r'width="([\d.]+)"', figure.fc2 or "")
         assert width
         assert float(width.group(1)) < 540
 

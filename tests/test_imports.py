@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.config.stages import stage_files
-from experiments.config.study import list_studies, load_study
-
 ROOT = Path(__file__).parent.parent
 ROOMS = ("lit_transformer", "data_modules", "experiments")
 FILES = {
@@ -202,12 +199,6 @@ def test_a_stage_depends_on_all_code_that_its_result_depends_on(stage: str, left
     missing = [name for name in behind(stage, left_out) if not {FILES[name], *FILES[name].parents} & paths]
     assert missing == []
     assert all("${" in path or (ROOT / path).exists() for path in dependencies)
-
-
-@pytest.mark.parametrize("name", list_studies())
-def test_every_dvc_yaml_is_made_from_the_template(name: str) -> None:
-    for path, text in stage_files(load_study(name)).items():
-        assert path.read_text(encoding="utf-8") == text, f"{path} differs: run python -m experiments stages"
 
 
 @modules

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lit_transformer.errors import TemporaryFailure
 from tests.killing import assert_same, left
 
 ROOT = Path(__file__).parent.parent
@@ -53,8 +54,8 @@ def call(project: Path, *command: str, check: bool = True, **environment: str) -
     return done
 
 
-def python(project: Path, module: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    return call(project, "python", "-m", "experiments", module, *arguments, **options)
+def python(project: Path, command: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return call(project, "python", "-m", "experiments", command, *arguments, **options)
 
 
 def stale(project: Path) -> set[str]:
@@ -164,7 +165,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(project: Path):
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
     error = child.communicate(timeout=120)[1]
-    assert child.returncode == 2
+    assert child.returncode == TemporaryFailure.status == 75
     assert error.startswith("error: stopped at step")
     assert error.count("\n") == 1
     assert not (folder / "training.json").exists()
@@ -271,20 +272,19 @@ def test_a_mistake_is_one_line_and_a_failing_status(project: Path, arguments: li
 
 
 @pytest.mark.parametrize(
-    "module", ["prepare", "plan", "train", "evaluate", "report", "launch", "translate", "attention"]
+    "command", ["prepare", "plan", "train", "evaluate", "report", "launch", "array", "translate", "attention"]
 )
-def test_every_entry_point_has_help(module: str):
-    done = python(ROOT, module, "--help")
+def test_every_entry_point_has_help(command: str):
+    done = python(ROOT, command, "--help")
     assert "usage:" in done.stdout
 
 
 def test_two_writers_of_one_run_are_refused(project: Path):
     from experiments.common.io import only_writer
-    from lit_transformer.errors import UserError
 
     with (
         only_writer(project / "runs/locked"),
-        pytest.raises(UserError, match=f"process {os.getpid()}"),
+        pytest.raises(TemporaryFailure, match=f"process {os.getpid()}"),
         only_writer(project / "runs/locked"),
     ):
         pytest.fail("two writers")

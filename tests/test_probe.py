@@ -104,11 +104,13 @@ def test_gradients_are_those_of_the_mean_loss() -> None:
     decoder: Any = network.decoder.layers[1]
     mixer = decoder.sublayers["mixer"].inner
     assert found["all", None, "gradient"] == pytest.approx(norm(network), rel=1e-4)
-    assert found["embedding", None, "gradient"] == pytest.approx(norm(network.softmax), rel=1e-4)
+    assert found["embedding", None, "gradient"] == pytest.approx(norm(network.output_embedding), rel=1e-4)
     assert found["encoder", 1, "gradient"] == pytest.approx(norm(network.encoder.layers[0]), rel=1e-4)
     assert found["decoder", 2, "gradient"] == pytest.approx(norm(decoder), rel=1e-4)
-    assert found["decoder", 2, "query_key_gradient"] == pytest.approx(norm(mixer.query, mixer.key), rel=1e-4)
-    assert found["decoder", 2, "value_gradient"] == pytest.approx(norm(mixer.value), rel=1e-4)
+    assert found["decoder", 2, "query_key_gradient"] == pytest.approx(
+        norm(mixer.in_proj.query, mixer.in_proj.key), rel=1e-4
+    )
+    assert found["decoder", 2, "value_gradient"] == pytest.approx(norm(mixer.in_proj.value), rel=1e-4)
 
 
 def of(
@@ -188,8 +190,8 @@ def test_a_band_is_measured_as_its_square(window: int) -> None:
     banded = measure(network, long)
     for part in inner:
         if isinstance(part, LocalAttention):
-            assert part.longest_square < min(long.src_layout.longest, long.tgt_layout.longest)
-            part.longest_square = math.inf
+            assert part.max_square < min(long.src_layout.max_seqlen, long.tgt_layout.max_seqlen)
+            part.max_square = math.inf
     assert banded == pytest.approx(measure(network, long), rel=1e-4, abs=1e-6)
 
 

@@ -83,13 +83,13 @@ def test_pictures_are_drawn_for_desk_and_phone(made: tuple[Study, Summary, Resul
     drawn = probe_charts.draw(made[1], probe_data.seen(*made[1:]))
     assert [figure.name for figure in drawn] == ["splits", "inside", "softmax", "gradients"]
     for figure in drawn:
-        assert figure.narrow
-        for picture in (figure.wide, figure.narrow):
+        assert figure.fc2
+        for picture in (figure.wide, figure.fc2):
             ElementTree.fromstring(picture)
             assert not re.search(r'href="(?!#)|url\((?!#)|<image|<script', picture)
             for name in ("base", "one_head") if figure.name == "splits" else NAMES:
                 assert f">{name}<" in picture
-        width = re.search(r'width="([\d.]+)"', figure.narrow)
+        width = re.search(r'width="([\d.]+)"', figure.fc2)
         assert width
         assert float(width.group(1)) < 540
 

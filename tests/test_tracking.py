@@ -235,7 +235,7 @@ def test_scores_wait_for_whoever_sends_the_run(
     monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 0.2)
     with only_writer(tmp_path):
         tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
-    assert "scores not logged (UserError: " in capfd.readouterr().err
+    assert "scores not logged (TemporaryFailure: " in capfd.readouterr().err
     monkeypatch.undo()
     with ExitStack() as holds:
         holds.enter_context(only_writer(tmp_path))

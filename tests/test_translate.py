@@ -117,7 +117,7 @@ def test_a_line_of_two_thousand_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
     line = "the old dog sleeps " * 500
     own, step = build("base", "decode.beam=1"), Transformer.step
-    monkeypatch.setattr(Transformer, "step", lambda *given: step(*given) if given[2].said < 4 else ended(*given))
+    monkeypatch.setattr(Transformer, "step", lambda *given: step(*given) if given[2].seq_len < 4 else ended(*given))
     data = f"a dog\n{line}\nthe cat\n".encode()
     lines = translated(data, own)
     assert len(lines) == 3
@@ -181,7 +181,7 @@ def test_an_ensemble_averages_its_members(kind: Ensemble) -> None:
     config = DecodeConfig(extra_length=3, ensemble=kind)
     together = translate_ids(networks, ids, config)
     batch = TranslationBatch.from_pairs([(ids[1], [])])
-    state = EnsembleState([one.start(one.read(batch.src, batch.src_layout)) for one in networks])
+    state = EnsembleState([one.init_cache(one.encode_packed(batch.src, batch.src_layout)) for one in networks])
     step = ensemble_step([one.step for one in networks], kind)
     (expected,) = beam_search(step, state, beam=4, alpha=0.6, max_lengths=torch.tensor([len(ids[1]) + 3]))
     assert together[1][0].tokens == expected[0].tokens

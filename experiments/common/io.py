@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from lit_transformer.errors import UserError
+from lit_transformer.errors import TemporaryFailure, UserError
 
 
 def replace(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
@@ -93,7 +93,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def only_writer(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold a lock on a folder; raise `UserError` where another process holds it for all of `patience`, in seconds."""
+    """Hold a lock on a folder; raise `TemporaryFailure` where another holds it for all of `patience`, in seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as handle:
         deadline = time.monotonic() + patience
@@ -102,7 +102,7 @@ def only_writer(folder: Path, patience: float = 0.0) -> Iterator[None]:
         if not ours:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
-            raise UserError(f"{folder} is being written by process {holder}; wait for it or stop it")
+            raise TemporaryFailure(f"{folder} is being written by process {holder}; wait for it or stop it")
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()

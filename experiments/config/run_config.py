@@ -132,9 +132,10 @@ def _with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[Mapping[Any, 
 
 def _recipe(name: Any) -> Recipe:
     for recipe in Recipe:
-        if recipe == name:
+        if name in (recipe, recipe.value):
             return recipe
-    raise UserError(f"recipe is '{name}'{nearest(str(name), Recipe)} (recipes: {', '.join(Recipe)})")
+    known = [recipe.value for recipe in Recipe]
+    raise UserError(f"recipe is '{name}'{nearest(str(name), known)} (recipes: {', '.join(known)})")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

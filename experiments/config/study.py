@@ -128,8 +128,8 @@ def list_studies() -> list[str]:
 def load_study(name: str) -> Study:
     """Read and check experiments/studies/<name>/study.yaml, every variant's config included."""
     path = STUDIES / name / "study.yaml"
-    if not path.is_file() and path.with_name("dvc.yaml").is_file():
-        raise UserError(f"{path.parent} is a study without cells: `dvc repro {path.with_name('dvc.yaml')}` runs it")
+    if not path.is_file() and path.with_name("layers.yaml").is_file():
+        raise UserError(f"{path.parent} is a study without cells: `make layers` runs it")
     if not path.is_file():
         known = list_studies()
         raise UserError(f"no study '{name}' ({path} is missing){nearest(name, known)} (studies: {', '.join(known)})")

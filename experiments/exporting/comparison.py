@@ -54,9 +54,9 @@ def compare_ctranslate2(network: Transformer, folder: Path, corpus: PreparedCorp
     import ctranslate2
 
     batch, tokens = _batch(corpus), corpus.tokenizer.tokens
-    pairs, limit = batch.src_layout.sentences, min(LIMIT, (network.longest_target or LIMIT + 1) - 1)
+    pairs, limit = batch.src_layout.sentences, min(LIMIT, (network.max_target_length or LIMIT + 1) - 1)
     with torch.inference_mode():
-        state = network.start(network.read(batch.src, batch.src_layout))
+        state = network.init_cache(network.encode_packed(batch.src, batch.src_layout))
         ours = greedy_search(network.step, state, max_lengths=torch.full((pairs,), limit))
     translator = ctranslate2.Translator(str(folder), compute_type="float32")
     sources = [[tokens[token] for token in sentence] for sentence in _sources(corpus)]

@@ -6,8 +6,9 @@ authors has the padding, and begins translations with a zero vector instead of B
 The search of CTranslate2 differs from ours in three ways, of which the first two can be set:
 * it generates at least one token: min_decoding_length=0;
 * with length_penalty 0 it stops where the best live hypothesis ends, however many have: 1e-9 stops as ours does;
-* it may generate PAD and BOS, which a trained model gives no probability. suppress_sequences=[["<pad>"], ["<s>"]]
-  forbids them, but renormalises the others' probabilities, so that a beam may choose otherwise; greedy search does not.
+* it may generate PAD and BOS, to which a trained model gives almost no probability.
+  suppress_sequences=[["<pad>"], ["<s>"]] forbids them, but renormalises the probabilities of the others, so that a
+  beam may choose otherwise; greedy search does not.
 """
 
 from pathlib import Path

@@ -42,13 +42,13 @@ def export(cell: Cell, to: Format, out: Path, averaged: bool = False) -> None:
 
 
 def _check_possible(cell: Cell, to: Format) -> None:
-    """Raise UserError before anything is loaded where the format cannot express the model, or its package is missing."""
+    """Raise UserError, before anything is loaded, for a model that the format cannot express or a missing package."""
     if to is Format.safetensors:
         return
     kind, reasons = cell.config.model.feed_forward.kind, obstacles(cell.config.model)
     if to is Format.ctranslate2:
         require_ctranslate2()
-        if not any("feed_forward" in reason for reason in reasons) and kind not in CTRANSLATE2_ACTIVATIONS:
+        if not any("feed_forward" in reason for reason in reasons) and kind.value not in CTRANSLATE2_ACTIVATIONS:
             possible = ", ".join(CTRANSLATE2_ACTIVATIONS)
             reasons.append(f"model.feed_forward.kind is {kind} (possible: {possible})")
     if reasons:

@@ -32,7 +32,7 @@ def counted(kind: LayerKind, n: int, d: int, settings: Settings) -> dict[str, in
         (part,) = build(kind, d, settings.heads, settings.kernel, settings.window)
         x = torch.empty(n, d, requires_grad=True)
     with sdpa_kernel(SDPBackend.MATH), fused_off, FlopCounterMode(display=False) as counter:
-        y, _ = part(x, Layout.rectangle(1, n, torch.device("meta")))
+        y, _ = part(x, Layout.uniform(1, n, torch.device("meta")))
         chain = longest_chain(y)
         y.sum().backward()
     total = counter.get_total_flops()

@@ -7,7 +7,7 @@ from experiments.reporting.paper import TABLE1, LayerCost
 from lit_transformer.config import AttentionConfig, Mask, Mixer, MixerConfig, ModelConfig, PositionConfig, Positions
 
 if TYPE_CHECKING:
-    from lit_transformer.components.part import Part
+    from lit_transformer.components.token_mixer import TokenMixer
 
 SELF_ATTENTION, RECURRENT, CONVOLUTIONAL, RESTRICTED = TABLE1
 
@@ -36,7 +36,7 @@ class LayerKind:
 
 STEPS = {"mask": Mask.minus_1e9}
 """A mask that no fused kernel has, so that scores and weights are tensors of their own on every device."""
-PROJECTIONS = ("query", "key", "value", "output")
+PROJECTIONS = ("in_proj", "out_proj")
 LAYERS = (
     LayerKind("self_attention", "self-attention", SELF_ATTENTION, 2, 1, Mixer.attention, PROJECTIONS, attention=STEPS),
     LayerKind(
@@ -50,9 +50,9 @@ LAYERS = (
         fused=True,
         path_of="self_attention",
     ),
-    LayerKind("lstm", "recurrent (LSTM)", RECURRENT, 1, 2, Mixer.lstm, ("output",), one_way=True),
+    LayerKind("lstm", "recurrent (LSTM)", RECURRENT, 1, 2, Mixer.lstm, ("out_proj",), one_way=True),
     LayerKind("convolution", "convolution", CONVOLUTIONAL, 1, 2, Mixer.gated_convolution, ()),
-    LayerKind("dilated", "convolution, dilated", CONVOLUTIONAL, 1, 2, Mixer.dilated_convolution, ("output",)),
+    LayerKind("dilated", "convolution, dilated", CONVOLUTIONAL, 1, 2, Mixer.dilated_convolution, ("out_proj",)),
     LayerKind(
         "restricted",
         "self-attention, restricted",
@@ -67,7 +67,7 @@ LAYERS = (
 BY_KEY = {kind.key: kind for kind in LAYERS}
 
 
-def build(kind: LayerKind, width: int, heads: int, kernel: int, window: int, layers: int = 1) -> "list[Part]":
+def build(kind: LayerKind, width: int, heads: int, kernel: int, window: int, layers: int = 1) -> "list[TokenMixer]":
     """Build the mixers of a stack of `layers`, bottom first, random as their constructors make them."""
     from lit_transformer.components.attention import MultiHeadAttention
     from lit_transformer.components.kernels import FusedKernel
@@ -86,12 +86,12 @@ def build(kind: LayerKind, width: int, heads: int, kernel: int, window: int, lay
     parts = build_mixers(config, causal=kind.one_way)
     for part in parts:
         if kind.fused and isinstance(part, MultiHeadAttention) and isinstance(part.kernel, FusedKernel):
-            part.kernel.forward = part.kernel.fused  # type: ignore[method-assign]
+            part.kernel.fuse_on_cpu = True
     return parts
 
 
-def left_out_operations(kind: LayerKind, part: "Part") -> int:
+def left_out_operations(kind: LayerKind, part: "TokenMixer") -> int:
     """Return the operations a token, forward and backward, of the linear layers that the paper leaves out."""
-    from lit_transformer.components.part import linear_cost
+    from lit_transformer.components.cost import linear_cost
 
     return 3 * sum(linear_cost(part.get_submodule(name)) for name in kind.left_out)

@@ -67,7 +67,7 @@ def _pass(kind: LayerKind, n: int, d: int, settings: Settings, device: torch.dev
     with device:
         (part,) = build(kind, d, settings.heads, settings.kernel, settings.window)
         x, upstream = torch.randn(n, d, requires_grad=True), torch.randn(n, d)
-    layout, wanted = Layout.rectangle(1, n, device), [x, *part.parameters()]
+    layout, wanted = Layout.uniform(1, n, device), [x, *part.parameters()]
 
     def run() -> None:
         y, _ = part(x, layout)

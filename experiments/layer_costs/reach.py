@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments.layer_costs.layers import LayerKind, build
 from lit_transformer.batch import Layout
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import TokenMixer
 
 WIDTH, HEADS = 8, 2
 
@@ -33,10 +33,10 @@ def _layers(kind: LayerKind, n: int, kernel: int, window: int) -> int:
     return bisect_left(range(enough + 1), True, lo=enough // 2 + 1, key=lambda height: all_meet(parts[:height], n))
 
 
-def all_meet(parts: list[Part], n: int) -> bool:
+def all_meet(parts: list[TokenMixer], n: int) -> bool:
     """Say whether the outputs of a stack depend on all its inputs, each on each."""
     x = torch.rand(n, WIDTH, dtype=torch.float64, requires_grad=True)
-    y, layout = x, Layout.rectangle(1, n)
+    y, layout = x, Layout.uniform(1, n)
     for part in parts:
         y, _ = part(y, layout)
         y = y / y.detach().amax(
@@ -50,7 +50,7 @@ def all_meet(parts: list[Part], n: int) -> bool:
     return True
 
 
-def _steps(part: Part, n: int) -> int:
+def _steps(part: TokenMixer, n: int) -> int:
     """Return the steps from the first token to the last output, one token at a time, each a hop that a gradient takes.
 
     What is remembered is cut from the graph after each step, so a gradient is one step's own; the hops are then counted
@@ -61,7 +61,7 @@ def _steps(part: Part, n: int) -> int:
         token = torch.rand(1, WIDTH, dtype=torch.float64)
         given = None if past is None else tuple(state.detach().requires_grad_() for state in past.tensors)
         before = None if given is None else type(past)(given)
-        y, past = part(token, Layout.rectangle(1, 1), before)
+        y, past = part(token, Layout.uniform(1, 1), before)
         passes_on.append(given is not None and _depends(y, given[0]))
     steps, place = 1, n - 1  # the first token's own step
     while place > 0 and passes_on[place]:
@@ -75,7 +75,7 @@ def _depends(y: Tensor, given: Tensor) -> bool:
     return gradient is not None and bool((gradient != 0).any())
 
 
-def _positive(part: Part) -> Part:
+def _positive(part: TokenMixer) -> TokenMixer:
     draw = partial(nn.init.uniform_, a=0.1, b=0.5)
     for parameter in part.double().parameters():
         draw(parameter)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from data_modules.prepared import PreparedCorpus
 from experiments.config.run_config import RunConfig
@@ -18,8 +19,9 @@ from experiments.config.study import Study
 from experiments.reporting.tables import MINUS
 from lit_transformer import Transformer
 from lit_transformer.components.sublayer import Sublayer
+from lit_transformer.components.token_mixer import Chain, TokenMixer
 from lit_transformer.config import ModelConfig
-from lit_transformer.flops import TRAINING_FACTOR, Work, active_parameter_count, outline, parameter_count
+from lit_transformer.flops import TRAINING_FACTOR, Work, active_parameter_count, build_on_meta, parameter_count
 from lit_transformer.layers import Stack
 from lit_transformer.training.objective import forward_passes
 
@@ -60,7 +62,7 @@ def describe(study: Study, variant: str, overrides: Sequence[str], length: int, 
     sentences = f"{size.source} source and {size.target} target tokens a sentence ({size.origin})"
     console.print(f"{size.vocab:,} ids in the vocabulary; {sentences}. {factors}", style="dim", soft_wrap=True)
     if modules:
-        console.print(str(outline(config.model, size.vocab)), markup=False, soft_wrap=True)
+        console.print(str(build_on_meta(config.model, size.vocab)), markup=False, soft_wrap=True)
 
 
 def size_of(study: Study, config: RunConfig, length: int) -> Size:
@@ -75,7 +77,7 @@ def size_of(study: Study, config: RunConfig, length: int) -> Size:
 
 def parts_of(config: ModelConfig, size: Size) -> list[Part]:
     """Return the parameters and operations of a model place by place; the last part is the whole model."""
-    model = outline(config, size.vocab)
+    model = build_on_meta(config, size.vocab)
     work = Work.of_lengths(config, torch.tensor([size.source]), torch.tensor([size.target]))
     share = size.source / size.target  # source tokens per target token
     parts = [_embeddings(model)]
@@ -92,7 +94,7 @@ def parts_of(config: ModelConfig, size: Size) -> list[Part]:
 def _embeddings(model: Transformer) -> Part:
     tables = {
         id(p): p.numel()
-        for module in (model.src_embedding, model.tgt_embedding, model.softmax)
+        for module in (model.src_embedding, model.tgt_embedding, model.output_embedding)
         for p in module.parameters()
     }
     return Part("embeddings", _name(model.src_embedding.positions), sum(tables.values()), 0.0)
@@ -100,7 +102,7 @@ def _embeddings(model: Transformer) -> Part:
 
 def _stack_parts(name: str, stack: Stack, share: float, tokens: dict[str, tuple[float, float, float]]) -> list[Part]:
     """Return a part for each kind of sub-layer, summed over layers; tokens: queries, keys and pairs by sub-layer."""
-    grouped: dict[str, list[Sublayer]] = {}
+    grouped: dict[str, list[TokenMixer]] = {}
     for kind, sublayer in stack.sublayers():
         grouped.setdefault(kind, []).append(sublayer)
     parts = []
@@ -115,22 +117,21 @@ def _stack_parts(name: str, stack: Stack, share: float, tokens: dict[str, tuple[
     return parts + ([Part(f"{name} end", _name(stack.norm), final_norm, 0.0)] if final_norm else [])
 
 
-def _module_names(sublayer: Sublayer) -> str:
-    """Name a sub-layer's modules in the order of the data: "LayerNorm, SelfAttention, Add"."""
-    modules = (
-        sublayer.norm_before,
-        sublayer.inner,
-        sublayer.norm_behind,
-        sublayer.bypass,
-        sublayer.residual,
-        sublayer.norm_after,
-    )
-    names = [_name(module) for module in modules]
-    return ", ".join(name for name in names if name not in ("Identity", "Straight"))
+def _module_names(sublayer: TokenMixer) -> str:
+    """Name a sub-layer and its modules in the order of the data: "PreNorm: LayerNorm, SelfAttention, Add"."""
+    placement = next(_name(module) for module in sublayer.modules() if isinstance(module, Sublayer))
+    names = [name for name in map(_name, _steps(sublayer)) if name not in ("Identity", "Dropout")]
+    return f"{placement}: {', '.join(names)}"
+
+
+def _steps(module: nn.Module) -> list[nn.Module]:
+    """Return the modules of a sub-layer in the order of the data."""
+    parts = module.children() if isinstance(module, Sublayer) else module.links if isinstance(module, Chain) else ()
+    return [step for part in parts for step in _steps(part)] or [module]
 
 
 def _name(module: Any) -> str:
-    return type(getattr(module, "inner", module)).__name__
+    return type(module).__name__
 
 
 def _print(console: Console, parts: list[Part], base: list[Part], baseline: str) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_modules.arrow_split import Split
-from data_modules.prepared import PreparedCorpus
-from data_modules.token_batches import plan_batches
+from data_modules.batches import plan_batches
+from data_modules.prepared import PreparedCorpus, Split
 from experiments.common.device_rates import clock
 from experiments.config.run_config import Precision, RunConfig
 from experiments.config.study import Study
@@ -47,7 +46,7 @@ class Sample:
 
     @cache  # noqa: B019 - a sample lives as long as the plan that is printed
     def batches(self, batch_tokens: int) -> list[NDArray[np.int64]]:
-        """Return the batches of one epoch, pair indexes each."""
+        """Return the batches of one epoch, pair indices each."""
         return plan_batches(self.source_lengths, self.target_lengths, batch_tokens, seed=0, epoch=0)
 
     def batch(self, pairs: NDArray[np.int64]) -> TranslationBatch:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.batches import plan_evaluation
 from data_modules.prepared import PreparedCorpus
-from data_modules.token_batches import plan_evaluation
 from data_modules.tokenizer import Tokenizer
 from experiments.common.io import read_json
 from experiments.config.cell import Cell
@@ -23,9 +23,9 @@ from lit_transformer.decoding import (
     beam_search,
     ensemble_step,
     greedy_search,
-    packed_weights,
 )
 from lit_transformer.errors import UserError
+from lit_transformer.packing import pack_for_search
 
 
 def training_record(cell: Cell, corpus: PreparedCorpus) -> dict[str, Any]:
@@ -83,6 +83,7 @@ def trained_seeds(cell: Cell, other_variants: Sequence[str] = ()) -> list[Cell]:
     """
     variants = [cell.variant, *other_variants]
     cells = [Cell(cell.study, variant, seed, cell.overrides) for variant in variants for seed in cell.study.seeds]
+    _ = [candidate.config for candidate in cells]  # a misspelt variant is reported as such
     members = [member for member in cells if _has_model(member.record_path)]
     if len(members) < 2:
         missing = next((candidate for candidate in cells if candidate not in members), cell)
@@ -109,11 +110,12 @@ def translate_ids(
     if not hypotheses:
         return hypotheses
     lengths = np.array([len(ids) + 1 for ids in sources])
+    networks = [pack_for_search(network) for network in networks]
     step, init_state = _joint_step(networks, decode.ensemble)
-    with torch.inference_mode(), packed_weights(networks):
+    with torch.inference_mode():
         for indices in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
             batch = TranslationBatch.from_pairs([(sources[index], []) for index in indices])
-            batch = batch.to(networks[0].softmax.weight.device)
+            batch = batch.to(networks[0].output_embedding.weight.device)
             max_lengths = max_target_lengths(batch.src_layout.lengths, networks, decode)
             options: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": max_lengths}
             if decode.beam == nbest == 1:  # a beam of one, with less to keep
@@ -129,7 +131,7 @@ def translate_ids(
 def max_target_lengths(src_lengths: Tensor, networks: Sequence[Transformer], decode: DecodeConfig) -> Tensor:
     """Source tokens without EOS + 50, as in section 6.1; at most as many as a decoder has positions."""
     lengths = src_lengths - 1 + decode.extra_length
-    limits = [network.longest_target - 1 for network in networks if network.longest_target is not None]
+    limits = [network.max_target_length - 1 for network in networks if network.max_target_length is not None]
     return lengths.clamp(max=min(limits)) if limits else lengths
 
 
@@ -155,7 +157,7 @@ def _joint_step(networks: Sequence[Transformer], kind: Ensemble) -> tuple[Any, A
     """Return the decoding step of all networks as one model, and the function that starts its state from a batch."""
 
     def init_states(batch: TranslationBatch) -> list[Any]:
-        return [network.start(network.read(batch.src, batch.src_layout)) for network in networks]
+        return [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
 
     if len(networks) == 1:
         return networks[0].step, lambda batch: init_states(batch)[0]

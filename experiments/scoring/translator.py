@@ -103,7 +103,7 @@ class Translator:
 
     def _max_tokens(self) -> float:
         """Return the most tokens of a source, EOS included, for which every encoder has positions."""
-        limits = [network.src_embedding.positions.limit for network in self.networks]
+        limits = [network.src_embedding.positions.max_length for network in self.networks]
         return min([limit for limit in limits if limit is not None], default=math.inf)
 
     def _is_too_long(self, ids: list[int]) -> bool:

@@ -32,7 +32,7 @@ from lit_transformer import LitTransformer, Transformer, build_transformer
 from lit_transformer.config import Positions
 from lit_transformer.errors import UserError
 from lit_transformer.export import save_exported
-from lit_transformer.training.compiling import compile_network
+from lit_transformer.training.compiling import CompiledHidden
 
 PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 COSTS = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
@@ -184,10 +184,9 @@ def _build(run: Run) -> Training:
     config, corpus, folder = run.config, run.corpus, run.folder
     pl.seed_everything(config.seed, verbose=False)
     network = build_transformer(config.model, corpus.vocab_size)
-    if config.trainer.compile:
-        compile_network(network)
-    module = LitTransformer(network, config.optim, config.seed)
-    data = TranslationDataModule(corpus, config.data, config.seed, config.optim.accumulate)
+    hidden = CompiledHidden() if config.trainer.compile else Transformer.hidden
+    module = LitTransformer(network, config.optim, config.seed, hidden)
+    data = TranslationDataModule(corpus, config.data, config.seed, endless=True)
     losses = Losses()
     curve = Curve(folder / CURVE, losses, lambda: data.batches_per_epoch() / config.optim.accumulate)
     history = History(losses)
@@ -275,7 +274,7 @@ def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) ->
 
 
 def _averaged(network: Transformer, averager: Averager) -> Transformer:
-    averaged = build_transformer(network.config, network.softmax.num_embeddings)
+    averaged = build_transformer(network.config, network.output_embedding.num_embeddings)
     averaged.load_state_dict(averager.average(network))
     return averaged
 

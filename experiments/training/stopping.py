@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 
 from experiments.training.checkpoints import LAST
-from lit_transformer.errors import UserError
+from lit_transformer.errors import TemporaryFailure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """What stops a run: Ctrl-C, a launcher or scheduler, and a scheduler's warning before it takes the machine back."""
@@ -113,7 +113,7 @@ class CheckpointWriter(pl.Callback):
     def _stop_if_signalled(self, trainer: pl.Trainer) -> None:
         """Leave by an exception: Lightning's `should_stop` would validate first, and the curve would show the stop."""
         if self._flag.stop and trainer.global_step < trainer.max_steps:
-            raise UserError(
+            raise TemporaryFailure(
                 f"stopped at step {trainer.global_step} of {trainer.max_steps}; {self.path} holds it: "
                 "run the same command again to go on"
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.joeynmt_model import to_joeynmt, translator
 from benchmarks.rounds import Ids, Translate
-from experiments.exporting.marian_folder import save_marian
+from experiments.exporting.marian import save_marian
 from experiments.scoring.inference import translate_ids
 from lit_transformer.config import DecodeConfig
 from lit_transformer.errors import UserError

@@ -143,10 +143,10 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 def _main() -> None:
     from experiments.commands import train
     from experiments.common import cli
-    from experiments.training import callbacks, history, losses
+    from experiments.training import callbacks, losses
 
     cli.ROOT = Path(os.environ["KILLED_ROOT"])  # type: ignore[misc]
-    for module in (callbacks, history, losses):
+    for module in (callbacks, losses):
         module.READ_EVERY = 4  # type: ignore[attr-defined]  # some rows for W&B in so short a run
     import experiments.training.stopping  # noqa: F401 - loads torch and Lightning, once for all starts
 

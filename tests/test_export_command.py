@@ -11,12 +11,13 @@ import transformers
 
 from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
-from experiments.commands.export import Format, export
 from experiments.common.io import write_json
 from experiments.config.cell import Cell
 from experiments.config.run_config import config_hash
 from experiments.config.study import load_study
-from experiments.exporting import checks
+from experiments.exporting import comparison
+from experiments.exporting.export import export
+from experiments.exporting.model_card import Format
 from lit_transformer import build_transformer
 from lit_transformer.batch import EOS
 from lit_transformer.errors import UserError
@@ -140,8 +141,8 @@ def test_the_exported_network_and_tokenizer_need_nothing_of_the_project(tmp_path
         "print(*[name for name in ('omegaconf', 'pytorch_lightning', 'experiments', 'data_modules', 'wandb')"
         " if name in sys.modules])"
     )
-    asked = [sys.executable, "-c", lines, str(tmp_path / "out")]
-    done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT)
+    command = [sys.executable, "-c", lines, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
 
 
@@ -204,18 +205,18 @@ def test_a_cell_without_a_model_is_refused(tmp_path: Path) -> None:
     assert "training.json is missing; train the cell first" in refused(untrained, Format.safetensors, tmp_path / "out")
     write_run(untrained, PreparedCorpus.open("data/tiny"), status="diverged", diverged_at=3)
     assert "diverged at step 3: there is no model" in refused(untrained, Format.safetensors, tmp_path / "out")
-    assert "keeps no average" in refused(cell(), Format.safetensors, tmp_path / "out", averaged=True)
+    assert "has no averaged weights" in refused(cell(), Format.safetensors, tmp_path / "out", averaged=True)
     assert not any(tmp_path.iterdir())
 
 
 def test_an_export_that_differs_is_never_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "LOGITS", 0.0)
+    monkeypatch.setattr(comparison, "LOGITS", 0.0)
     line = refused(cell(), Format.marian, tmp_path / "out")
     assert "has logits that differ by" in line
     assert not any(tmp_path.iterdir())
 
 
-def test_the_checks_see_another_network(tmp_path: Path) -> None:
+def test_a_comparison_sees_another_network(tmp_path: Path) -> None:
     corpus = PreparedCorpus.open("data/tiny")
     export(cell(), Format.safetensors, tmp_path / "plain")
     export(cell(), Format.marian, tmp_path / "marian")
@@ -223,6 +224,6 @@ def test_the_checks_see_another_network(tmp_path: Path) -> None:
     with torch.no_grad():
         other.encoder.layers[0].sublayers["mixer"].inner.in_proj.query.weight.mul_(1.1)
     with pytest.raises(UserError, match="safetensors holds other numbers"):
-        checks.compare_safetensors(other, tmp_path / "plain")
+        comparison.compare_safetensors(other, tmp_path / "plain")
     with pytest.raises(UserError, match="marian has logits that differ by"):
-        checks.compare_marian(other, tmp_path / "marian", corpus)
+        comparison.compare_marian(other, tmp_path / "marian", corpus)

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from experiments.exporting.marian_folder import save_marian
+from experiments.exporting.marian import save_marian
 from lit_transformer.config import (
     AttentionConfig,
     AttentionDelta,

@@ -20,12 +20,10 @@ from experiments.config.cell import Cell
 from experiments.config.run_config import Precision, RunConfig, config_hash, short_hash, to_dict, to_yaml
 from experiments.tracking import login
 from experiments.tracking import wandb as tracking
-from experiments.tracking.safe_run import PatientRun
 from experiments.training.averaging import Averager, build_averager
-from experiments.training.callbacks import Curve, Progress
+from experiments.training.callbacks import Curve, History, Progress
 from experiments.training.checkpoints import Checkpoint, CheckpointFiles, newest
 from experiments.training.distributed import Processes
-from experiments.training.history import History
 from experiments.training.losses import Losses
 from experiments.training.probe import Probe, probe_batch
 from experiments.training.record import summary, training_record
@@ -230,7 +228,7 @@ def _trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
     )
 
 
-def _tracked(run: Run) -> PatientRun | None:
+def _tracked(run: Run) -> tracking.SafeRun | None:
     """Open the run on W&B, unless that is not wanted or another process does."""
     mode = login.wandb_mode(run.options.wandb) if run.processes.first else "disabled"
     if mode == "disabled":

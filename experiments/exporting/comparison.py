@@ -1,29 +1,27 @@
-"""An export, loaded as its users load it and compared with the network it comes from; a difference is an error."""
+"""Loads an export as its users do and compares it with the network it comes from; a difference is an error."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from data_modules.prepared import PreparedCorpus
+from lit_transformer import Transformer
+from lit_transformer.batch import BOS, PAD, TranslationBatch
+from lit_transformer.decoding import greedy_search
 from lit_transformer.errors import UserError
-
-if TYPE_CHECKING:
-    from data_modules.prepared import PreparedCorpus
-    from lit_transformer import Transformer
-    from lit_transformer.batch import TranslationBatch
+from lit_transformer.export import load_exported
 
 SENTENCES = 16
-"""Validation pairs that are compared."""
+"""Validation pairs to compare on."""
 LOGITS = 1e-4
-"""The largest difference of a logit, over the largest logit, that is taken for rounding."""
+"""Largest difference of a logit, relative to the largest logit, that counts as rounding."""
 LIMIT = 60
 """Most tokens of a compared translation."""
 
 
-def compare_safetensors(network: "Transformer", folder: Path) -> str:
-    """Read the export again; every number of the state must be the same."""
-    import torch
-
-    from lit_transformer.export import load_exported
-
+def compare_safetensors(network: Transformer, folder: Path) -> str:
+    """Load the export; every tensor must be equal to the bit."""
     expected, found = network.state_dict(), load_exported(folder).state_dict()
     _require(
         all(torch.equal(found[name], value) for name, value in expected.items()), "safetensors", "holds other numbers"
@@ -31,10 +29,8 @@ def compare_safetensors(network: "Transformer", folder: Path) -> str:
     return f"read back, the same to the bit in all {len(expected)} tensors"
 
 
-def compare_marian(network: "Transformer", folder: Path, corpus: "PreparedCorpus") -> str:
+def compare_marian(network: Transformer, folder: Path, corpus: PreparedCorpus) -> str:
     """Compare the logits of some validation pairs, where transformers is installed."""
-    import torch
-
     try:
         import transformers
     except ImportError:
@@ -53,13 +49,9 @@ def compare_marian(network: "Transformer", folder: Path, corpus: "PreparedCorpus
     return f"Marian's logits differ by at most {difference:.1e} from the network's, on {pairs} validation pairs"
 
 
-def compare_ctranslate2(network: "Transformer", folder: Path, corpus: "PreparedCorpus") -> str:
+def compare_ctranslate2(network: Transformer, folder: Path, corpus: PreparedCorpus) -> str:
     """Compare the greedy translations of some validation sources."""
     import ctranslate2
-    import torch
-
-    from lit_transformer.batch import BOS, PAD
-    from lit_transformer.decoding import greedy_search
 
     batch, tokens = _batch(corpus), corpus.tokenizer.tokens
     pairs, limit = batch.src_layout.sentences, min(LIMIT, (network.max_target_length or LIMIT + 1) - 1)
@@ -81,14 +73,12 @@ def compare_ctranslate2(network: "Transformer", folder: Path, corpus: "PreparedC
     return f"{same} of {pairs} greedy translations of validation sources are the network's own"
 
 
-def _batch(corpus: "PreparedCorpus") -> "TranslationBatch":
-    from lit_transformer.batch import TranslationBatch
-
+def _batch(corpus: PreparedCorpus) -> TranslationBatch:
     split = corpus.split("valid")
     return TranslationBatch.from_pairs([split[pair] for pair in range(min(SENTENCES, len(split)))])
 
 
-def _sources(corpus: "PreparedCorpus") -> list[list[int]]:
+def _sources(corpus: PreparedCorpus) -> list[list[int]]:
     split = corpus.split("valid")
     return [split[pair][0].tolist() for pair in range(min(SENTENCES, len(split)))]
 

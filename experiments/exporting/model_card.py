@@ -1,9 +1,19 @@
-"""The README.md of an exported folder: how to load it, what differs from the cell's own decoding, where it is from."""
+"""The formats of an export, and the README.md of each: how to load it, how its decoding differs, where it is from."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
 
-if TYPE_CHECKING:
-    from lit_transformer.config import DecodeConfig
+from lit_transformer.config import DecodeConfig
+
+
+class Format(StrEnum):
+    """A format of an exported folder, named after what reads it."""
+
+    safetensors = "safetensors"
+    marian = "marian"
+    ctranslate2 = "ctranslate2"
+
 
 SAFETENSORS = """
 ```python
@@ -26,8 +36,8 @@ batch = tokenizer(["..."], return_tensors="pt", padding=True)
 print(tokenizer.batch_decode(model.generate(**batch), skip_special_tokens=True))
 ```
 
-The tables of positions stand in model.safetensors. `save_pretrained` leaves them out, and what is then loaded is
-another model, unless positions are sinusoidal and model.norm.eps is 1e-5: copy this folder instead.
+The position tables are in model.safetensors. `save_pretrained` leaves them out, and what is then loaded is another
+model, unless positions are sinusoidal and model.norm.eps is 1e-5: copy this folder instead.
 """
 CTRANSLATE2 = """
 ```python
@@ -43,17 +53,21 @@ print(tokenizer.decode([tokenizer.token_to_id(token) for token in found[0].hypot
 ```
 
 The model appends </s> to a source by itself and begins with <s>. For alpha 0 write length_penalty=1e-9: with 0 the
-search stops by another rule. It may offer <pad> and <s>, which a trained model does not say.
+search stops by another rule. The search may generate <pad> and <s>, to which a trained model gives almost no probability.
 """
 PENALTY = """
 Greedy translations, and those of a beam with alpha 0, are the cell's own. With another alpha they may differ: here the
-log-probability is divided by length^alpha, there by ((5 + length) / 6)^alpha. The cell was to decode with beam BEAM and
+log-probability is divided by length^alpha, in the cell by ((5 + length) / 6)^alpha. The cell decodes with beam BEAM and
 alpha ALPHA, and at most EXTRA tokens more than the source has.
 """
-CARDS = {"safetensors": SAFETENSORS, "marian": MARIAN + PENALTY, "ctranslate2": CTRANSLATE2 + PENALTY}
+CARDS = {
+    Format.safetensors: SAFETENSORS,
+    Format.marian: MARIAN + PENALTY,
+    Format.ctranslate2: CTRANSLATE2 + PENALTY,
+}
 
 
-def card(to: str, provenance: dict[str, Any], decode: "DecodeConfig", compared: str) -> str:
+def model_card(to: Format, provenance: Mapping[str, Any], decode: DecodeConfig, comparison: str) -> str:
     """Return the text of an exported folder's README.md."""
     text = CARDS[to]
     for name, value in (
@@ -65,4 +79,4 @@ def card(to: str, provenance: dict[str, Any], decode: "DecodeConfig", compared: 
         text = text.replace(name, str(value))
     title = f"# {provenance['variant']}, seed {provenance['seed']}, of the study {provenance['study']}\n"
     facts = "".join(f"| {name} | {value} |\n" for name, value in provenance.items())
-    return f"{title}{text}\nWhen it was exported: {compared}.\n\n| | |\n|---|---|\n{facts}"
+    return f"{title}{text}\nWhen it was exported: {comparison}.\n\n| | |\n|---|---|\n{facts}"

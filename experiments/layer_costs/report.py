@@ -1,5 +1,6 @@
 """The report of the study: table.md, the pictures and one page that needs no network. Depends on the results alone."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,7 @@ def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> P
     from experiments.reporting.figures import drawing
     from experiments.reporting.page.sheets import Section, sheet
 
-    settings = replace(settings, repeats=len(results["rows"][0]["seconds"]))  # as measured
-    findings = find(settings, results)
-    made = [
-        replace(table, about=table.about + more(table.name, settings, findings)) for table in tables(settings, findings)
-    ]
+    settings, findings, made = _findings(settings, results)
     drawn = {figure.name: figure for figure in draw(settings, results)}
     for figure in drawn.values():
         write_text(folder / f"{figure.name}.svg", drawing.standalone(figure.wide))
@@ -34,6 +31,33 @@ def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> P
     sections.append(Section("provenance", "How it was made", _grid(_facts(settings, results)), facts=True))
     write_text(folder / "index.html", sheet(settings.question, headline(findings), sections, []))
     return folder / "index.html"
+
+
+def write_published(settings: Settings, results: dict[str, Any], folder: Path) -> list[Path]:
+    """Write what git keeps of the study, the measurements, their table and the figure of time; return the paths."""
+    from experiments.layer_costs.figures import draw
+    from experiments.reporting.figures import drawing
+
+    settings, findings, made = _findings(settings, results)
+    time = next(figure for figure in draw(settings, results) if figure.name == "time")
+    texts = {
+        "layers.json": json.dumps(results, ensure_ascii=False, separators=(",", ":")) + "\n",
+        "table.md": markdown(settings.question, headline(findings), [*made, _facts(settings, results)]),
+        "time.svg": drawing.standalone(time.wide),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _findings(settings: Settings, results: dict[str, Any]) -> tuple[Settings, list[Finding], list[Table]]:
+    """Return the settings as measured, what was found, and the tables with their remarks."""
+    settings = replace(settings, repeats=len(results["rows"][0]["seconds"]))
+    findings = find(settings, results)
+    remarked = [
+        replace(table, about=table.about + more(table.name, settings, findings)) for table in tables(settings, findings)
+    ]
+    return settings, findings, remarked
 
 
 def headline(findings: list[Finding]) -> str:

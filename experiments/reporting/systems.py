@@ -7,10 +7,8 @@ with ours.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiments.common.device_rates import rate_of, time_times_rate
-from experiments.common.io import read_json
 from experiments.config.study import Study
 from experiments.reporting.paper import LABEL, TABLE2, System
 from experiments.reporting.results import Results
@@ -69,7 +67,7 @@ def beside(study: Study, results: Results) -> dict[str, Beside]:
     """
     found = {}
     for variant in study.variants:
-        ensemble = _ensemble(study.ensemble(variant) / "scores.json", results, variant)
+        ensemble = _ensemble(results, variant)
         system = SYSTEMS.get(variant, "")
         published = _published(system), _published(f"{system} ensemble")
         found[variant] = Beside(ensemble, _spent(results, variant), *published)
@@ -101,10 +99,10 @@ def notes(rows: Mapping[str, Beside]) -> list[str]:
     return [*found, NOTE] if any(own.published is not None for own in rows.values()) else found
 
 
-def _ensemble(path: Path, results: Results, variant: str) -> float | None:
-    if not path.exists() or results.primary is None:
+def _ensemble(results: Results, variant: str) -> float | None:
+    scores = results.ensembles.get(variant)
+    if scores is None or results.primary is None:
         return None
-    scores = read_json(path)
     joined = {member["seed"]: member["config_hash"] for member in scores["ensemble"]["members"]}
     trained = {r.seed: r.training["config_hash"] for r in results.of(variant) if not r.diverged}
     if joined != trained or results.primary not in scores["splits"]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from experiments.reporting.across_corpora import CorpusAgreement
 from experiments.reporting.figures.chart_parts import (
     INK,
     TELLS,
@@ -18,27 +19,27 @@ from experiments.reporting.figures.chart_parts import (
     zero,
 )
 from experiments.reporting.figures.figure_data import Rows, difference_row, moved_apart
-from experiments.reporting.rungs import Ladder
 from experiments.reporting.statistics import Estimate, NoiseFloor
 from experiments.reporting.summary import Row, Summary
 from experiments.reporting.tables import bracketed
 
 
-def scatter(ladder: Ladder, width: int, height: int) -> alt.HConcatChart | None:
+def scatter(agreement: CorpusAgreement, width: int, height: int) -> alt.HConcatChart | None:
     """Draw each shared change: its difference on the lower rung across, on the upper one up, with both intervals."""
-    if not ladder.pairs:
+    if not agreement.changes:
         return None
-    found = [pair.differences for pair in ladder.pairs]
-    floors = ladder.lower.summary.noise_floor, ladder.upper.summary.noise_floor
-    x_scale, x_ticks, _ = difference_scale(_ends([one for one, _ in found]), ladder.lower.summary.noise)
-    y_scale, y_ticks, _ = difference_scale(_ends([other for _, other in found]), ladder.upper.summary.noise)
+    found = [pair.differences for pair in agreement.changes]
+    floors = agreement.lower.summary.noise_floor, agreement.upper.summary.noise_floor
+    x_scale, x_ticks, _ = difference_scale(_ends([one for one, _ in found]), agreement.lower.summary.noise)
+    y_scale, y_ticks, _ = difference_scale(_ends([other for _, other in found]), agreement.upper.summary.noise)
     data: Rows = []
-    for pair, (one, other) in zip(ladder.pairs, found, strict=True):
-        told = f"{pair.variant}: {bracketed(one)} on {ladder.lower.name}, {bracketed(other)} on {ladder.upper.name}"
+    across, up = agreement.lower.corpus_level, agreement.upper.corpus_level
+    for pair, (one, other) in zip(agreement.changes, found, strict=True):
+        told = f"{pair.variant}: {bracketed(one)} on {across}, {bracketed(other)} on {up}"
         names = {"variant": pair.variant, "verdict": pair.upper.verdict.value, "told": told}
         data.append({**names, **_three("x", one), **_three("y", other)})
-    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {ladder.lower.name}", axis=signed_axis(x_ticks))
-    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {ladder.upper.name}", axis=signed_axis(y_ticks))
+    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {across}", axis=signed_axis(x_ticks))
+    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {up}", axis=signed_axis(y_ticks))
     base = alt.Chart(alt.Data(values=data)).encode(x=x, y=y, color=colour())
     layers = [_floor(floors[0], "x", x_scale), _floor(floors[1], "y", y_scale)]
     layers += [zero(alt.X("zero:Q", scale=x_scale)), zero(alt.Y("zero:Q", scale=y_scale))]

@@ -11,7 +11,7 @@ from experiments.reporting.figures.figure_data import Rows
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import estimate
 from experiments.reporting.summary import Summary
-from experiments.training.probe_csv import Key, read_probe
+from experiments.training.probe_csv import Key
 
 PLACES = ("encoder", "decoder", "cross")
 COLUMNS = ("variant", "step", "part", "layer", "measure", "mean", "low", "high", "n")
@@ -53,7 +53,7 @@ def seen(summary: Summary, results: Results) -> dict[str, Seen]:
         records = results.of(row.variant)
         values: dict[int, dict[Key, list[float]]] = {}
         for record in [record for record in records if not record.diverged] or records:
-            for step, key, value in read_probe(record.folder / "probe.csv"):
+            for step, key, value in record.probe():
                 values.setdefault(step, {}).setdefault(key, []).append(value)
         if values:
             found[row.variant] = Seen(values)

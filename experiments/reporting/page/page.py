@@ -5,14 +5,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from experiments.reporting.across_corpora import CorpusAgreement, findings, grid
 from experiments.reporting.figures.drawing import Figure
 from experiments.reporting.headline import headline
 from experiments.reporting.notes import notes_of
-from experiments.reporting.page.sheets import dark_inks, drawn
+from experiments.reporting.page.sheets import Section, dark_inks, drawn
 from experiments.reporting.page.templating import template, verbatim
 from experiments.reporting.provenance import provenance
 from experiments.reporting.results import Results, listed
-from experiments.reporting.rungs import Ladder, grid, told
 from experiments.reporting.samples import Texts, samples
 from experiments.reporting.summary import Summary, Verdict
 from experiments.reporting.tables import MISSING, columns
@@ -23,11 +23,13 @@ def page(
     results: Results,
     figures: list[Figure],
     texts: Texts | None = None,
-    ladders: Sequence[tuple[Ladder, Figure]] = (),
+    agreements: Sequence[tuple[CorpusAgreement, Figure]] = (),
+    published: Section | None = None,
 ) -> str:
     """Return the page; `texts` gives sources and references of the splits, for the sample translations.
 
-    `ladders` are the comparisons with other rungs that hold changes of this study, each with its picture.
+    `agreements` are the comparisons with other corpora on which changes of this study were tested, each with its
+    figure; `published` sets this run beside the published one.
     """
     rows = table_rows(summary)
     return template("report.html").render(
@@ -36,7 +38,8 @@ def page(
         columns=columns(summary),
         rows=rows,
         figures=[drawn(figure) for figure in figures],
-        ladders=[(told(ladder), grid(ladder), drawn(figure)) for ladder, figure in ladders],
+        agreements=[(findings(agreement), grid(agreement), drawn(figure)) for agreement, figure in agreements],
+        published=published,
         has_texts=bool(texts),
         samples=samples(summary, results, texts or {}),
         provenance=provenance(summary, results),

@@ -1,17 +1,17 @@
-"""A study read for its results alone: another study's, or an earlier revision's, whose config may not be ours."""
+"""A study of which only the results are read: an earlier revision's, whose config this code may not know."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.config.run_config import read_yaml
-from experiments.config.study import STUDIES, Study, flatten, short_key
+from experiments.config.study import ENSEMBLES, STUDIES, Study, flatten, short_key
 from lit_transformer.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Outline(Study):
-    """A study under another root, of which no config is resolved: what its variants change is told as written."""
+class UnresolvedStudy(Study):
+    """A study whose configs are not resolved, under a root of its own: a variant's change is its delta as written."""
 
     root: Path = Path()
 
@@ -26,17 +26,21 @@ class Outline(Study):
         )
 
 
-def read_outline(name: str, root: Path = Path()) -> Outline:
+def read_unresolved_study(name: str, root: Path = Path()) -> UnresolvedStudy:
     """Read what results need of a study.yaml: names, seeds, base and variants as they are written."""
     path = root / STUDIES / name / "study.yaml"
     if not path.is_file():
         raise UserError(f"no study '{name}' ({STUDIES / name / 'study.yaml'} is missing)")
-    content = read_yaml(path)
+    return unresolved_study(name, read_yaml(path), STUDIES / name / "study.yaml", root)
+
+
+def unresolved_study(name: str, content: dict[str, Any], path: Path, root: Path = Path()) -> UnresolvedStudy:
+    """Return the study of a mapping with the keys of study.yaml; errors name the path."""
     variants, seeds = content.get("variants"), content.get("seeds")
     baseline = str(content.get("baseline"))
     if not isinstance(variants, dict) or not isinstance(seeds, list) or baseline not in variants:
-        raise UserError(f"{STUDIES / name / 'study.yaml'}: needs seeds, variants and a baseline that is one of them")
-    return Outline(
+        raise UserError(f"{path}: needs seeds, variants and a baseline that is one of them")
+    return UnresolvedStudy(
         name=name,
         question=str(content.get("question", "")),
         corpus=str(content.get("corpus", "")),
@@ -44,6 +48,7 @@ def read_outline(name: str, root: Path = Path()) -> Outline:
         seeds=[int(seed) for seed in seeds],
         base=_mapping(content.get("base")),
         variants={str(variant): _mapping(delta) for variant, delta in variants.items()},
+        ensembles=list(content.get(ENSEMBLES) or []),
         root=root,
     )
 

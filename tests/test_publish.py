@@ -72,12 +72,8 @@ def test_what_is_published_is_read_back_as_it_was(study: Study) -> None:
         assert [step["step"] for step in other.curve] == [step["step"] for step in own.curve]
         for before, after in zip(own.curve, other.curve, strict=True):
             assert after == {name: pytest.approx(before[name], rel=1e-5) for name in after}
-        assert (other.hypotheses("test"), other.sentences("test"), other.attention(), other.probe()) == (
-            [],
-            None,
-            None,
-            [],
-        )
+        assert (other.hypotheses("test"), other.probe()) == ([], [])
+        assert (other.sentences("test"), other.attention()) == (None, None)
     assert found.ensembles == at_hand.ensembles
     assert found.splits == at_hand.splits
     assert all(found.signatures(split) == at_hand.signatures(split) for split in found.splits)
@@ -108,7 +104,13 @@ def test_rows_are_as_they_were_computed(study: Study) -> None:
             if found and own:
                 parts = (found.mean, found.low, found.high, found.n)
                 assert parts == pytest.approx((own.mean, own.low, own.high, own.n), rel=1e-5)
-        assert published_row.p_holm == pytest.approx(row.p_holm, rel=1e-5)
+        for found_p, own_p in zip(
+            (published_row.p, published_row.p_exact, published_row.p_holm),
+            (row.p, row.p_exact, row.p_holm),
+            strict=True,
+        ):
+            assert (found_p is None) == (own_p is None)
+            assert found_p is None or found_p == pytest.approx(own_p, rel=1e-5)
 
 
 def test_the_same_results_give_the_same_bytes_and_the_date_moves_with_them(study: Study) -> None:
@@ -151,12 +153,9 @@ def test_the_published_table_says_where_it_comes_from(study: Study) -> None:
     publish.main(["--study", "made_up"])
     table = (published_folder("made_up") / "table.md").read_text()
     assert table.startswith(tables.markdown(summarise(study, read_results(study))))
-    for fact in (
-        "Commit of the code: 0123456789ab",
-        "Machine: Example CPU, 2 cores, Linux",
-        f"Data (sha256): {'feedc0de' * 8}",
-    ):
-        assert f"* {fact}" in table
+    assert "* Commit of the code: 0123456789ab\n" in table
+    assert f"* Data (sha256): {'feedc0de' * 8}\n" in table
+    assert "* Machine: Example CPU, 2 cores, Linux\n" in table
 
 
 @pytest.mark.parametrize("what", ["nothing", "no score", "not trained", "not evaluated", "signatures"])
@@ -185,7 +184,7 @@ def test_what_cannot_be_published_is_refused_in_one_line(study: Study, what: str
         publish.main(["--study", "made_up"])
     assert "\n" not in str(refusal.value)
     assert not published_folder("made_up").exists()
-    if what.startswith("not"):
+    if what in ("not trained", "not evaluated"):
         publish.main(["--study", "made_up", "--partial"])
         results = published().results
         assert [*results.missing, *results.unscored] == ["one_head/seed1"]

@@ -15,7 +15,7 @@ from experiments.config.study import Study, load_study
 from experiments.layer_costs import settings as layer_costs
 from experiments.reporting import tables
 from experiments.reporting.provenance import provenance
-from experiments.reporting.published import published_folder, published_path, write_published
+from experiments.reporting.published import published_folder, write_published
 from experiments.reporting.results import Results, listed, read_results
 from experiments.reporting.summary import Summary, summarise
 from lit_transformer.errors import UserError
@@ -82,4 +82,4 @@ def _how_made(summary: Summary, results: Results) -> str:
     found = provenance(summary, results)
     lines = [f"* {name}: {value}" for name, value in found.facts] + [f"* {warning}" for warning in found.warnings]
     text = "\n".join(lines)
-    return f"\n## How it was made\n\nEvery score of every cell: {published_path(summary.study).name}.\n\n{text}\n"
+    return f"\n## How it was made\n\nresults.json has every score of every cell.\n\n{text}\n"

@@ -41,6 +41,7 @@ class PublishedRow:
     difference: Estimate | None
     wide: Estimate | None
     p: float | None
+    p_exact: float | None
     p_holm: float | None
 
 
@@ -133,6 +134,7 @@ def _row(row: Row, summary: Summary) -> dict[str, Any]:
         "difference": _estimate(row.difference),
         "wide": _estimate(row.difference_wide),
         "p": _rounded(row.p),
+        "p_exact": _rounded(row.p_exact),
         "p_holm": _rounded(row.p_holm),
         "verdict": row.verdict.value,
     }
@@ -147,6 +149,7 @@ def _read_row(row: Mapping[str, Any]) -> PublishedRow:
         difference=_read_estimate(row["difference"]),
         wide=_read_estimate(row["wide"]),
         p=row["p"],
+        p_exact=row["p_exact"],
         p_holm=row["p_holm"],
     )
 

@@ -20,7 +20,7 @@ from experiments.reporting.across_corpora import (
     findings,
     grid,
 )
-from experiments.reporting.figures.pair_charts import scatter
+from experiments.reporting.figures.ladder import ladder_chart
 from experiments.reporting.published import write_published
 from experiments.reporting.study_results import study_results
 from experiments.reporting.unresolved_study import read_unresolved_study
@@ -136,12 +136,12 @@ def test_a_study_whose_config_we_would_refuse_has_results(two: Path) -> None:
 
 
 def test_the_figure_has_both_differences(two: Path) -> None:
-    from experiments.reporting.figures.drawing import svg
+    from experiments.reporting.figures.style import render_svg
 
     found = cheap_and_dear()
-    chart = scatter(found, 200, 200)
+    chart = ladder_chart(found, 200, 200)
     assert chart is not None
-    picture = svg(chart)
+    picture = render_svg(chart)
     ElementTree.fromstring(picture)
     assert picture.count("<title>") == len(found.changes)
     assert "on grammar corpus" in picture

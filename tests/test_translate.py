@@ -16,7 +16,7 @@ from experiments.commands import translate
 from experiments.commands.translate import Line, Translator, translate_stream, windows
 from experiments.config.cell import Cell
 from experiments.config.study import load_study
-from experiments.reporting.page.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
+from experiments.reporting.page.attention import MAX_SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.scoring import inference as decoder
 from experiments.scoring.inference import max_lengths, to_line, trained_networks, translate_ids
 from lit_transformer.batch import EOS, TranslationBatch

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from experiments.common import cli
 from experiments.common.io import write_text
-from experiments.reporting.grids import Cell, Grid, print_grid
+from experiments.reporting.formats import MISSING, bracketed, p_value, plural, plus_minus
+from experiments.reporting.grids import Grid, TableCell, print_grid
 from experiments.reporting.side_by_side import (
     SAME,
     ScoreDifference,
@@ -28,7 +29,6 @@ from experiments.reporting.side_by_side import (
 )
 from experiments.reporting.statistics import ALPHA, Estimate
 from experiments.reporting.study_results import read_study_results
-from experiments.reporting.tables import MISSING, bracketed, many, p_value, plus_minus
 from lit_transformer.errors import UserError
 
 RULE = (
@@ -88,14 +88,14 @@ def notes(comparison: StudyComparison) -> list[str]:
 
 def made(comparison: StudyComparison) -> Grid:
     """Return what differs in how the two studies were made."""
-    rows = [[Cell(name), Cell(a), Cell(b)] for name, a, b in how_made(comparison)[0]]
+    rows = [[TableCell(name), TableCell(a), TableCell(b)] for name, a, b in how_made(comparison)[0]]
     return Grid(["what differs", "A", "B"], rows, [False] * 3)
 
 
 def page(comparison: StudyComparison) -> str:
     """Return the comparison as a page that needs no network."""
-    from experiments.reporting.figures.drawing import Figure, svg
-    from experiments.reporting.figures.pair_charts import two_forests
+    from experiments.reporting.figures.forest import two_forests
+    from experiments.reporting.figures.style import Figure, render_svg
     from experiments.reporting.page.sheets import Section, sheet
 
     a, b = comparison.a, comparison.b
@@ -106,7 +106,9 @@ def page(comparison: StudyComparison) -> str:
     if wide is not None and narrow is not None:
         shade = "Shaded: the noise floor of each."
         caption = f"BLEU, each change minus the baseline of its own study, with 95 % intervals. {shade}"
-        figures = [Figure("forests", "What each change is worth in both", caption, svg(wide), svg(narrow))]
+        figures = [
+            Figure("forests", "What each change is worth in both", caption, render_svg(wide), render_svg(narrow))
+        ]
     origins = [f"{letter} = {side.name} ({side.origin})." for letter, side in (("A", a), ("B", b))]
     sections = [
         Section("table", "The table", grid(comparison), notes=[*origins, *notes(comparison)]),
@@ -116,7 +118,7 @@ def page(comparison: StudyComparison) -> str:
 
 
 def _headline(comparison: StudyComparison) -> str:
-    count = f"{many(len(comparison.variants), 'variant')} in both studies"
+    count = f"{plural(len(comparison.variants), 'variant')} in both studies"
     if not comparison.comparable:
         return f"{count}; other test sets or measures, so each is compared with its own baseline only."
     changed = [one.variant for one in comparison.variants if one.p_holm is not None and one.p_holm < ALPHA]
@@ -129,34 +131,34 @@ def _headline(comparison: StudyComparison) -> str:
     return "; ".join([*parts, f"{same} are the same cells"] if same else parts) + "."
 
 
-def _scores(one: VariantComparison, split: str | None) -> list[Cell]:
+def _scores(one: VariantComparison, split: str | None) -> list[TableCell]:
     tests = " / ".join(dict.fromkeys(difference.test for difference in (one.bleu, one.effect) if difference))
     return [
-        Cell(one.variant),
+        TableCell(one.variant),
         *(_score(row.score(split, "bleu"), row.n) for row in (one.a, one.b)),
         _between(one.bleu),
         _estimate(one.a.difference),
         _estimate(one.b.difference),
         _between(one.effect),
-        Cell(p_value(one.p_holm), one.p_holm),
-        Cell(tests or MISSING),
+        TableCell(p_value(one.p_holm), one.p_holm),
+        TableCell(tests or MISSING),
     ]
 
 
-def _effects(one: VariantComparison) -> list[Cell]:
-    cells = [Cell(one.variant)]
+def _effects(one: VariantComparison) -> list[TableCell]:
+    cells = [TableCell(one.variant)]
     for row in (one.a, one.b):
-        cells += [_estimate(row.difference), Cell(row.verdict.value, verdict=row.verdict.name.lower())]
+        cells += [_estimate(row.difference), TableCell(row.verdict.value, verdict=row.verdict.name.lower())]
     return cells
 
 
-def _score(score: Estimate | None, n: int) -> Cell:
-    return Cell(plus_minus(score, n), score.mean if score else None)
+def _score(score: Estimate | None, n: int) -> TableCell:
+    return TableCell(plus_minus(score, n), score.mean if score else None)
 
 
-def _estimate(difference: Estimate | None) -> Cell:
-    return Cell(bracketed(difference), difference.mean if difference else None)
+def _estimate(difference: Estimate | None) -> TableCell:
+    return TableCell(bracketed(difference), difference.mean if difference else None)
 
 
-def _between(difference: ScoreDifference | None) -> Cell:
+def _between(difference: ScoreDifference | None) -> TableCell:
     return _estimate(difference.difference if difference else None)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from experiments.config.run_config import RunConfig
 from experiments.config.study import Study, load_study
-from experiments.reporting.tables import MINUS
+from experiments.reporting.formats import MINUS
 from lit_transformer.config import ModelConfig
 
 if TYPE_CHECKING:

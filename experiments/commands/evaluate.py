@@ -240,7 +240,7 @@ def _track(
     mode = wandb_login.wandb_mode(args.wandb)
     if mode == "disabled":
         return
-    from experiments.reporting.page.attention_pages import page_of_split
+    from experiments.reporting.page.attention import page_of_split
 
     split = next(iter(translations))
     texts = corpus.split(split)

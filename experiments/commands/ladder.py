@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def page(agreements: Sequence[CorpusAgreement]) -> str:
     """Return every two studies on one page that needs no network."""
-    from experiments.reporting.figures.ladder_figures import ladder_figure
+    from experiments.reporting.figures.ladder import ladder_figure
     from experiments.reporting.page.sheets import Section, sheet
 
     sections = [

@@ -40,17 +40,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def publish(study: Study, results: Results, summary: Summary) -> list[Path]:
     """Write the published results of a study and return their paths."""
-    from experiments.reporting.figures import charts, drawing
+    from experiments.reporting.figures.forest import forest_chart
+    from experiments.reporting.figures.style import render_png, render_svg, standalone
 
     folder = published_folder(study.name)
     paths = [write_published(study, results, summary), folder / "table.md"]
     write_text(folder / "table.md", tables.markdown(summary) + _how_made(summary, results))
-    forest = charts.forest(summary, 560)
+    forest = forest_chart(summary, 560)
     if forest is not None:
-        picture = drawing.png(forest)
+        picture = render_png(forest)
         paths += [folder / "forest.png", folder / "forest.svg"]
         replace(folder / "forest.png", lambda path: path.write_bytes(picture))
-        write_text(folder / "forest.svg", drawing.standalone(drawing.svg(forest)))
+        write_text(folder / "forest.svg", standalone(render_svg(forest)))
     return paths
 
 

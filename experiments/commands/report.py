@@ -63,34 +63,37 @@ def write_report(
 ) -> Path:
     """Write every file of the report and return the page's path; `beside` sets the run beside the published one."""
     from experiments.reporting.across_corpora import agreements_with_others
-    from experiments.reporting.figures import charts, drawing, probe_charts, probe_data
-    from experiments.reporting.figures.ladder_figures import ladder_figure
-    from experiments.reporting.page.page import page
+    from experiments.reporting.figures import draw_figures
+    from experiments.reporting.figures.forest import forest_chart
+    from experiments.reporting.figures.ladder import ladder_figure
+    from experiments.reporting.figures.probe import probe_csv, read_probes
+    from experiments.reporting.figures.style import render_png, standalone
+    from experiments.reporting.page.report import report_page
     from experiments.reporting.page.sheets import Section
 
     folder = study.report_folder
-    measured = probe_data.seen(summary, results)
-    drawn = [*drawing.draw(summary, results), *probe_charts.draw(summary, measured)]
+    probes = read_probes(summary, results)
+    figures = draw_figures(summary, results, probes)
     others = agreements_with_others(StudyResults(study.name, AT_HAND, study, results, summary))
     agreements = [(agreement, ladder_figure(agreement)) for agreement in others]
-    for figure in [*drawn, *(figure for _, figure in agreements)]:
-        write_text(folder / f"{figure.name}.svg", drawing.standalone(figure.wide))
-    forest = charts.forest(summary, 560)
+    for figure in [*figures, *(figure for _, figure in agreements)]:
+        write_text(folder / f"{figure.name}.svg", standalone(figure.wide))
+    forest = forest_chart(summary, 560)
     if forest is not None:
-        picture = drawing.png(forest)
+        picture = render_png(forest)
         replace(folder / "forest.png", lambda path: path.write_bytes(picture))
     write_text(folder / "table.md", tables.markdown(summary) + (against_published.markdown(beside) if beside else ""))
     write_text(folder / "table.csv", tables.comma_separated(summary))
     write_text(folder / "table.tex", tables.latex(summary))
     write_text(folder / "curves.csv", curves_csv(results))
-    if measured:
-        write_text(folder / "probe.csv", probe_data.probe_csv(measured))
+    if probes:
+        write_text(folder / "probe.csv", probe_csv(probes))
     section = None
     if beside:
         section = Section(
             "published", against_published.TITLE, against_published.grid(beside), against_published.sentences(beside)
         )
-    write_text(folder / "index.html", page(summary, results, drawn, texts, agreements, section))
+    write_text(folder / "index.html", report_page(summary, results, figures, texts, agreements, section))
     return folder / "index.html"
 
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from experiments.common import cli, machine
 from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig
-from experiments.reporting.page.attention_pages import LONGEST, SENTENCES, attention_page, fits, sentence
+from experiments.reporting.attention import MAX_TOKENS, fits, sentence_attention
+from experiments.reporting.page.attention import MAX_SENTENCES, attention_page
 from experiments.scoring.inference import to_line, trained_networks, trained_seeds, translate_ids
 from lit_transformer.errors import UserError
 
@@ -128,14 +129,14 @@ def main() -> None:
     parser.add_argument("--averaged", action="store_true", help="the average of the weights that optim.averaging keeps")
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="lines for each line, at most decode.beam")
     parser.add_argument("--scores", action="store_true", help="put score and log-probability before each translation")
-    about = f"also write a page that shows what the model attends to, of the first {SENTENCES} lines"
-    parser.add_argument("--attention", metavar="FILE.html", help=f"{about} of at most {LONGEST} tokens a side")
+    about = f"also write a page that shows what the model attends to, of the first {MAX_SENTENCES} lines"
+    parser.add_argument("--attention", metavar="FILE.html", help=f"{about} of at most {MAX_TOKENS} tokens a side")
     args = parser.parse_args()
     cell = cli.parse_cell(args)
     page = _checked(args, cell.config)
     machine.set_up(cell.config.trainer.matmul.value)
     networks, corpus = trained_networks(_cells(cell, args.ensemble), args.averaged)
-    keep = SENTENCES if page else 0
+    keep = MAX_SENTENCES if page else 0
     translator = Translator(networks, corpus.tokenizer, cell.config, args.nbest, args.scores, keep=keep)
     translate_stream(translator, sys.stdin.buffer, sys.stdout.buffer)
     if page:
@@ -213,7 +214,7 @@ def _draw(page: Path, translator: Translator, cell: Cell) -> None:
     from experiments.common.io import write_text
 
     network, tokenizer = translator.networks[0], translator.tokenizer
-    shown = [found for src, tgt in translator.first if (found := sentence(network, tokenizer, src, tgt))]
+    shown = [found for src, tgt in translator.first if (found := sentence_attention(network, tokenizer, src, tgt))]
     write_text(page, attention_page(cell.title, shown))
     print(f"{page}: {len(shown)} sentences", file=sys.stderr)
 

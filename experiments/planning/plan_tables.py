@@ -8,9 +8,8 @@ from rich.table import Table
 
 from experiments.common.device_rates import LAYER_SECONDS, gpu_rate, time_times_rate
 from experiments.planning.planned import Line, Plan
+from experiments.reporting.formats import plural, power_of_ten
 from experiments.reporting.provenance import duration
-from experiments.reporting.tables import flops as powers
-from experiments.reporting.tables import many
 
 BUSY = 0.8
 
@@ -52,18 +51,22 @@ def titles(plan: Plan) -> list[str]:
 
 def cells(plan: Plan, line: Line) -> list[str]:
     """Return the text of a line's columns."""
-    found = [line.variant, f"{line.parameters:,}", f"{line.steps:,}", powers(line.flops)]
+    found = [line.variant, f"{line.parameters:,}", f"{line.steps:,}", power_of_ten(line.flops)]
     if plan.rate:
         seconds = line.seconds
         assert seconds is not None
         assert line.measured is not None
-        found += [powers(time_times_rate(seconds, plan.rate)), f"{1000 * line.measured.seconds:,.1f}", span(seconds)]
+        found += [
+            power_of_ten(time_times_rate(seconds, plan.rate)),
+            f"{1000 * line.measured.seconds:,.1f}",
+            span(seconds),
+        ]
     return [*found, *(span(seconds) for seconds in line.fleet_seconds), size(line.disk)]
 
 
 def notes(plan: Plan) -> list[str]:
     """Return the totals and what every figure rests on, a sentence or two each."""
-    flops = powers(plan.total(line.flops for line in plan.lines))
+    flops = power_of_ten(plan.total(line.flops for line in plan.lines))
     cells = f"{plan.cells} cells ({len(plan.lines)} variants, {plan.seeds} seeds)"
     have = f"; {plan.done} of them are scored already" if plan.done else ""
     found = [f"In all: {cells}, {flops} FLOPs by arithmetic{have}."]
@@ -82,13 +85,13 @@ def here(plan: Plan) -> list[str]:
     hours = total * (1 if plan.on_gpu else plan.threads) / 3600
     unit = "GPU-hours" if plan.on_gpu else "core-hours"
     probes = [line.measured for line in plan.lines if line.measured]
-    at_once = f"{many(plan.slots, 'cell')} at once, {many(plan.threads, 'thread')} each"
+    at_once = f"{plural(plan.slots, 'cell')} at once, {plural(plan.threads, 'thread')} each"
     steps = sorted(one.steps for one in probes)
     found = [
         f"Here: {hours:,.3g} {unit} of training, {span(plan.span(seconds, plan.slots))} with {at_once}; validation and "
         "scoring come on top.",
         f"Measured on {steps[0]} to {steps[-1]} steps of each shape of model.",
-        f"Time x rate: {powers(time_times_rate(total, plan.rate))} FLOPs, at {plan.rate}.",
+        f"Time x rate: {power_of_ten(time_times_rate(total, plan.rate))} FLOPs, at {plan.rate}.",
     ]
     cut = [one.tokens for one in probes if one.cut]
     if cut:
@@ -108,7 +111,7 @@ def on_fleet(plan: Plan, place: int) -> str:
     rate = gpu_rate(fleet.name)
     return (
         f"On {fleet.count} {fleet.name}: {total / 3600:,.3g} GPU-hours, {span(plan.span(seconds, fleet.count))} with a "
-        f"cell on each; time x rate {powers(time_times_rate(total, rate))} FLOPs, at {rate}. ASSUMED: "
+        f"cell on each; time x rate {power_of_ten(time_times_rate(total, rate))} FLOPs, at {rate}. ASSUMED: "
         f"{100 * fleet.utilisation:.0f} % of that peak, and no step under {1000 * LAYER_SECONDS:.1f} ms a layer."
     )
 

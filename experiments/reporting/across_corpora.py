@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from experiments.config.run_config import read_yaml
 from experiments.config.study import STUDIES, list_studies
-from experiments.reporting.grids import Cell, Grid
+from experiments.reporting.formats import bracketed, number, plural
+from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.ranks import FEWEST, Correlation, Ranks, rank_correlations
 from experiments.reporting.statistics import Estimate, differences
 from experiments.reporting.study_results import AT_HAND, StudyResults, study_results
 from experiments.reporting.summary import Row, Verdict
-from experiments.reporting.tables import bracketed, many, number
 from experiments.reporting.unresolved_study import read_unresolved_study
 from lit_transformer.errors import UserError
 
@@ -117,13 +117,13 @@ def grid(agreement: CorpusAgreement) -> Grid:
     lower, upper = agreement.lower.corpus_level, agreement.upper.corpus_level
     rows = []
     for change in agreement.changes:
-        cells = [Cell(change.variant)]
+        cells = [TableCell(change.variant)]
         for row, difference in zip((change.lower, change.upper), change.differences, strict=True):
             cells += [
-                Cell(bracketed(difference), difference.mean),
-                Cell(row.verdict.value, verdict=row.verdict.name.lower()),
+                TableCell(bracketed(difference), difference.mean),
+                TableCell(row.verdict.value, verdict=row.verdict.name.lower()),
             ]
-        rows.append([*cells, Cell("yes" if change.same_sign else "no")])
+        rows.append([*cells, TableCell("yes" if change.same_sign else "no")])
     titles = ["variant", f"Δ BLEU {lower}", f"verdict {lower}", f"Δ BLEU {upper}", f"verdict {upper}", "same sign"]
     return Grid(titles, rows, [False, True, False, True, False, False])
 
@@ -157,7 +157,7 @@ def _order(agreement: CorpusAgreement) -> str:
 
 
 def _changes(count: int) -> str:
-    return many(count, "change")
+    return plural(count, "change")
 
 
 def _points(count: int) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.reporting.grids import Cell, Grid
+from experiments.reporting.formats import MISSING, bracketed, plural
+from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.provenance import provenance
 from experiments.reporting.published import Published, PublishedRow
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Row, Summary, Verdict, summarise
-from experiments.reporting.tables import MISSING, bracketed, many
 
 TITLE = "Beside the published run"
 DECIDED = (Verdict.BETTER, Verdict.WORSE, Verdict.UNCLEAR, Verdict.DIVERGED)
@@ -83,7 +83,7 @@ def verdicts(found: AgainstPublished) -> str:
         return "The results at hand are the published ones."
     if not decided:
         return "No row has a verdict in both runs."
-    text = f"Verdicts agree in {len(decided) - len(differing)} of {many(len(decided), 'row')}"
+    text = f"Verdicts agree in {len(decided) - len(differing)} of {plural(len(decided), 'row')}"
     if not differing:
         return text + "."
     names = (f"{pair.row.variant} ({pair.published.verdict}, here {pair.row.verdict})" for pair in differing)
@@ -112,10 +112,10 @@ def grid(found: AgainstPublished) -> Grid:
         agree = ("yes" if pair.agrees else "no") if pair.decided else MISSING
         rows.append(
             [
-                Cell(pair.row.variant),
+                TableCell(pair.row.variant),
                 *_difference(pair.published.difference, pair.published.verdict),
                 *_difference(pair.row.difference, pair.row.verdict),
-                Cell(agree),
+                TableCell(agree),
             ]
         )
     return Grid(titles, rows, [False, True, False, True, False, False])
@@ -130,9 +130,9 @@ def markdown(found: AgainstPublished) -> str:
     return f"\n## {TITLE}\n\n{' '.join(sentences(found))}\n\n" + "\n".join(lines) + "\n"
 
 
-def _difference(difference: Estimate | None, verdict: Verdict) -> Sequence[Cell]:
+def _difference(difference: Estimate | None, verdict: Verdict) -> Sequence[TableCell]:
     mean = difference.mean if difference else None
-    return Cell(bracketed(difference), mean), Cell(verdict.value, verdict=verdict.name.lower())
+    return TableCell(bracketed(difference), mean), TableCell(verdict.value, verdict=verdict.name.lower())
 
 
 def _data(results: Results) -> set[str]:

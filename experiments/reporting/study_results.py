@@ -31,7 +31,7 @@ class StudyResults:
     @property
     def corpus_level(self) -> str:
         """The corpus as a level of evidence: "grammar corpus", "Multi30k", "IWSLT", "WMT14 short", "WMT14 full"."""
-        return self.summary.rung
+        return self.summary.corpus_level
 
 
 def study_results(study: Study) -> StudyResults:

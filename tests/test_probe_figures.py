@@ -1,4 +1,4 @@
-"""What the report says of the probes: means over seeds and layers, first and last steps, pictures if there are any."""
+"""Figures of the probes: means over seeds and layers, first and last steps, drawn where there are some."""
 
 import csv
 import io
@@ -11,7 +11,18 @@ from synthetic_study import write_study
 
 from experiments.commands import report
 from experiments.config.study import Study
-from experiments.reporting.figures import probe_charts, probe_data
+from experiments.reporting.figures import draw_figures
+from experiments.reporting.figures.probe import (
+    HEADLINE,
+    LARGEST_GRADIENT,
+    gradient_rows,
+    headline_rows,
+    probe_csv,
+    read_probes,
+    softmax_rows,
+    split_rows,
+    splits_figure,
+)
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.summary import Summary, summarise
 from experiments.training.probe_csv import Key, read_probe, write_probe
@@ -27,7 +38,7 @@ NORM: Key = ("all", None, "step_gradient_largest")
 
 
 def write_probes(study: Study, names: list[str] = NAMES) -> None:
-    """Write a probe.csv a cell: value (step + 100 seed + place of the measure) / 1000."""
+    """Write a probe.csv per cell: value (step + 100 seed + place of the measure) / 1000."""
     for name in names:
         for seed in study.seeds:
             rows = []
@@ -48,28 +59,28 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, Summar
 
 def test_rows_are_means_over_layers_and_finished_seeds(made: tuple[Study, Summary, Results]) -> None:
     _, summary, results = made
-    measured = probe_data.seen(summary, results)
-    rows = {(r["variant"], r["part"], r["step"]): r["value"] for r in probe_data.softmax_rows(summary, measured)}
+    probes = read_probes(summary, results)
+    rows = {(r["variant"], r["part"], r["step"]): r["value"] for r in softmax_rows(summary, probes)}
     assert rows["base", "encoder", 100] == pytest.approx((100 + 100 + 0.5) / 1000)  # seeds 0 to 2, layers 1 and 2
     assert rows["no_norm", "cross", 0] == pytest.approx((0 + 50 + 3) / 1000)  # its seed 2 diverged
     assert rows["hot", "cross", 0] == pytest.approx((0 + 100 + 3) / 1000)  # all diverged: shown nevertheless
-    places, gradients = probe_data.gradient_rows(measured)
+    places, gradients = gradient_rows(probes)
     assert places == ["embedding", "encoder 1", "encoder 2", "decoder 1"]
-    own = {row["when"]: row["value"] for row in gradients if (row["variant"], row["place"]) == ("base", "encoder 2")}
-    assert own == pytest.approx({"at first": 0.108, "half-way": 0.308, "at last": 0.408})
+    own = {row["moment"]: row["value"] for row in gradients if (row["variant"], row["place"]) == ("base", "encoder 2")}
+    assert own == pytest.approx({"start": 0.108, "middle": 0.308, "end": 0.408})
 
 
 def test_headlines_are_before_the_first_step_and_after_the_last(made: tuple[Study, Summary, Results]) -> None:
-    rows = {(row["variant"], row["column"]): row for row in probe_data.headline_rows(probe_data.seen(*made[1:]))}
-    titles = [title for title, _, _ in probe_data.HEADLINE]
+    rows = {(row["variant"], row["column"]): row for row in headline_rows(read_probes(*made[1:]))}
+    titles = [title for title, _, _ in HEADLINE]
     base = [rows["base", title]["value"] for title in titles]
     assert base == pytest.approx([0.104, 0.404, 10.15, 40.15, 40.5])
-    assert rows["base", probe_data.LARGEST_STEP]["value"] == pytest.approx(0.41)
+    assert rows["base", LARGEST_GRADIENT]["value"] == pytest.approx(0.41)
     assert rows["base", titles[2]]["text"] == "10"
 
 
 def test_the_table_has_first_and_last_steps_with_intervals(made: tuple[Study, Summary, Results]) -> None:
-    text = probe_data.probe_csv(probe_data.seen(*made[1:]))
+    text = probe_csv(read_probes(*made[1:]))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["step"] for row in rows} == {"0", "300"}
     row = next(row for row in rows if (row["variant"], row["measure"], row["step"]) == ("one_head", "score_std", "300"))
@@ -80,7 +91,7 @@ def test_the_table_has_first_and_last_steps_with_intervals(made: tuple[Study, Su
 
 
 def test_pictures_are_drawn_for_desk_and_phone(made: tuple[Study, Summary, Results]) -> None:
-    drawn = probe_charts.draw(made[1], probe_data.seen(*made[1:]))
+    drawn = draw_figures(*made[1:], read_probes(*made[1:]))[-4:]
     assert [figure.name for figure in drawn] == ["splits", "inside", "softmax", "gradients"]
     for figure in drawn:
         assert figure.narrow
@@ -99,7 +110,7 @@ def test_older_results_are_reported_without(tmp_path: Path, monkeypatch: pytest.
     study = write_study(tmp_path, names=["base", "one_head"])
     results = read_results(study)
     summary = summarise(study, results)
-    assert probe_data.seen(summary, results) == {}
+    assert read_probes(summary, results) == {}
     report.write_report(study, summary, results, {})
     assert not (study.report_folder / "probe.csv").exists()
     assert not (study.report_folder / "softmax.svg").exists()
@@ -111,9 +122,9 @@ def test_older_results_are_reported_without(tmp_path: Path, monkeypatch: pytest.
 
 def test_one_test_set_is_not_set_beside_itself(made: tuple[Study, Summary, Results]) -> None:
     _, summary, _ = made
-    assert {row["split"] for row in probe_data.split_rows(summary)} == set(summary.splits)
+    assert {row["split"] for row in split_rows(summary)} == set(summary.splits)
     summary.splits[1:] = []
-    assert [figure.name for figure in probe_charts.draw(summary, {})] == []
+    assert splits_figure(summary) is None
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -13,12 +13,10 @@ from experiments.commands.launch import _join_seeds
 from experiments.config.run_config import read_yaml
 from experiments.config.study import STUDIES, Study, list_studies, load_study
 from experiments.launching.pipeline import Pipeline
-from experiments.reporting import tables
-from experiments.reporting.notes import notes_of
-from experiments.reporting.paper import TABLE2
+from experiments.reporting import formats, tables
+from experiments.reporting.paper import SYSTEMS, TABLE2
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import Summary, summarise
-from experiments.reporting.systems import SYSTEMS
 from lit_transformer.flops import Work, active_parameter_count, forward_flops
 from tests.synthetic_study import write_study
 
@@ -110,7 +108,7 @@ def test_an_ensemble_and_the_published_system_stand_beside_the_row(made_up: Stud
     assert row["training FLOPs paper (time x rate)"] == "2.3e19"
     assert row["training FLOPs (arithmetic)"] == "6.1e12"
     assert row["training FLOPs (time x rate)"] == "1.9e13"  # (95 + 96 + 97) / 3 seconds at 2e11 operations a second
-    assert row_of(made_up, "one_head")["training FLOPs (time x rate)"] == tables.MISSING  # no rate measured there
+    assert row_of(made_up, "one_head")["training FLOPs (time x rate)"] == formats.MISSING  # no rate measured there
     assert row["training FLOPs paper, ensemble"] == "1.8e20"
     first, *others = csv.DictReader(io.StringIO(tables.comma_separated(summarise(made_up, read_results(made_up)))))
     assert (first["bleu_ensemble"], first["flops_ensemble_paper"]) == ("91.25", "1.8e+20")
@@ -120,17 +118,17 @@ def test_an_ensemble_and_the_published_system_stand_beside_the_row(made_up: Stud
 @pytest.mark.parametrize("variant", ["one_head", "pre_norm"])
 def test_an_ensemble_of_other_trainings_or_fewer_is_left_out(made_up: Study, variant: str) -> None:
     row = row_of(made_up, variant)
-    assert row["BLEU test, all seeds as one model"] == tables.MISSING
-    assert row["BLEU paper, ensemble"] == tables.MISSING
+    assert row["BLEU test, all seeds as one model"] == formats.MISSING
+    assert row["BLEU paper, ensemble"] == formats.MISSING
 
 
 def test_what_these_columns_are_is_said_where_they_are(made_up: Study) -> None:
     def notes(study: Study) -> str:
         found: Summary = summarise(study, read_results(study))
-        return " ".join(notes_of(found))
+        return " ".join(tables.notes_of(found))
 
-    assert "All seeds as one model: joined" in notes(made_up)
-    assert "the paper's rate being assumed" in notes(made_up)
+    assert "All seeds as one model: an ensemble" in notes(made_up)
+    assert "where the paper assumes the rate" in notes(made_up)
     (made_up.ensemble("base") / "scores.json").unlink()
     assert "All seeds as one model" not in notes(made_up)
 

@@ -190,7 +190,7 @@ def test_the_command_measures_and_reports(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_report_alone_needs_results(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"measure first: python -m experiments\.layer_costs --stage measure"):
+    with pytest.raises(UserError, match=r"measure first: python -m experiments layers --stage measure"):
         command.main(["--stage", "report", "--out", str(tmp_path)])
     with pytest.raises(UserError, match="--repeats 0: it must be at least 1"):
         command.main(["--repeats", "0", "--out", str(tmp_path)])

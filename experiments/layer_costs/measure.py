@@ -1,7 +1,7 @@
 """Measures every kind of layer: time, memory, operations, the longest chain of operations, and path lengths.
 
-Times and memory are of passes forward and backward; the layers take turns, so that all meet the same machine load.
-Operations and chains follow from shapes alone, on the meta device, so any length is cheap. Path lengths are followed by
+Times and memory are of passes forward and backward, timed in turns so that all layers run under the same machine load.
+Operations and chains follow from shapes alone, on the meta device, so any length is cheap. Path lengths are found by
 gradients: a token has reached another where the gradient of its output with respect to the other's input is not zero.
 There weights are positive and numbers float64, so that nothing cancels, saturates or vanishes.
 """

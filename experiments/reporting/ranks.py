@@ -55,11 +55,13 @@ def rank_correlations(
     chosen = generator.integers(n, size=(samples, n))
     drawn = [np.take_along_axis(_resampled(corpus, samples, generator), chosen, axis=1) for corpus in (lower, upper)]
     ends = [(1 - level) / 2, (1 + level) / 2]
-    correlations = []
-    for value, resampled in ((rho.statistic, spearman(*drawn)), (tau.statistic, kendall(*drawn))):
+
+    def with_interval(value: float, resampled: Array) -> Correlation:
         low, high = np.quantile(resampled[np.isfinite(resampled)], ends)
-        correlations.append(Correlation(float(value), float(low), float(high)))
-    return Ranks(n, *correlations, float(tau.pvalue))
+        return Correlation(float(value), float(low), float(high))
+
+    rho_interval = with_interval(rho.statistic, spearman(*drawn))
+    return Ranks(n, rho_interval, with_interval(tau.statistic, kendall(*drawn)), float(tau.pvalue))
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Array:

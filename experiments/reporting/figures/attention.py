@@ -1,6 +1,6 @@
 """Attention weights of one sentence: heat maps of the report, and lines in the manner of the paper's Figures 3 to 5.
 
-In the latter, queries stand below and keys above; each head has its colour, and a line's opacity is the weight.
+In the latter, queries are below and keys above; each head has its colour, and a line's opacity is the weight.
 """
 
 import unicodedata
@@ -36,8 +36,8 @@ def mean_attention_figure(summary: Summary, results: Results) -> Figure | None:
 
 def heads_figure(summary: Summary, results: Results) -> Figure | None:
     """Draw the same sentence and layer with one panel per head; None where no cell kept it."""
-    kept = (record.attention() for record in results.of(summary.baseline))
-    content = next((content for content in kept if content), None)
+    contents = (record.attention() for record in results.of(summary.baseline))
+    content = next((content for content in contents if content), None)
     if not content:
         return None
     caption = "The same sentence and layer, head by head; rows are the translation, columns the source."

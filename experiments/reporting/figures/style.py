@@ -76,7 +76,7 @@ def render_png(chart: alt.TopLevelMixin) -> bytes:
 
 
 def standalone(picture: str) -> str:
-    """Return an SVG for a file of its own, whose inks follow the reader's light or dark theme."""
+    """Return a standalone SVG that follows the reader's light or dark theme."""
     dark = "".join(f'[fill="{ink}"]{{fill:{to}}}[stroke="{ink}"]{{stroke:{to}}}' for ink, to in DARK.items())
     style = f'<style>[fill="{INK}"]{{fill:#454c56}}@media(prefers-color-scheme:dark){{{dark}}}</style>'
     return re.sub(r"(<svg[^>]*>)", lambda match: match.group(1) + style, picture, count=1)
@@ -181,7 +181,7 @@ def linear_ticks(low: float, high: float, most: int = 8) -> list[float]:
 
 def interval_ends(estimates: Sequence[Estimate]) -> list[float]:
     """Return the means and interval ends of estimates, the values that a scale must cover."""
-    return [end for found in estimates for end in (found.low, found.mean, found.high) if end is not None]
+    return [end for estimate in estimates for end in (estimate.low, estimate.mean, estimate.high) if end is not None]
 
 
 def panels(layers: Drawn, field: str, values: list[str], columns: int, width: int, **header: Any) -> alt.FacetChart:

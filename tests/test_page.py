@@ -85,8 +85,9 @@ def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]
 
 def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = made(tmp_path, monkeypatch, names=["base", "one_head"])
-    path = full[1].of("base")[0].folder / "hypotheses" / "test.txt"
-    path.write_text("<script>alert(1)</script>\n" * 500)
+    cell = full[1].of("base")[0].cell
+    assert cell is not None
+    (cell.translations_folder / "test.txt").write_text("<script>alert(1)</script>\n" * 500)
     text = report_page(*full, [], texts())
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text

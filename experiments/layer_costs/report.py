@@ -1,5 +1,6 @@
 """The report of the study from its results alone: table.md, the figures and one page that needs no network."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ class Table:
 
 def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> Path:
     """Write every file of the report and return the page's path."""
-    settings = replace(settings, repeats=len(results["rows"][0]["seconds"]))  # as measured
+    settings = _as_measured(settings, results)
     findings = find(settings, results)
     tables = make_tables(settings, findings)
     figures = {figure.name: figure for figure in draw_figures(settings, results)}
@@ -65,6 +66,22 @@ def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> P
     sections.append(Section("provenance", "Provenance", _grid(_provenance(settings, results)), facts=True))
     write_text(folder / "index.html", sheet(settings.question, headline(findings), sections, []))
     return folder / "index.html"
+
+
+def write_published(settings: Settings, results: dict[str, Any], folder: Path) -> list[Path]:
+    """Write what git keeps, the measurements, their tables and the figure of time, and return the paths."""
+    settings = _as_measured(settings, results)
+    findings = find(settings, results)
+    tables = [*make_tables(settings, findings), _provenance(settings, results)]
+    time = next(figure for figure in draw_figures(settings, results) if figure.name == "time")
+    texts = {
+        "layers.json": json.dumps(results, ensure_ascii=False, separators=(",", ":")) + "\n",
+        "table.md": markdown(settings.question, headline(findings), tables),
+        "time.svg": standalone(time.wide),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def headline(findings: list[Finding]) -> str:
@@ -297,6 +314,11 @@ def _powers(rows: Rows, sizes: list[int], x: alt.X, y: alt.Y) -> list[alt.Chart]
         line = alt.Chart(alt.Data(values=ends)).mark_line(color=QUIET, strokeWidth=1.2, strokeDash=[2, 3])
         lines.append(line.encode(x=x, y=y))
     return lines
+
+
+def _as_measured(settings: Settings, results: dict[str, Any]) -> Settings:
+    """Return the settings with the number of passes that were timed."""
+    return replace(settings, repeats=len(results["rows"][0]["seconds"]))
 
 
 def _grid(table: Table) -> Grid:

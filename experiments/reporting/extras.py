@@ -7,10 +7,8 @@ size, so they are shown beside ours and never combined with them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiments.common.device_rates import rate_of, time_times_rate
-from experiments.common.io import read_json
 from experiments.config.study import Study
 from experiments.reporting.paper import LABEL, TABLE2_TEST_SET, System, published_system
 from experiments.reporting.results import Results
@@ -61,7 +59,7 @@ def collect_extras(study: Study, results: Results) -> dict[str, Extras]:
     """
     extras = {}
     for variant in study.variants:
-        ensemble = _ensemble_bleu(study.ensemble(variant) / "scores.json", results, variant)
+        ensemble = _ensemble_bleu(results, variant)
         extras[variant] = Extras(ensemble, _time_flops(results, variant), *published_system(variant))
     shown = any(row.ensemble_bleu is not None or row.system is not None for row in extras.values())
     return extras if shown else {}
@@ -91,10 +89,10 @@ def extra_notes(extras: Mapping[str, Extras]) -> list[str]:
     return [*notes, NOTE_SYSTEMS] if any(row.system is not None for row in extras.values()) else notes
 
 
-def _ensemble_bleu(path: Path, results: Results, variant: str) -> float | None:
-    if not path.exists() or results.primary is None:
+def _ensemble_bleu(results: Results, variant: str) -> float | None:
+    scores = results.ensembles.get(variant)
+    if scores is None or results.primary is None:
         return None
-    scores = read_json(path)
     members = {member["seed"]: member["config_hash"] for member in scores["ensemble"]["members"]}
     trained = {r.seed: r.training["config_hash"] for r in results.of(variant) if not r.diverged}
     if members != trained or results.primary not in scores["splits"]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import altair as alt
 
+from experiments.reporting.across_corpora import CorpusAgreement
 from experiments.reporting.figures.style import (
     TOOLTIP,
     Figure,
@@ -21,40 +22,41 @@ from experiments.reporting.figures.style import (
     zero_line,
 )
 from experiments.reporting.formats import bracketed
-from experiments.reporting.rungs import Ladder
 from experiments.reporting.statistics import Estimate
 
 
-def ladder_figure(ladder: Ladder) -> Figure:
-    """Draw the shared changes of two corpus levels against each other; the ladder has some."""
-    wide, narrow = ladder_chart(ladder, 480, 340), ladder_chart(ladder, 135, 220)
-    lower, upper = ladder.lower, ladder.upper
+def ladder_figure(agreement: CorpusAgreement) -> Figure:
+    """Draw the shared changes of two corpus levels against each other; there are some."""
+    wide, narrow = ladder_chart(agreement, 480, 340), ladder_chart(agreement, 135, 220)
+    lower, upper = agreement.lower, agreement.upper
     has_floor = lower.summary.noise_floor or upper.summary.noise_floor
     shade = " Shaded: the noise floor of each corpus that has several seeds." if has_floor else ""
-    bars = " Bars: 95 % confidence intervals." if any(rung.summary.compared for rung in (lower, upper)) else ""
+    bars = " Bars: 95 % confidence intervals." if any(study.summary.compared for study in (lower, upper)) else ""
     caption = (
         f"BLEU, each change minus the baseline of its own corpus: {lower.study.name} on the horizontal axis, "
-        f"{upper.study.name} on the vertical; colour and shape are the verdict on {upper.name}.{bars}{shade}"
+        f"{upper.study.name} on the vertical; colour and shape are the verdict on {upper.corpus_level}.{bars}{shade}"
     )
     name = f"ladder-{lower.study.name}-{upper.study.name}"
-    title = f"What {lower.name} predicts of {upper.name}"
+    title = f"What {lower.corpus_level} predicts of {upper.corpus_level}"
     return Figure(name, title, caption, render_svg(wide), render_svg(narrow))
 
 
-def ladder_chart(ladder: Ladder, width: int, height: int) -> alt.HConcatChart:
+def ladder_chart(agreement: CorpusAgreement, width: int, height: int) -> alt.HConcatChart:
     """Draw each shared change: its difference on the lower corpus level across, on the upper one up, with intervals."""
-    lower, upper = ladder.lower, ladder.upper
-    differences = [pair.differences for pair in ladder.pairs]
+    lower, upper = agreement.lower, agreement.upper
+    differences = [change.differences for change in agreement.changes]
     x_ends, y_ends = interval_ends([below for below, _ in differences]), interval_ends([up for _, up in differences])
     x_scale, x_ticks, _ = difference_scale(x_ends, lower.summary.noise)
     y_scale, y_ticks, _ = difference_scale(y_ends, upper.summary.noise)
     data: Rows = []
-    for pair, (below, above) in zip(ladder.pairs, differences, strict=True):
-        tooltip = f"{pair.variant}: {bracketed(below)} on {lower.name}, {bracketed(above)} on {upper.name}"
-        common = {"variant": pair.variant, "verdict": pair.upper.verdict.value, "tooltip": tooltip}
+    for change, (below, above) in zip(agreement.changes, differences, strict=True):
+        tooltip = (
+            f"{change.variant}: {bracketed(below)} on {lower.corpus_level}, {bracketed(above)} on {upper.corpus_level}"
+        )
+        common = {"variant": change.variant, "verdict": change.upper.verdict.value, "tooltip": tooltip}
         data.append({**common, **_coordinates("x", below), **_coordinates("y", above)})
-    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {lower.name}", axis=signed_axis(x_ticks))
-    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {upper.name}", axis=signed_axis(y_ticks))
+    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {lower.corpus_level}", axis=signed_axis(x_ticks))
+    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {upper.corpus_level}", axis=signed_axis(y_ticks))
     base = alt.Chart(alt.Data(values=data)).encode(x=x, y=y, color=verdict_colour())
     layers = [
         *floor_bands(lower.summary.noise_floor, "x", x_scale),

@@ -26,7 +26,7 @@ from experiments.reporting.figures.style import (
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import estimate
 from experiments.reporting.summary import Summary
-from experiments.training.probe_csv import Key, read_probe
+from experiments.training.probe_csv import Key
 
 ATTENTIONS = ("encoder", "decoder", "cross")
 PARTS = ("embedding", "encoder", "decoder")
@@ -73,7 +73,7 @@ def read_probes(summary: Summary, results: Results) -> dict[str, Probe]:
         records = results.of(row.variant)
         values: dict[int, dict[Key, list[float]]] = {}
         for record in [record for record in records if not record.diverged] or records:
-            for step, key, value in read_probe(record.folder / "probe.csv"):
+            for step, key, value in record.probe():
                 values.setdefault(step, {}).setdefault(key, []).append(value)
         if values:
             probes[row.variant] = Probe(values)

@@ -5,14 +5,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from experiments.reporting.across_corpora import CorpusAgreement, findings, grid
 from experiments.reporting.figures.style import Figure
 from experiments.reporting.formats import MISSING
 from experiments.reporting.headline import headline
-from experiments.reporting.page.sheets import dark_theme, figure_context
+from experiments.reporting.page.sheets import Section, dark_theme, figure_context
 from experiments.reporting.page.templating import template, verbatim
 from experiments.reporting.provenance import provenance
 from experiments.reporting.results import Results, listed
-from experiments.reporting.rungs import Ladder, grid, told
 from experiments.reporting.samples import Texts, samples
 from experiments.reporting.summary import Summary, Verdict
 from experiments.reporting.tables import columns, notes_of
@@ -23,12 +23,14 @@ def report_page(
     results: Results,
     figures: list[Figure],
     texts: Texts | None = None,
-    ladders: Sequence[tuple[Ladder, Figure]] = (),
+    agreements: Sequence[tuple[CorpusAgreement, Figure]] = (),
+    published: Section | None = None,
 ) -> str:
     """Return the page.
 
-    `texts` has sources and references of the splits, for the sample translations; `ladders` the comparisons with other
-    corpora that share changes with this study, each with its figure.
+    `texts` has sources and references of the splits, for the sample translations; `agreements` the comparisons with
+    other corpora that share changes with this study, each with its figure; `published` sets this run beside the
+    published one.
     """
     return template("report.html").render(
         summary=summary,
@@ -36,7 +38,8 @@ def report_page(
         columns=columns(summary),
         rows=table_rows(summary),
         figures=[figure_context(figure) for figure in figures],
-        ladders=[(told(ladder), grid(ladder), figure_context(figure)) for ladder, figure in ladders],
+        agreements=[(findings(agreement), grid(agreement), figure_context(figure)) for agreement, figure in agreements],
+        published=published,
         has_texts=bool(texts),
         samples=samples(summary, results, texts or {}),
         provenance=provenance(summary, results),

@@ -44,13 +44,13 @@ bench: $(VENV)/.bench $(VENV)/joeynmt ## Time training and decoding beside their
 	@python -m benchmarks.float32 --out $(BENCH)/float32.json
 	@python -m benchmarks.scaling --out $(BENCH)/scaling.json
 	@python -m experiments prepare --study components
-	@python -m benchmarks.around --out $(BENCH)/around.json
+	@python -m benchmarks.overhead --out $(BENCH)/overhead.json
 	@python -m experiments train $(CELL) --wandb disabled
 	@python -m benchmarks.decoding $(CELL) --out $(BENCH)/beam_4.json
 	@python -m benchmarks.decoding $(CELL) --beam 1 --out $(BENCH)/greedy.json
-	@python -m benchmarks.drawn_decoding --rounds 3 --out $(BENCH)/small_beam_4.json
-	@python -m benchmarks.drawn_decoding --rounds 3 --beam 1 --out $(BENCH)/small_beam_1.json
-	@python -m benchmarks.drawn_decoding --size base --rounds 2 --sentences 80 --out $(BENCH)/base_beam_4.json
+	@python -m benchmarks.random_decoding --rounds 3 --out $(BENCH)/small_beam_4.json
+	@python -m benchmarks.random_decoding --rounds 3 --beam 1 --out $(BENCH)/small_beam_1.json
+	@python -m benchmarks.random_decoding --size base --rounds 2 --sentences 80 --out $(BENCH)/base_beam_4.json
 	@python -m benchmarks.summary
 
 setup: $(VENV)/.dev ## Only install, into .venv
@@ -58,12 +58,12 @@ setup: $(VENV)/.dev ## Only install, into .venv
 clean: ## Remove runs, prepared data, the default study's lock and the environment; results and reports stay
 	rm -rf runs data dvc.lock $(VENV)
 
-# The file .run says that the pinned packages are installed, the others that those of an extra of pyproject.toml are too.
+# The file .run says that the library and the extra `studies` are installed as pinned; the others stand for one more extra.
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing pinned packages into $(VENV) (once, some minutes)"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[studies]'
 	@touch $@
 
 $(VENV)/.%: $(VENV)/.run

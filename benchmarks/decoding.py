@@ -1,14 +1,14 @@
-"""Sentences a second of beam search, beside Hugging Face's `generate`, CTranslate2 and JoeyNMT, on the same weights.
+"""Beam search in sentences per second beside Hugging Face, CTranslate2 and JoeyNMT, on the same weights.
 
     python -m benchmarks.decoding --study components --variant base --seed 0
     python -m benchmarks.decoding --study components --variant base --seed 0 --beam 1 --threads 2 --out greedy.json
 
-A trained cell is exported to the others, the same sentences go through all of them in the same batches, with the same
-beam and no length penalty, one system after another, several times over. Printed are medians and ranges, the ratio to
-Hugging Face within each round, and how many translations are the same to the letter. The limit of a length is each
-sentence's own in ours and the batch's longest in the others, so one that never ends is longer there.
+A trained model is exported to the other libraries, and all translate the same sentences in the same batches, with the
+same beam and no length penalty, taking turns in several rounds. Printed are medians and ranges, the ratio to Hugging
+Face within each round, and the share of translations identical to ours. The maximum length is per sentence in ours and
+per batch in the others, so a translation without EOS is longer there.
 
-`python -m benchmarks.drawn_decoding` does the same with models of a given size and drawn weights.
+`python -m benchmarks.random_decoding` does the same with random weights at a given model size.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.rounds import Column, Ids, plain, print_table, rows, take_turns, timed
+from benchmarks.environment import describe
+from benchmarks.rounds import Column, Ids, as_json, print_table, rows, take_turns, timed
 from benchmarks.translators import ctranslate2, hugging_face, joeynmt, ours
-from benchmarks.versions import described
 from experiments.common import cli, machine
 from experiments.common import io as files
 from experiments.config.cell import Cell
-from experiments.scoring.inference import load_network, training_record
+from experiments.scoring.inference import load_model, training_record
 from lit_transformer.config import DecodeConfig
 
 if TYPE_CHECKING:
@@ -34,17 +34,17 @@ OURS, PEER = "lit_transformer", "Hugging Face generate"
 
 
 class Subject(NamedTuple):
-    """What translates what: a network, its vocabulary, sentences in the order of their batches, how, and its name."""
+    """What is benchmarked: network, vocabulary, source sentences in batch order, search settings, and a description."""
 
     network: "Transformer"
     tokens: list[str]
     sources: list[Ids]
     decode: DecodeConfig
-    name: dict[str, Any]
+    description: dict[str, Any]
 
 
 def main() -> None:
-    """Parse the command line, translate and print the table."""
+    """Parse the command line and run the benchmark."""
     parser = cli.cell_parser(__doc__)
     parser.add_argument("--split", default="test")
     add_settings(parser)
@@ -55,20 +55,21 @@ def main() -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add what every benchmark of decoding is told."""
-    parser.add_argument("--sentences", type=int, default=200, help="how many, the first of the split (200)")
-    parser.add_argument("--batch", type=int, default=40, help="sentences a batch, for all alike (40)")
+    """Add the arguments of all decoding benchmarks."""
+    parser.add_argument(
+        "--sentences", type=int, default=200, help="number of sentences, from the start of the split (200)"
+    )
+    parser.add_argument("--batch", type=int, default=40, help="sentences per batch, for all systems (40)")
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="write the table and the machine it is of as JSON, too")
+    parser.add_argument("--out", type=Path, help="also write the table and the machine as JSON")
 
 
 def set_up(matmul: str, threads: int) -> None:
-    """Make the process ready, for ours and for the others that run on torch.
+    """Configure the process, for ours and for the other systems on torch.
 
-    Torch's blocked attention is several times as slow on sentences as its plain one, which the others take without it;
-    ours calls neither.
+    Flash attention on CPU is several times slower than the math kernel on sentences, so it is off; ours uses neither.
     """
     machine.set_up(matmul)
     import torch
@@ -78,7 +79,7 @@ def set_up(matmul: str, threads: int) -> None:
 
 
 def compare(subject: Subject, args: argparse.Namespace) -> None:
-    """Let all systems translate in turns, print the table, and write it where the user asked for that."""
+    """Translate with all systems in turns, print the table, and write it if requested."""
     network, decode, sources = subject.network, subject.decode, subject.sources
     with tempfile.TemporaryDirectory() as folder:
         systems = {OURS: ours(network, decode, args.batch)}
@@ -86,36 +87,38 @@ def compare(subject: Subject, args: argparse.Namespace) -> None:
         systems |= ctranslate2(network, decode, args.batch, subject.tokens, Path(folder) / "ct2", args.threads)
         systems |= joeynmt(network, decode, args.batch)
         before = machine.load()
-        said = {name: translate(sources) for name, translate in systems.items()}
+        translations = {name: translate(sources) for name, translate in systems.items()}
         turns = {name: timed(partial(translate, sources)) for name, translate in systems.items()}
-        found = rows(take_turns(turns, args.rounds), len(sources), PEER)
-    same = {name: sum(map(list.__eq__, own, said[OURS])) / len(sources) for name, own in said.items()}
+        table = rows(take_turns(turns, args.rounds), len(sources), PEER)
+    same = {
+        name: sum(map(list.__eq__, output, translations[OURS])) / len(sources) for name, output in translations.items()
+    }
     columns = [Column("same as ours", ".1%", "same_as_ours", same)]
     title = f"beam {args.beam}, {args.threads} thread(s), batches of {args.batch}"
-    print_table(title, "sentences", PEER, found, columns)
+    print_table(title, "sentences", PEER, table, columns)
     if args.out is not None:
         record = _record(subject, args, [before, machine.load()])
-        files.write_json(args.out, record | {"systems": plain("sentences", PEER, found, columns)})
+        files.write_json(args.out, record | {"systems": as_json("sentences", PEER, table, columns)})
 
 
 def _trained(cell: Cell, args: argparse.Namespace) -> Subject:
-    """Return a trained cell and the first sentences of a split, the longest first."""
+    """Return a trained model and the first sentences of a split, longest first."""
     from data_modules.prepared import PreparedCorpus
 
     corpus = PreparedCorpus.open(cell.study.data_folder)
-    training_record(cell, cell.config, corpus)
-    network = load_network(cell, cell.config, corpus).cpu()
+    training_record(cell, corpus)
+    network = load_model(cell).cpu()
     texts = corpus.split(args.split).source_text[: args.sentences]
     sources = sorted((corpus.tokenizer.encode(text) for text in texts), key=len, reverse=True)
     decode = replace(cell.config.decode, beam=args.beam, alpha=0.0)
-    name = {key: getattr(args, key) for key in ("study", "variant", "seed", "overrides", "split")}
-    return Subject(network, corpus.tokenizer.tokens, sources, decode, name)
+    description = {key: getattr(args, key) for key in ("study", "variant", "seed", "overrides", "split")}
+    return Subject(network, corpus.tokenizer.tokens, sources, decode, description)
 
 
 def _record(subject: Subject, args: argparse.Namespace, load: list[float]) -> dict[str, Any]:
-    """Return what the figures are of: the model, the settings, the machine and how busy it was, the versions."""
-    settings = subject.name | {name: getattr(args, name) for name in ("batch", "beam", "rounds")}
-    return {"settings": settings | {"sentences": len(subject.sources)}, "load_before_and_after": load} | described()
+    """Return what the numbers depend on: model, settings, machine and its load, versions."""
+    settings = subject.description | {name: getattr(args, name) for name in ("batch", "beam", "rounds")}
+    return {"settings": settings | {"sentences": len(subject.sources)}, "load_before_and_after": load} | describe()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""A network in JoeyNMT 2.3, from Marian's tensors: the same function, so that its search is timed on the same weights.
+"""JoeyNMT 2.3 with weights from Marian's tensors: the same function, so that its search runs on the same weights.
 
-JoeyNMT has Marian's layers with other names. Two things that it fixes are set here: the eps of its layer norms, and its
-table of positions, whose features Marian orders otherwise.
+JoeyNMT has Marian's layers under other names. Two of its constants are overridden: the eps of its layer norms, and its
+position table, whose features Marian orders differently.
 
-Its beam search is another than ours, and a few translations differ. A finished hypothesis keeps its place in the beam
-and goes on being extended; which places are finished is not reordered with the hypotheses; a sentence is over when all
-of them are. It is timed without a length penalty, as the others are. Greedy search offers PAD, which a trained model
-does not say; else it is ours. Both compute the whole prefix again at every step.
+Its beam search differs from ours, and so do a few translations. A finished hypothesis stays in the beam and is still
+extended; the finished flags are not reordered with the hypotheses; a sentence ends when all of them are finished. It
+is timed without a length penalty, like the others. Its greedy search is ours, except that it allows PAD, which a
+trained model does not produce. Both recompute the whole prefix at every step.
 
-The package is read from a folder of its own, `FOLDER`, where it is installed without its requirements: they exclude the
-protobuf that others here need. What only its training, plots and tokenizers call is then missing, see `UNUSED`.
+The package is installed without its requirements, which exclude the protobuf that other packages need, into its own
+folder, `FOLDER`. Modules that only its training, plots and tokenizers need are then missing, see `UNUSED`.
 """
 
 import logging
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from lit_transformer.export.marian import Marian
 
 FOLDER = Path(sys.prefix) / "joeynmt"
-"""Where `make bench` puts the package: inside the environment, but not among its packages."""
+"""Where `make bench` installs the package: inside the environment, outside site-packages."""
 UNUSED = {
     "importlib_metadata": (),
     "torch.utils.tensorboard": ("SummaryWriter",),
     "joeynmt.plotting": ("plot_heatmap",),
     "joeynmt.tokenizers": ("BasicTokenizer",),
 }
-"""Modules that JoeyNMT's model and search import and never call, and the names that they import from them."""
+"""Modules that JoeyNMT's model and search import but never call, with the imported names."""
 JOEYNMT_ACTIVATIONS = ("relu", "gelu", "swish")
-"""Activations of both; Marian calls them as model.feed_forward.kind does."""
+"""Activations of both, by their names in Marian and in model.feed_forward.kind."""
 PARTS = {
     ("encoder", "self_attn"): "src_src_att",
     ("encoder", "self_attn_layer_norm"): "layer_norm",
@@ -45,7 +45,7 @@ PARTS = {
     ("decoder", "encoder_attn"): "src_trg_att",
     ("decoder", "encoder_attn_layer_norm"): "dec_layer_norm",
 }
-"""Names of Marian's parts of a layer in JoeyNMT; `IN_BOTH` holds those that do not depend on the stack."""
+"""JoeyNMT's names of Marian's submodules of a layer; `IN_BOTH` has those that are the same in both stacks."""
 IN_BOTH = {
     "fc1": "feed_forward.pwff_layer.0",
     "fc2": "feed_forward.pwff_layer.3",
@@ -57,8 +57,8 @@ IN_BOTH = {
 }
 
 
-class Marks:
-    """What JoeyNMT's model asks of a vocabulary: its size and the ids of the marks, which are ours."""
+class Vocabulary:
+    """What JoeyNMT's model needs of a vocabulary: its size and our special ids."""
 
     pad_index, bos_index, eos_index, unk_index, sep_index = PAD, BOS, EOS, UNK, None
     specials: tuple[str, ...] = ()
@@ -72,9 +72,9 @@ class Marks:
 
 
 def require_joeynmt() -> str:
-    """Make JoeyNMT importable and return its version; raise `UserError` where it is not installed."""
+    """Make JoeyNMT importable and return its version; raises UserError when it is not installed."""
     if FOLDER.is_dir() and str(FOLDER) not in sys.path:
-        sys.path.append(str(FOLDER))  # last, so that no package of ours is shadowed
+        sys.path.append(str(FOLDER))  # last, so that it shadows nothing
     try:
         with _stand_ins():
             import joeynmt.model
@@ -82,13 +82,13 @@ def require_joeynmt() -> str:
     except ImportError as error:
         command = f"pip install --no-deps --target {FOLDER} joeynmt==2.3.0"
         raise UserError(f"this needs the package joeynmt ({error}); install it: {command}") from None
-    logging.getLogger("joeynmt.model").setLevel(logging.WARNING)  # it says that it builds a model, and that it has
+    logging.getLogger("joeynmt.model").setLevel(logging.WARNING)  # it logs that it builds a model
     return str(joeynmt.__version__)
 
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Let `UNUSED` be imported for a while, as empty modules; nobody else sees them afterwards."""
+    """Make `UNUSED` importable as empty modules within the context only."""
     added = {name: ModuleType(name) for name in UNUSED if name not in sys.modules}
     for name, module in added.items():
         vars(module).update(dict.fromkeys(UNUSED[name]))
@@ -101,7 +101,7 @@ def _stand_ins() -> Iterator[None]:
 
 
 def to_joeynmt(marian: "Marian") -> Any:
-    """Return JoeyNMT's model in `eval()`; raises `UserError` for an activation that it does not have."""
+    """Return JoeyNMT's model in eval mode; raises UserError for an activation that it does not have."""
     require_joeynmt()
     import torch
     from joeynmt.model import build_model
@@ -112,18 +112,18 @@ def to_joeynmt(marian: "Marian") -> Any:
     if config["activation_function"] not in JOEYNMT_ACTIVATIONS:
         possible = ", ".join(JOEYNMT_ACTIVATIONS)
         raise UserError(f"JoeyNMT has no activation {config['activation_function']} (possible: {possible})")
-    marks = Marks(config["vocab_size"])
-    model = build_model(_config(config), marks, marks)
+    vocabulary = Vocabulary(config["vocab_size"])
+    model = build_model(_config(config), vocabulary, vocabulary)
     bias = tensors.pop("final_logits_bias")
-    assert not bias.any(), "JoeyNMT has no place for it"
+    assert not bias.any(), "JoeyNMT has no output bias"
     source, target = (_matrix(tensors, f"model.{stack}.embed_tokens.weight") for stack in ("encoder", "decoder"))
-    found = {"src_embed.lut.weight": source, "trg_embed.lut.weight": target}
-    found["decoder.output_layer.weight"] = target if config["tie_word_embeddings"] else tensors["lm_head.weight"]
+    state = {"src_embed.lut.weight": source, "trg_embed.lut.weight": target}
+    state["decoder.output_layer.weight"] = target if config["tie_word_embeddings"] else tensors["lm_head.weight"]
     for stack in ("encoder", "decoder"):
         table = tensors[f"model.{stack}.embed_positions.weight"][None]  # (1, places, D)
-        getattr(model, stack).pe.pe = found[f"{stack}.pe.pe"] = table
-    found |= {_renamed(name): tensor for name, tensor in tensors.items() if ".layers." in name}
-    model.load_state_dict(found)  # which says what is missing or left over
+        getattr(model, stack).pe.pe = state[f"{stack}.pe.pe"] = table
+    state |= {_renamed(name): tensor for name, tensor in tensors.items() if ".layers." in name}
+    model.load_state_dict(state)  # strict: reports missing and unexpected names
     for module in model.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = EPS
@@ -131,18 +131,18 @@ def to_joeynmt(marian: "Marian") -> Any:
 
 
 def translator(model: Any, beam: int) -> Callable[[Sequence[Sequence[int]], int], list[list[int]]]:
-    """Return a function from sources without EOS, and the most tokens of a translation, to translations without EOS."""
+    """Return a function (sources, maximum length) -> translations, all without EOS."""
     from joeynmt.search import search
 
-    def translate(sources: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
-        rows, _, _ = search(model, batch_of(sources), limit, beam, beam_alpha=-1, min_output_length=0)
-        return [_words(row) for row in rows.tolist()]
+    def translate(sources: Sequence[Sequence[int]], max_length: int) -> list[list[int]]:
+        rows, _, _ = search(model, batch_of(sources), max_length, beam, beam_alpha=-1, min_output_length=0)
+        return [_strip(row) for row in rows.tolist()]
 
     return translate
 
 
 def batch_of(sources: Sequence[Sequence[int]]) -> Any:
-    """Return sources without EOS as a batch of JoeyNMT's, which has EOS."""
+    """Return a JoeyNMT batch, with EOS, of sources without EOS."""
     import torch
     from joeynmt.batch import Batch
 
@@ -153,7 +153,7 @@ def batch_of(sources: Sequence[Sequence[int]]) -> Any:
     return Batch(src, lengths, None, None, None, order, src.device, PAD, EOS, is_train=False)
 
 
-def _words(row: list[int]) -> list[int]:
+def _strip(row: list[int]) -> list[int]:
     ended = row[: row.index(EOS)] if EOS in row else row
     return [token for token in ended if token != PAD]
 
@@ -181,7 +181,7 @@ def _matrix(tensors: dict[str, Any], name: str) -> Any:
 
 
 def _renamed(name: str) -> str:
-    """Return JoeyNMT's name of a tensor of a layer, model.<stack>.layers.<number>.<part>. ... in Marian."""
+    """Return JoeyNMT's name of Marian's tensor model.<stack>.layers.<number>.<part>..."""
     _, stack, layers, number, *parts = name.split(".")
-    said = [PARTS.get((stack, part)) or IN_BOTH.get(part, part) for part in parts]
-    return ".".join([stack, layers, number, *said])
+    renamed = [PARTS.get((stack, part)) or IN_BOTH.get(part, part) for part in parts]
+    return ".".join([stack, layers, number, *renamed])

@@ -1,4 +1,4 @@
-"""Systems that take turns: the seconds of every round, what they say beside one another, the table and its JSON."""
+"""Interleaved timing: systems take turns in rounds; their rates and ratios as a table and as JSON."""
 
 import statistics
 import sys
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 Ids = list[int]
 Translate = Callable[[Sequence[Ids]], list[Ids]]
 Turn = Callable[[], float]
-"""Does its work once and returns the seconds it took."""
+"""Runs the work once and returns its seconds."""
 
 
 class Span(NamedTuple):
-    """The middle and the ends of what the rounds gave."""
+    """Median, minimum and maximum over rounds."""
 
     median: float
     least: float
@@ -24,7 +24,7 @@ class Span(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is said of a system: units of work a second, and times the peer's of the same round."""
+    """Timings of a system: units of work per second, and the ratio to the peer in the same round."""
 
     name: str
     seconds: list[float]
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 class Column(NamedTuple):
-    """One more figure of every system: what the table calls it, and how it is written there, its key in JSON."""
+    """A further column: its title and number format in the table, its key in JSON, and the value of each system."""
 
     title: str
     form: str
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 def take_turns(systems: Mapping[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every round by system, after a round that is not counted."""
+    """Return the seconds of every round by system, after one warm-up round."""
     for turn in systems.values():
         turn()
     seconds: dict[str, list[float]] = {name: [] for name in systems}
@@ -53,7 +53,7 @@ def take_turns(systems: Mapping[str, Turn], rounds: int) -> dict[str, list[float
 
 
 def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> Turn:
-    """Return a turn that does the work under a clock."""
+    """Return a turn that times the work."""
 
     def turn() -> float:
         started = clock()
@@ -64,44 +64,44 @@ def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_cou
 
 
 def rows(seconds: Mapping[str, Sequence[float]], units: float, peer: str) -> list[Row]:
-    """Return a row a system. A ratio is taken within a round, so that what slows a whole round down drops out.
+    """Return one row per system. Ratios are taken within a round, so that a slowdown of the machine cancels out.
 
-    `units`: what every system does in a turn, such as sentences.
+    `units` is the work of a turn, such as the number of sentences.
     """
     return [
         Row(
             name,
-            list(own),
-            _span([units / value for value in own]),
-            _span([other / value for other, value in zip(seconds[peer], own, strict=True)]),
+            list(timings),
+            _span([units / value for value in timings]),
+            _span([peer_value / value for peer_value, value in zip(seconds[peer], timings, strict=True)]),
         )
-        for name, own in seconds.items()
+        for name, timings in seconds.items()
     ]
 
 
-def print_table(title: str, unit: str, peer: str, found: Sequence[Row], columns: Sequence[Column] = ()) -> None:
-    """Print the rows for people."""
+def print_table(title: str, unit: str, peer: str, table: Sequence[Row], columns: Sequence[Column] = ()) -> None:
+    """Print the rows as a table."""
     lines = []
-    for row in found:
-        extra = [f"{column.values[row.name]:{column.form}}" if row.name in column.values else "" for column in columns]
-        lines.append([row.name, f"{row.rate:,.1f}", f"{row.ratio:.2f}", *extra])
+    for row in table:
+        cells = [f"{column.values[row.name]:{column.form}}" if row.name in column.values else "" for column in columns]
+        lines.append([row.name, f"{row.rate:,.1f}", f"{row.ratio:.2f}", *cells])
     show([title, f"{unit}/s", f"x {peer}", *(column.title for column in columns)], lines)
 
 
 def show(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print a table of names and, at the right of their columns, figures; in a file it is not folded."""
+    """Print a table: left-aligned names and right-aligned numbers, not wrapped in a file."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(header):
-        table.add_column(heading, justify="right" if place else "left")
+    for index, heading in enumerate(header):
+        table.add_column(heading, justify="right" if index else "left")
     for line in lines:
         table.add_row(*line)
     Console(width=None if sys.stdout.isatty() else 170).print(table)
 
 
-def plain(unit: str, peer: str, found: Sequence[Row], columns: Sequence[Column] = ()) -> dict[str, Any]:
+def as_json(unit: str, peer: str, table: Sequence[Row], columns: Sequence[Column] = ()) -> dict[str, Any]:
     """Return the rows as JSON values, by system."""
     return {
         row.name: {
@@ -110,7 +110,7 @@ def plain(unit: str, peer: str, found: Sequence[Row], columns: Sequence[Column] 
             **{column.key: column.values[row.name] for column in columns if row.name in column.values},
             "seconds": [round(value, 4) for value in row.seconds],
         }
-        for row in found
+        for row in table
     }
 
 

@@ -3,9 +3,9 @@
     python -m benchmarks.scaling
     python -m benchmarks.scaling --axis length width --out scaling.json
 
-One number changes at a time around the small model. Every point has a process of its own, whose memory is what a step
-adds to it. The exponent is the slope of a line through logarithms with its 95 % interval; `end` is that between the two
-largest points, the better guess of where it goes while several terms share the cost.
+One setting of the small model varies at a time. Every point has its own process; its memory is what a step adds. The
+exponent is the slope of a log-log fit with its 95 % interval; `end` is the slope between the two largest points, the
+better asymptotic estimate while several terms share the cost.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.apart import processes
+from benchmarks.environment import describe
 from benchmarks.sizes import SIZES, VOCABULARY
-from benchmarks.versions import described
+from benchmarks.workers import start_workers
 from experiments.common import cli, machine
 from experiments.common import io as files
 from experiments.layer_costs.findings import fit_exponent
@@ -28,12 +28,12 @@ from lit_transformer.batch import UNK
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
 
 TOKENS, LENGTH = 2048, 16
-"""Tokens of a batch on either side, and of a sentence, EOS counted."""
+"""Tokens per batch on either side, and per sentence, with EOS."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One thing to time: sentences of one length, so that nothing but the number that changes does."""
+    """A setting to measure; all sentences have the same length, so that nothing else varies."""
 
     model: ModelConfig = SIZES["small"]
     vocab_size: int = VOCABULARY
@@ -50,16 +50,16 @@ def _width(d_model: int) -> Point:
 
 
 AXES: dict[str, tuple[str, list[int], Callable[[int], Point]]] = {
-    "length": ("tokens a sentence", [16, 64, 256, 1024], lambda n: Point(length=n)),
+    "length": ("tokens per sentence", [16, 64, 256, 1024], lambda n: Point(length=n)),
     "width": ("d_model", [128, 256, 512, 1024], _width),
-    "batch": ("tokens a batch", [512, 1024, 2048, 4096, 8192], lambda n: Point(tokens=n)),
+    "batch": ("tokens per batch", [512, 1024, 2048, 4096, 8192], lambda n: Point(tokens=n)),
     "vocabulary": ("V", [1000, 4000, 16000, 64000], lambda n: Point(vocab_size=n)),
 }
-"""By axis: what changes, its values, and the point at a value."""
+"""By axis: the name of its variable, the values, and the point of a value."""
 
 
 class Steps:
-    """A few steps at one point, in a process of its own."""
+    """Training steps at one point, in its own process."""
 
     def __init__(self, point: Point, args: argparse.Namespace) -> None:
         machine.set_up("medium")
@@ -80,7 +80,7 @@ class Steps:
         self.before = self._memory()
 
     def turn(self) -> float:
-        """Return the median seconds of a step, after one that is not counted."""
+        """Return the median seconds of a step, after one warm-up step."""
         self.stepper.step(self.batch)
         seconds = []
         for _ in range(self.steps):
@@ -90,7 +90,7 @@ class Steps:
         return median(seconds)
 
     def finish(self) -> dict[str, float]:
-        """Return the memory that training added, in bytes: gradients, Adam's averages and what a step holds."""
+        """Return the memory that training added, in bytes: gradients, Adam's state and activations."""
         return {"memory": self._memory() - self.before}
 
     def _memory(self) -> float:
@@ -100,33 +100,33 @@ class Steps:
 
 
 def main() -> None:
-    """Parse the command line, time every point and print a table an axis."""
+    """Parse the command line, measure every point and print one table per axis."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--axis", nargs="+", choices=list(AXES), default=list(AXES), help="which (all)")
+    parser.add_argument("--axis", nargs="+", choices=list(AXES), default=list(AXES), help="axes to measure (all)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps a point (5)")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps per point (5)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="write the tables and the machine they are of as JSON, too")
+    parser.add_argument("--out", type=Path, help="also write the tables and the machine as JSON")
     args = parser.parse_args()
     load = [machine.load()]
-    found = {axis: measure(axis, args) for axis in args.axis}
+    axes = {axis: measure(axis, args) for axis in args.axis}
     if args.out is not None:
         settings = {name: value for name, value in vars(args).items() if name != "out"}
         load.append(machine.load())
-        files.write_json(args.out, {"settings": settings, "load_before_and_after": load, **described(), "axes": found})
+        files.write_json(args.out, {"settings": settings, "load_before_and_after": load, **describe(), "axes": axes})
 
 
 def measure(axis: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Time the points of an axis, print them and return them as JSON values."""
+    """Measure the points of an axis, print them and return them as JSON values."""
     what, values, point = AXES[axis]
     seconds, memory = [], []
     for value in values:
-        with processes({axis: partial(Steps, point(value), args)}) as running:
-            seconds.append(running[axis].turn())
-            memory.append(running[axis].finish()["memory"])
+        with start_workers({axis: partial(Steps, point(value), args)}) as workers:
+            seconds.append(workers[axis].turn())
+            memory.append(workers[axis].finish()["memory"])
     fits = {"time": fit_exponent(values, seconds), "memory": fit_exponent(values, memory)}
-    print(f"\n{what:>18} {'ms a step':>10} {'tokens/s':>9} {'MB added':>9}")
+    print(f"\n{what:>18} {'ms/step':>10} {'tokens/s':>9} {'MB added':>9}")
     for value, time, size in zip(values, seconds, memory, strict=True):
         print(f"{value:>18,} {1000 * time:>10,.0f} {point(value).tokens / time:>9,.0f} {size / 1e6:>9,.0f}")
     for name, fit in fits.items():

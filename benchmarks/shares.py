@@ -1,10 +1,10 @@
-"""Where the time of our own work goes, by kind of operation: training steps and decoding at a size.
+"""Where our time goes, by kind of operation, in training steps and decoding.
 
     python -m benchmarks.shares
     python -m benchmarks.shares --size tiny --precision bfloat16 --out shares.json
 
-Each operation's own time on one thread as torch's profiler sees it, without what it calls, over the sum of all. What
-Python takes between them is not in it.
+Self time of each operation on one thread by torch's profiler, over the sum of all operations. Time in Python between
+operations is not included.
 """
 
 import argparse
@@ -12,24 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.decoding import set_up
-from benchmarks.drawn_decoding import drawn
-from benchmarks.pairs import draw
+from benchmarks.environment import describe
+from benchmarks.random_decoding import random_subject
+from benchmarks.random_pairs import draw
 from benchmarks.rounds import show
 from benchmarks.sizes import SIZES, VOCABULARY
-from benchmarks.versions import described
 from experiments.common import cli, machine
 from experiments.common import io as files
 
 KINDS = {
     "optimiser": ("adam",),
-    "matrix products": ("mm", "linear_pointwise", "dot_product"),
+    "matmul": ("mm", "linear_pointwise", "dot_product"),
     "softmax, loss": ("softmax", "exp_", "smoothednats"),
     "norms": ("layer_norm",),
     "dropout": ("random_", "drop"),
     "best tokens": ("topk", "amax", "sort", "max"),
     "copies, gathers": ("copy", "cat", "index", "gather", "embedding", "scatter"),
 }
-"""Words in an operation's name by kind; the first that fits counts. "elementwise, other" is the rest."""
+"""Substrings of operation names by kind; the first match counts. "elementwise, other" is the rest."""
 REST = "elementwise, other"
 STEPS = 3
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--size", choices=list(SIZES), default="small", help="small: d_model 256, 3 + 3 layers")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of training")
     parser.add_argument("--tokens", type=int, default=4096, help="padded tokens of a training batch (4096)")
-    parser.add_argument("--out", type=Path, help="write the shares and the machine they are of as JSON, too")
+    parser.add_argument("--out", type=Path, help="also write the shares and the machine as JSON")
     args = parser.parse_args()
     set_up("medium", threads=1)
     works = {
@@ -48,16 +48,16 @@ def main() -> None:
         f"decoding, {args.size}, beam 4": decoding(args, 4),
         f"decoding, {args.size}, greedy": decoding(args, 1),
     }
-    found = {name: shares(work) for name, work in works.items()}
-    lines = [[kind, *(f"{own[kind]:.1%}" for own in found.values())] for kind in [*KINDS, REST]]
-    show(["share of the time in operations", *found], lines)
+    table = {name: shares(work) for name, work in works.items()}
+    lines = [[kind, *(f"{column[kind]:.1%}" for column in table.values())] for kind in [*KINDS, REST]]
+    show(["share of the time in operations", *table], lines)
     if args.out is not None:
-        record = {"tokens": args.tokens, "load": machine.load(), **described()}
-        files.write_json(args.out, record | {"shares": found})
+        record = {"tokens": args.tokens, "load": machine.load(), **describe()}
+        files.write_json(args.out, record | {"shares": table})
 
 
 def training(args: argparse.Namespace) -> Callable[[], object]:
-    """Return some training steps, of the task of `benchmarks.training`."""
+    """Return the training steps of `benchmarks.training`."""
     from benchmarks.trainers import Task, build
 
     stepper = build("lit_transformer", Task(SIZES[args.size], VOCABULARY, args.precision == "bfloat16", "cpu"))
@@ -67,10 +67,10 @@ def training(args: argparse.Namespace) -> Callable[[], object]:
 
 
 def decoding(args: argparse.Namespace, beam: int) -> Callable[[], object]:
-    """Return the work of `benchmarks.drawn_decoding`."""
+    """Return the work of `benchmarks.random_decoding`."""
     from benchmarks.translators import ours
 
-    subject = drawn(argparse.Namespace(size=args.size, seed=0, batch=40, sentences=200, beam=beam))
+    subject = random_subject(argparse.Namespace(size=args.size, seed=0, batch=40, sentences=200, beam=beam))
     translate = ours(subject.network, subject.decode, 40)
     return lambda: translate(subject.sources)
 
@@ -85,11 +85,11 @@ def shares(work: Callable[[], object]) -> dict[str, float]:
     spent = dict.fromkeys([*KINDS, REST], 0.0)
     for event in profiled.key_averages():
         spent[kind_of(event.key)] += event.self_cpu_time_total
-    return {kind: round(own / sum(spent.values()), 4) for kind, own in spent.items()}
+    return {kind: round(seconds / sum(spent.values()), 4) for kind, seconds in spent.items()}
 
 
 def kind_of(operation: str) -> str:
-    """Return the kind of an operation, by its name."""
+    """Return the kind of an operation."""
     name = operation.rpartition("::")[2].lower()
     return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), REST)
 

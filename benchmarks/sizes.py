@@ -1,4 +1,4 @@
-"""The models that are timed: sizes that others publish, with one vocabulary."""
+"""Model sizes of the benchmarks, with one vocabulary size."""
 
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
 

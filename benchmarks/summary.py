@@ -1,10 +1,10 @@
-"""One table of what the benchmarks wrote: ours beside each peer, training and decoding, and what was committed last.
+"""One table of all benchmark results: our speed beside each peer's, and the committed ratio.
 
     python -m benchmarks.summary
 
-Reads benchmarks/results/, prints the table and writes it there as table.md. A ratio is ours over the peer's in speed,
-the median over rounds; the last column is the ratio to the fastest peer of the files as git has them, so that a fall is
-seen before it is committed.
+Reads benchmarks/results/, prints the table and writes it there as table.md. Ratios are our speed over the peer's, the
+median over rounds; the last printed column is the ratio to the fastest peer in the committed files, which shows a
+regression before it is committed.
 """
 
 import json
@@ -28,16 +28,15 @@ PEERS = {
     "JoeyNMT": "JoeyNMT",
     "CTranslate2 float32": "CTranslate2",
 }
-"""The column of each system that is another's work; `COMPILED` and `TUNED` are the plain loop once more."""
-NOTE = """Written by `python -m benchmarks.summary` from the files beside it. Ours over each in speed: the median over
-rounds of one run, in which the systems take turns on one thread. "of the peak": operations of the model's arithmetic,
-for real tokens, over what a large matrix product reaches. "load": how many processes wanted a core, this one among
-them."""
+"""The column of each peer; `COMPILED` and `TUNED` are variants of the plain loop."""
+NOTE = """Written by `python -m benchmarks.summary` from the JSON files here. Our speed over each peer's: the median
+over rounds of one run, in which the systems take turns on one thread. "of peak": FLOPs that the model needs, without
+padding, over those of a large matmul. "load": the machine's load average, the benchmark included."""
 COLUMNS = tuple(dict.fromkeys(PEERS.values()))
 
 
 class Line(NamedTuple):
-    """One benchmark: our rate, our share of the matrix peak, and our speed over that of each peer, by column."""
+    """One benchmark: our rate, our share of the matmul peak, and our speed over each peer's, by column."""
 
     name: str
     rate: str
@@ -48,38 +47,36 @@ class Line(NamedTuple):
     load: float
 
     @property
-    def least(self) -> float:
+    def lowest_ratio(self) -> float:
         """Our speed over the fastest peer's."""
         return min(self.ratios.values())
 
 
 def main() -> None:
     """Print the table and write it."""
-    found = {path: line for path in sorted(RESULTS.glob("*.json")) if (line := read(path.read_text()))}
-    header = ["", "ours", "of the peak", *(f"x {name}" for name in COLUMNS), "x fastest", "load"]
-    rows = [_row(line) for line in found.values()]
+    lines = {path: line for path in sorted(RESULTS.glob("*.json")) if (line := read(path.read_text()))}
+    header = ["", "ours", "of peak", *(f"x {name}" for name in COLUMNS), "x fastest", "load"]
+    rows = [_row(line) for line in lines.values()]
     show(
         [*header, "x fastest, committed"],
-        [[*row, _ratio(committed(path))] for path, row in zip(found, rows, strict=True)],
+        [[*row, _ratio(committed(path))] for path, row in zip(lines, rows, strict=True)],
     )
-    machines = " and ".join(sorted({line.machine for line in found.values()}))
-    commits = ", ".join(sorted({line.commit for line in found.values()}))
+    machines = " and ".join(sorted({line.machine for line in lines.values()}))
+    commits = ", ".join(sorted({line.commit for line in lines.values()}))
     rule = [":--", *["--:"] * (len(header) - 1)]
     text = "".join("| " + " | ".join(row) + " |\n" for row in (header, rule, *rows))
-    files.write_text(TABLE, f"# Ours beside each, on {machines}, commit {commits}\n\n{text}\n{NOTE}\n")
+    files.write_text(TABLE, f"# Our speed over each peer's, on {machines}, commit {commits}\n\n{text}\n{NOTE}\n")
 
 
 def read(text: str) -> Line | None:
-    """Return a benchmark's line; None for a file of another kind."""
+    """Return the line of a benchmark; None for a file without systems."""
     content = json.loads(text)
     systems = content.get("systems")
     if not systems or OURS not in systems:
         return None
     ours = systems[OURS]
     ratios = {
-        PEERS[name]: statistics.median(
-            other / own for other, own in zip(system["seconds"], ours["seconds"], strict=True)
-        )
+        PEERS[name]: statistics.median(peer / our for peer, our in zip(system["seconds"], ours["seconds"], strict=True))
         for name, system in systems.items()
         if name not in (OURS, OURS_COMPILED, COMPILED, TUNED)
     }
@@ -92,26 +89,26 @@ def read(text: str) -> Line | None:
 
 
 def title(settings: dict[str, Any]) -> str:
-    """Say in words what was timed."""
+    """Return a description of what was timed."""
     if "beam" in settings:
         model = settings.get("size") or f"{settings['study']}/{settings['variant']}, trained"
         return f"decoding, {model}, " + (f"beam {settings['beam']}" if settings["beam"] > 1 else "greedy")
-    kind = ", any lengths" if settings["mixed"] else ""
+    kind = ", random batches" if settings["mixed"] else ""
     device = "" if settings["device"] == "cpu" else f", {settings['device']}"
     return f"training, {settings['size']}, {settings['precision']}{kind}{device}"
 
 
 def committed(path: Path) -> float | None:
-    """Return our speed over the fastest peer's in the file as git has it; None where it has none."""
+    """Return our speed over the fastest peer's in the committed file; None if there is none."""
     done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True, text=True)
     line = read(done.stdout) if done.returncode == 0 else None
-    return line.least if line else None
+    return line.lowest_ratio if line else None
 
 
 def _row(line: Line) -> list[str]:
     peak = "–" if line.peak is None else f"{line.peak:.0%}"
     ratios = [_ratio(line.ratios.get(name)) for name in COLUMNS]
-    return [line.name, line.rate, peak, *ratios, _ratio(line.least), f"{line.load:.1f}"]
+    return [line.name, line.rate, peak, *ratios, _ratio(line.lowest_ratio), f"{line.load:.1f}"]
 
 
 def _ratio(value: float | None) -> str:

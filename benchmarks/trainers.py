@@ -1,7 +1,7 @@
-"""The systems that train: one step each of the same model on the same pairs, with what each offers for it.
+"""Training systems: the same model on the same sentence pairs, each with its library's recommended code.
 
-All have the layers and the sizes of a `ModelConfig` with the paper's choices, tied embeddings, dropout where the paper
-has it and nowhere else, and torch's fused Adam. What differs is said beside each.
+All have the architecture of a `ModelConfig` with the paper's choices, tied embeddings, dropout only where the paper has
+it, and torch's fused Adam. Each docstring names what differs.
 """
 
 import math
@@ -12,19 +12,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.lightning import import_as_a_user
-from benchmarks.pairs import Pairs, padded_pairs
+from benchmarks.random_pairs import Pairs, padded_pairs
 from lit_transformer.batch import EOS, PAD, TranslationBatch
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig
 from lit_transformer.errors import UserError
 
 DROPOUT, SMOOTHING = 0.1, 0.1
-PLACES = 128
-"""Places of models that want to know how many there are."""
+MAX_POSITIONS = 128
+"""Size of position tables, for the models that have one."""
 
 
 class Task(NamedTuple):
-    """What is trained and how: float32 or bfloat16 by autocast."""
+    """Model, vocabulary, precision (float32 or bfloat16 autocast) and device of a training."""
 
     model: ModelConfig
     vocab_size: int
@@ -36,7 +35,7 @@ class Task(NamedTuple):
 
 
 class Trainer(NamedTuple):
-    """A system: its network, how it wants a batch, and the summed or mean loss of one."""
+    """A system: its network, its batch format, and its loss (nats per token) of a batch."""
 
     network: nn.Module
     prepare: Callable[[Pairs], Any]
@@ -44,7 +43,7 @@ class Trainer(NamedTuple):
 
 
 class Stepper:
-    """Forward, backward and update of a trainer."""
+    """A training step: forward, backward and optimiser update."""
 
     def __init__(self, trainer: Trainer, task: Task) -> None:
         self.trainer, self.task = trainer, task
@@ -60,12 +59,16 @@ class Stepper:
         return loss.detach()
 
 
-def ours(task: Task) -> Trainer:
-    """Our own: packed."""
-    import_as_a_user()
-    from lit_transformer import LitTransformer, build_transformer
+def ours(task: Task, compiled: bool = False) -> Trainer:
+    """lit_transformer: packed tokens."""
+    from lit_transformer import LitTransformer, Transformer, build_transformer
+    from lit_transformer.training.compiling import CompiledHidden
 
-    module = LitTransformer(build_transformer(task.model, task.vocab_size), OptimConfig()).to(task.device).train()
+    network, hidden = (
+        build_transformer(task.model, task.vocab_size),
+        CompiledHidden() if compiled else Transformer.hidden,
+    )
+    module = LitTransformer(network, OptimConfig(), hidden=hidden).to(task.device).train()
 
     def loss(batch: TranslationBatch) -> Tensor:
         nats, auxiliary = module.objective(module.network, batch)
@@ -75,27 +78,23 @@ def ours(task: Task) -> Trainer:
 
 
 def ours_compiled(task: Task) -> Trainer:
-    """The same with `trainer.compile`."""
-    from lit_transformer.training.compiling import compile_network
-
-    trainer = ours(task)
-    compile_network(trainer.network.network)  # type: ignore[arg-type]
-    return trainer
+    """lit_transformer with `trainer.compile`."""
+    return ours(task, compiled=True)
 
 
 class TorchLoop(nn.Module):
-    """What a careful person writes around nn.Transformer. It has a norm more at the end of each stack."""
+    """A careful user's model around nn.Transformer, which has an additional norm after each stack."""
 
-    places: Tensor
+    position_table: Tensor
 
     def __init__(self, model: ModelConfig, vocab_size: int) -> None:
         super().__init__()
         self.scale = math.sqrt(model.d_model)
         self.embedding = nn.Embedding(vocab_size, model.d_model)
         nn.init.normal_(self.embedding.weight, std=model.d_model**-0.5)
-        angles = torch.arange(PLACES)[:, None] * 10000 ** (-torch.arange(0, model.d_model, 2) / model.d_model)
-        places = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # (PLACES, D)
-        self.register_buffer("places", places, persistent=False)
+        angles = torch.arange(MAX_POSITIONS)[:, None] * 10000 ** (-torch.arange(0, model.d_model, 2) / model.d_model)
+        position_table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # (MAX_POSITIONS, D)
+        self.register_buffer("position_table", position_table, persistent=False)
         self.dropout = nn.Dropout(DROPOUT)
         self.layers = nn.Transformer(
             model.d_model,
@@ -109,27 +108,27 @@ class TorchLoop(nn.Module):
         for name, module in self.layers.named_modules():
             if isinstance(module, nn.MultiheadAttention):
                 module.dropout = 0.0
-            elif isinstance(module, nn.Dropout) and name.endswith(".dropout"):  # behind the activation
+            elif isinstance(module, nn.Dropout) and name.endswith(".dropout"):  # after the activation
                 module.p = 0.0
 
     def forward(self, src: Tensor, tgt_in: Tensor) -> Tensor:
         """(B, S) and (B, T) -> logits (B, T, V)."""
-        later = nn.Transformer.generate_square_subsequent_mask(tgt_in.shape[1], device=tgt_in.device)
-        no_source = torch.zeros_like(src, dtype=later.dtype).masked_fill(src == PAD, -torch.inf)
-        no_target = torch.zeros_like(tgt_in, dtype=later.dtype).masked_fill(tgt_in == PAD, -torch.inf)
+        causal_mask = nn.Transformer.generate_square_subsequent_mask(tgt_in.shape[1], device=tgt_in.device)
+        src_padding_mask = torch.zeros_like(src, dtype=causal_mask.dtype).masked_fill(src == PAD, -torch.inf)
+        tgt_padding_mask = torch.zeros_like(tgt_in, dtype=causal_mask.dtype).masked_fill(tgt_in == PAD, -torch.inf)
         hidden = self.layers(
-            self._embedded(src),
-            self._embedded(tgt_in),
-            tgt_mask=later,
-            src_key_padding_mask=no_source,
-            tgt_key_padding_mask=no_target,
-            memory_key_padding_mask=no_source,
+            self._embed(src),
+            self._embed(tgt_in),
+            tgt_mask=causal_mask,
+            src_key_padding_mask=src_padding_mask,
+            tgt_key_padding_mask=tgt_padding_mask,
+            memory_key_padding_mask=src_padding_mask,
             tgt_is_causal=True,
         )
         return nn.functional.linear(hidden, self.embedding.weight)
 
-    def _embedded(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.dropout(self.embedding(ids) * self.scale + self.places[: ids.shape[1]])
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.dropout(self.embedding(ids) * self.scale + self.position_table[: ids.shape[1]])
         return embedded
 
 
@@ -139,14 +138,14 @@ def torch_loop(task: Task) -> Trainer:
 
 
 def compiled_loop(task: Task) -> Trainer:
-    """The same through torch.compile, with dynamic shapes."""
+    """torch.nn.Transformer under torch.compile with dynamic shapes."""
     trainer = torch_loop(task)
     compiled = torch.compile(trainer.network, dynamic=True)
-    return trainer._replace(loss=lambda batch: _smoothed(compiled(*batch[:2]), batch[2]))
+    return trainer._replace(loss=lambda batch: _smoothed_loss(compiled(*batch[:2]), batch[2]))
 
 
 def hugging_face(task: Task) -> Trainer:
-    """MarianMTModel of Hugging Face, with our first weights."""
+    """Hugging Face MarianMTModel, initialised with our weights."""
     from transformers import MarianConfig, MarianMTModel
 
     from lit_transformer import build_transformer
@@ -154,7 +153,7 @@ def hugging_face(task: Task) -> Trainer:
 
     marian = to_marian(build_transformer(task.model, task.vocab_size), DecodeConfig())
     network = MarianMTModel(MarianConfig(**marian.config))
-    network.load_state_dict(marian.tensors, strict=False)  # all but those that are tied
+    network.load_state_dict(marian.tensors, strict=False)  # all but the tied ones
     trainer = _padded(network, task)
 
     def loss(batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -162,13 +161,13 @@ def hugging_face(task: Task) -> Trainer:
         logits = network(
             input_ids=src, attention_mask=(src != PAD).long(), decoder_input_ids=tgt_in, use_cache=False
         ).logits
-        return _smoothed(logits, tgt_out)
+        return _smoothed_loss(logits, tgt_out)
 
     return trainer._replace(loss=loss)
 
 
 def x_transformers(task: Task) -> Trainer:
-    """XTransformer: pre-norm, as it comes, trained positions, dropout of the embeddings alone, no label smoothing."""
+    """x-transformers with its defaults: pre-norm, learned positions, dropout on embeddings only, no label smoothing."""
     from x_transformers import XTransformer
 
     model = task.model
@@ -180,7 +179,7 @@ def x_transformers(task: Task) -> Trainer:
             f"{stack}_heads": model.attention.heads,
             f"{stack}_attn_dim_head": model.attention.d_k,
             f"{stack}_ff_mult": model.feed_forward.d_ff / model.d_model,
-            f"{stack}_max_seq_len": PLACES,
+            f"{stack}_max_seq_len": MAX_POSITIONS,
             f"{stack}_emb_dropout": DROPOUT,
         }
     network = XTransformer(dim=model.d_model, tie_token_emb=True, ignore_index=PAD, pad_value=PAD, **stacks)
@@ -193,14 +192,14 @@ def x_transformers(task: Task) -> Trainer:
         return src.to(task.device), torch.cat([tgt_in[:, :1], tgt_out], dim=1).to(task.device)  # BOS ... EOS
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        said: Tensor = network(*batch, mask=batch[0] != PAD)
-        return said
+        mean: Tensor = network(*batch, mask=batch[0] != PAD)
+        return mean
 
     return Trainer(network, prepare, loss)
 
 
 def joeynmt(task: Task) -> Trainer:
-    """JoeyNMT 2.3's model, with our first weights, and its loss; raises `UserError` where it is not installed."""
+    """JoeyNMT 2.3's model and loss, initialised with our weights; raises UserError when it is not installed."""
     from benchmarks.joeynmt_model import to_joeynmt
     from lit_transformer import build_transformer
     from lit_transformer.export.marian import to_marian
@@ -208,17 +207,17 @@ def joeynmt(task: Task) -> Trainer:
     network = to_joeynmt(to_marian(build_transformer(task.model, task.vocab_size), DecodeConfig()))
     for name, module in network.named_modules():
         if isinstance(module, nn.Dropout):
-            inside = name.endswith(("_att.dropout", "pwff_layer.2"))  # of attention's weights, behind the activation
-            module.p = 0.0 if inside else DROPOUT
+            extra = name.endswith(("_att.dropout", "pwff_layer.2"))  # on attention weights and after the activation
+            module.p = 0.0 if extra else DROPOUT
     network.loss_function = ("crossentropy", SMOOTHING)
     network.to(task.device).train()
     from joeynmt.batch import Batch
 
     def prepare(pairs: Pairs) -> Any:
         src, tgt_in, tgt_out = (torch.from_numpy(side) for side in padded_pairs(pairs))
-        whole = torch.cat([tgt_in[:, :1], tgt_out], dim=1)  # BOS ... EOS
+        tgt = torch.cat([tgt_in[:, :1], tgt_out], dim=1)  # BOS ... EOS
         lengths, order = (src != PAD).sum(1), torch.arange(len(src))
-        return Batch(src, lengths, None, whole, None, order, torch.device(task.device), PAD, EOS)
+        return Batch(src, lengths, None, tgt, None, order, torch.device(task.device), PAD, EOS)
 
     def loss(batch: Any) -> Tensor:
         nats, *_ = network(return_type="loss", **vars(batch))
@@ -240,7 +239,7 @@ TRAINERS: dict[str, Callable[[Task], Trainer]] = {
 
 
 def build(name: str, task: Task) -> Stepper:
-    """Build a system by its name; raises `UserError` where its package is missing."""
+    """Build a system by name; raises UserError when its package is missing."""
     torch.manual_seed(0)
     try:
         return Stepper(TRAINERS[name](task), task)
@@ -255,11 +254,11 @@ def _padded(network: nn.Module, task: Task) -> Trainer:
     def prepare(pairs: Pairs) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(side).to(task.device) for side in padded_pairs(pairs))
 
-    return Trainer(network, prepare, lambda batch: _smoothed(network(*batch[:2]), batch[2]))
+    return Trainer(network, prepare, lambda batch: _smoothed_loss(network(*batch[:2]), batch[2]))
 
 
-def _smoothed(logits: Tensor, tgt_out: Tensor) -> Tensor:
-    """(B, T, V) and (B, T) -> nats a token that is not padding."""
+def _smoothed_loss(logits: Tensor, tgt_out: Tensor) -> Tensor:
+    """(B, T, V) and (B, T) -> label-smoothed nats per target token."""
     return nn.functional.cross_entropy(
         logits.flatten(0, 1), tgt_out.flatten(), ignore_index=PAD, label_smoothing=SMOOTHING
     )

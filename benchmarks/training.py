@@ -1,16 +1,16 @@
-"""Target tokens a second of training steps, beside torch.nn.Transformer, Hugging Face, x-transformers and JoeyNMT.
+"""Training speed in target tokens per second beside torch.nn.Transformer, Hugging Face, x-transformers and JoeyNMT.
 
     python -m benchmarks.training
     python -m benchmarks.training --precision bfloat16 --out training.json
     python -m benchmarks.training --size base --tokens 2048 --rounds 3
     python -m benchmarks.training --mixed
 
-The same drawn pairs in the same batches: forward, backward and the update of fused Adam; dropout 0.1, label smoothing
-0.1, tied embeddings of 8,000 tokens. Every system has a process of its own with the settings that its users get: ours
-with those of `common.machine`, the others with torch's; one more row shows what those settings alone give the
-plain loop. Systems take turns; a ratio is taken within a round. Tokens are target tokens that are not padding. The
-share of the peak is of the operations that the model needs for the real tokens, over what a large matrix product
-reaches in the same precision and with our settings.
+The same random sentence pairs in the same batches: forward, backward and the fused Adam update; dropout 0.1, label
+smoothing 0.1, tied embeddings of 8,000 tokens. Every system has its own process with the settings that its users get:
+ours those of `experiments.common.machine`, the others torch's defaults; a further row shows the plain loop with our
+settings. Systems take turns, and ratios are taken within a round. Padding is not counted as tokens. The share of the
+peak is the FLOPs that the model needs for the real tokens, over those of a large matmul in the same precision and with
+our settings.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apart import Begin, processes, turns
-from benchmarks.pairs import draw
-from benchmarks.rounds import Column, plain, print_table, rows, take_turns
+from benchmarks.random_pairs import draw
+from benchmarks.rounds import Column, as_json, print_table, rows, take_turns
 from benchmarks.sizes import SIZES, VOCABULARY
+from benchmarks.workers import JobFactory, start_workers, turns
 from experiments.common import cli, machine
 from experiments.common import io as files
 
@@ -33,7 +33,7 @@ OTHERS = ("Hugging Face Marian", "x-transformers", "JoeyNMT")
 
 
 class Training:
-    """Steps of one system, in its own process."""
+    """Training steps of one system, in its own process."""
 
     def __init__(self, name: str, args: argparse.Namespace, tuned: bool) -> None:
         if tuned:
@@ -48,8 +48,8 @@ class Training:
         self.now = clock(self.device)
         bfloat16 = args.precision == "bfloat16"
         self.stepper = build(name, Task(SIZES[args.size], VOCABULARY, bfloat16, self.device.type))
-        drawn = draw(VOCABULARY, args.tokens, args.batches, not args.mixed)
-        self.batches = [self.stepper.trainer.prepare(pairs) for pairs in drawn.batches]
+        random = draw(VOCABULARY, args.tokens, args.batches, not args.mixed)
+        self.batches = [self.stepper.trainer.prepare(pairs) for pairs in random.batches]
         self.peak = measured_rate(self.device, args.precision).flops if tuned else 0.0
 
     def turn(self) -> float:
@@ -60,7 +60,7 @@ class Training:
         return self.now() - started
 
     def finish(self) -> dict[str, float]:
-        """Return peak memory in GB, parameters in millions and the rate of a matrix product in GFLOP/s."""
+        """Return peak memory in GB, parameters in millions and the matmul peak in GFLOP/s."""
         import torch
 
         on_gpu = self.device.type == "cuda"
@@ -70,65 +70,70 @@ class Training:
 
 
 def main() -> None:
-    """Parse the command line, train in turns and print the table."""
+    """Parse the command line and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="small", help="small: d_model 256, 3 + 3 layers")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--tokens", type=int, default=4096, help="padded tokens of a batch on either side (4096)")
-    parser.add_argument("--batches", type=int, default=2, help="batches a turn (2)")
-    parser.add_argument("--mixed", action="store_true", help="batches of any lengths together")
+    parser.add_argument("--batches", type=int, default=2, help="batches per turn (2)")
+    parser.add_argument("--mixed", action="store_true", help="batches of random pairs, not bucketed by length")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true", help="add torch.compile of ours and of the plain loop")
-    parser.add_argument("--only", nargs="*", metavar="SYSTEM", help=f"leave out all but these of {', '.join(OTHERS)}")
-    parser.add_argument("--out", type=Path, help="write the table and the machine it is of as JSON, too")
+    parser.add_argument("--only", nargs="*", metavar="SYSTEM", help=f"only these of {', '.join(OTHERS)}")
+    parser.add_argument("--out", type=Path, help="also write the table and the machine as JSON")
     args = parser.parse_args()
     compare(args)
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Let all systems train in turns, print the table, and write it where the user asked for that."""
+    """Train with all systems in turns, print the table, and write it if requested."""
     before = machine.load()
-    with processes(_systems(args)) as running:
-        seconds = take_turns(turns(running), args.rounds)
-        figures = {name: process.finish() for name, process in running.items()}
-    drawn = draw(VOCABULARY, args.tokens, args.batches, not args.mixed)
-    found = rows(seconds, sum(drawn.tokens), PEER)
-    peak = figures[OURS]["peak"]
+    with start_workers(_systems(args)) as workers:
+        seconds = take_turns(turns(workers), args.rounds)
+        measurements = {name: worker.finish() for name, worker in workers.items()}
+    tokens = sum(draw(VOCABULARY, args.tokens, args.batches, not args.mixed).tokens)
+    table = rows(seconds, tokens, PEER)
+    peak = measurements[OURS]["peak"]
     useful = _useful_flops(args)
-    fastest = max(row.rate.median for row in found if row.name in (PEER, *OTHERS))
+    fastest = max(row.rate.median for row in table if row.name in (PEER, *OTHERS))
     columns = [
-        Column("x fastest peer", ".2f", "times_fastest_peer", {row.name: row.rate.median / fastest for row in found}),
+        Column("x fastest peer", ".2f", "times_fastest_peer", {row.name: row.rate.median / fastest for row in table}),
         Column(
             f"of {peak:,.0f} GFLOP/s",
             ".0%",
             "share_of_matrix_peak",
-            {name: useful / statistics.median(own) / (peak * 1e9) for name, own in seconds.items()},
+            {name: useful / statistics.median(timings) / (peak * 1e9) for name, timings in seconds.items()},
         ),
-        Column("GB", ".2f", "peak_memory_gb", {name: figure["memory"] for name, figure in figures.items()}),
-        Column("M parameters", ".2f", "million_parameters", {n: figure["parameters"] for n, figure in figures.items()}),
+        Column("GB", ".2f", "peak_memory_gb", {name: values["memory"] for name, values in measurements.items()}),
+        Column(
+            "M parameters", ".2f", "million_parameters", {n: values["parameters"] for n, values in measurements.items()}
+        ),
     ]
-    kind = "of any lengths" if args.mixed else "of like lengths"
-    print(f"batches of {args.tokens:,} tokens with padding, {kind}; {args.threads} thread(s), {args.device}")
-    print_table(f"{args.size}, {args.precision}", "tokens", PEER, found, columns)
+    kind = "of random pairs" if args.mixed else "bucketed by length"
+    print(f"batches of {args.tokens:,} padded tokens, {kind}; {args.threads} thread(s), {args.device}")
+    print_table(f"{args.size}, {args.precision}", "tokens", PEER, table, columns)
     if args.out is not None:
         record = _record(args, [before, machine.load()], peak)
-        files.write_json(args.out, record | {"systems": plain("target tokens", PEER, found, columns)})
+        files.write_json(args.out, record | {"systems": as_json("target tokens", PEER, table, columns)})
 
 
-def _systems(args: argparse.Namespace) -> dict[str, Begin]:
-    begin: dict[str, Begin] = {OURS: partial(Training, OURS, args, True), PEER: partial(Training, PEER, args, False)}
-    begin[TUNED] = partial(Training, PEER, args, True)
+def _systems(args: argparse.Namespace) -> dict[str, JobFactory]:
+    factories: dict[str, JobFactory] = {
+        OURS: partial(Training, OURS, args, True),
+        PEER: partial(Training, PEER, args, False),
+    }
+    factories[TUNED] = partial(Training, PEER, args, True)
     if args.compile:
-        begin[OURS_COMPILED] = partial(Training, OURS_COMPILED, args, True)
-        begin[COMPILED] = partial(Training, COMPILED, args, False)
+        factories[OURS_COMPILED] = partial(Training, OURS_COMPILED, args, True)
+        factories[COMPILED] = partial(Training, COMPILED, args, False)
     chosen = OTHERS if args.only is None else [name for name in OTHERS if name in args.only]
-    return begin | {name: partial(Training, name, args, False) for name in chosen}
+    return factories | {name: partial(Training, name, args, False) for name in chosen}
 
 
 def _useful_flops(args: argparse.Namespace) -> float:
-    """Return the operations of a turn: of the model's arithmetic, for real tokens."""
+    """Return the FLOPs of a turn that the model needs, without padding."""
     import torch
 
     from lit_transformer.flops import Work, training_flops
@@ -140,15 +145,15 @@ def _useful_flops(args: argparse.Namespace) -> float:
 
 
 def _record(args: argparse.Namespace, load: list[float], peak: float) -> dict[str, Any]:
-    """Return what the figures are of: the settings, the machine and how busy it was, the versions."""
-    from benchmarks.versions import described
+    """Return what the numbers depend on: settings, machine and its load, versions."""
+    from benchmarks.environment import describe
 
     settings = {name: value for name, value in vars(args).items() if name != "out"}
     return {
         "settings": settings,
         "load_before_and_after": load,
         "matrix_gflops_per_second": round(peak, 1),
-        **described(),
+        **describe(),
         "threads": args.threads,
     }
 

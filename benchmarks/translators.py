@@ -1,4 +1,4 @@
-"""The systems that translate, each from the same network: token ids in, token ids out, in batches of one size."""
+"""Decoding systems with the weights of one network: token ids in, token ids out, in batches of one size."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.joeynmt_model import to_joeynmt, translator
 from benchmarks.rounds import Ids, Translate
-from experiments.exporting.marian_folder import save_marian
+from experiments.exporting.marian import save_marian
 from experiments.scoring.inference import translate_ids
 from lit_transformer.config import DecodeConfig
-from lit_transformer.decoding import packed_weights
 from lit_transformer.errors import UserError
+from lit_transformer.packing import pack_for_search
 
 if TYPE_CHECKING:
     from lit_transformer import Transformer
@@ -22,13 +22,13 @@ def _batches(sources: Sequence[Ids], size: int) -> list[Sequence[Ids]]:
 
 
 def ours(network: "Transformer", decode: DecodeConfig, size: int) -> Translate:
-    """Return our own search, in batches of `size`, as the others."""
-    whole = replace(decode, batch_tokens=10**9)  # a batch is what it is given
+    """Return our search, in batches of `size` like the others."""
+    unlimited = replace(decode, batch_tokens=10**9)  # `size` alone decides a batch
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
-        with packed_weights([network]):  # once for all batches, as for the batches of a test set
-            found = [best for batch in _batches(sources, size) for best in translate_ids([network], batch, whole)]
-        return [best[0].tokens for best in found]
+        packed = pack_for_search(network)  # once for all batches, as for the batches of a test set
+        hypotheses = [best for batch in _batches(sources, size) for best in translate_ids([packed], batch, unlimited)]
+        return [best[0].tokens for best in hypotheses]
 
     return translate
 
@@ -41,21 +41,21 @@ def hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folder
     from lit_transformer.batch import BOS, EOS, PAD
     from lit_transformer.export.marian import to_marian
 
-    logging.set_verbosity_error()  # it warns of two limits at every batch
+    logging.set_verbosity_error()  # it warns about two length limits in every batch
     folder.mkdir()
     save_marian(to_marian(network, decode), folder)
     model = MarianMTModel.from_pretrained(folder).eval()
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
-        found = []
+        translations = []
         for batch in _batches(sources, size):
             rows = [torch.tensor([*ids, EOS]) for ids in batch]
             ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
-            longest = max(map(len, batch)) + decode.extra_length
+            max_length = max(map(len, batch)) + decode.extra_length
             with torch.inference_mode():
-                said = model.generate(ids, attention_mask=(ids != PAD).long(), max_new_tokens=longest)
-            found += [[token for token in row if token not in (PAD, BOS, EOS)] for row in said.tolist()]
-        return found
+                generated = model.generate(ids, attention_mask=(ids != PAD).long(), max_new_tokens=max_length)
+            translations += [[token for token in row if token not in (PAD, BOS, EOS)] for row in generated.tolist()]
+        return translations
 
     return translate
 
@@ -63,7 +63,7 @@ def hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folder
 def ctranslate2(
     network: "Transformer", decode: DecodeConfig, size: int, tokens: list[str], folder: Path, threads: int
 ) -> dict[str, Translate]:
-    """Return CTranslate2's system, or none where it is not installed or has no words for the model."""
+    """Return CTranslate2's system; empty when it is not installed or does not support the model."""
     from experiments.exporting.ctranslate2_model import require_ctranslate2, save_ctranslate2
     from lit_transformer.export.marian import to_marian
 
@@ -80,35 +80,35 @@ def ctranslate2(
     ids = {token: number for number, token in enumerate(tokens)}
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
-        found = []
+        translations = []
         for batch in _batches(sources, size):
-            said = translator.translate_batch(
+            results = translator.translate_batch(
                 [[tokens[number] for number in source] for source in batch],
                 beam_size=decode.beam,
-                length_penalty=1e-9,  # with 0 it stops by another rule
+                length_penalty=1e-9,  # 0 changes its stopping criterion
                 min_decoding_length=0,
                 max_decoding_length=max(map(len, batch)) + decode.extra_length,
             )
-            found += [[ids[token] for token in result.hypotheses[0]] for result in said]
-        return found
+            translations += [[ids[token] for token in result.hypotheses[0]] for result in results]
+        return translations
 
     return {"CTranslate2 float32": translate}
 
 
 def joeynmt(network: "Transformer", decode: DecodeConfig, size: int) -> dict[str, Translate]:
-    """Return JoeyNMT's system, or none where it is not installed or has no words for the model."""
+    """Return JoeyNMT's system; empty when it is not installed or does not support the model."""
     from lit_transformer.export.marian import to_marian
 
     try:
-        say = translator(to_joeynmt(to_marian(network, decode)), decode.beam)
+        search = translator(to_joeynmt(to_marian(network, decode)), decode.beam)
     except UserError as error:
         print(f"JoeyNMT is left out: {error}")
         return {}
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
-        found = []
+        translations = []
         for batch in _batches(sources, size):
-            found += say(batch, max(map(len, batch)) + decode.extra_length)
-        return found
+            translations += search(batch, max(map(len, batch)) + decode.extra_length)
+        return translations
 
     return {"JoeyNMT": translate}

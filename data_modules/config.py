@@ -1,4 +1,4 @@
-"""What can be chosen about the data; every default lives here and nowhere else."""
+"""Settings of the data; every default lives here and nowhere else."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ from lit_transformer.errors import UserError
 
 @dataclass(frozen=True)
 class GrammarConfig:
-    """The embedded English-German corpus: how many pairs, how long, how hard."""
+    """The embedded English-German corpus: its size, sentence lengths and difficulty."""
 
     seed: int = 1
-    """Another seed gives another corpus; the same seed gives the same sentences on every platform."""
+    """The same seed gives the same sentences on every platform."""
     train: int = 60_000
     """Training pairs."""
     valid: int = 500
@@ -21,19 +21,19 @@ class GrammarConfig:
     test_long: int = 300
     """Test pairs whose sentences are all longer than any in training, on both sides."""
     test_comp: int = 300
-    """Test pairs that each hold a combination of two words kept out of training, valid, test and test_long."""
+    """Test pairs, each with a combination of two words held out from train, valid, test and test_long."""
     max_words: int = 18
-    """Most words of a sentence in train, valid, test and test_comp, on either side."""
+    """Maximum words of a sentence in train, valid, test and test_comp, on either side."""
     max_words_long: int = 32
-    """Most words of a sentence in test_long, on either side; the least is max_words + 2."""
+    """Maximum words of a sentence in test_long, on either side; the minimum is max_words + 2."""
     vocabulary: float = 0.4
-    """Difficulty: the share of the lexicon in use, over 0 to 1; fewer words make an easier corpus."""
+    """Difficulty: the fraction of the lexicon in use, 0.3 to 1; fewer words make an easier corpus."""
     nesting: float = 0.15
-    """Difficulty: the probability that a noun phrase grows a relative clause where one may stand, 0 to 1."""
+    """Difficulty: the probability of a relative clause on a noun phrase that can take one, 0 to 1."""
     joining: float = 0.25
-    """Difficulty: the probability that a sentence joins two clauses (main with subordinate or main), 0 to 1."""
+    """Difficulty: the probability that a sentence has two clauses (coordinate or subordinate), 0 to 1."""
     held_out: float = 0.06
-    """The share of word combinations (adjective-noun, verb-object) kept for test_comp, 0 to 0.5."""
+    """The fraction of word combinations (adjective-noun, verb-object) held out for test_comp, 0 to 0.5."""
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test", "test_long", "test_comp"):
@@ -53,21 +53,21 @@ class GrammarConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How a corpus becomes batches: languages, vocabulary, lengths, tokens a batch. Defaults are the paper's."""
+    """From corpus to batches: languages, vocabulary, lengths, tokens per batch. Defaults are the paper's."""
 
     source: str = "en"
-    """Language translated from: the code that the corpus uses, such as "en" for train.en."""
+    """Source language, as the corpus names it, such as "en" for train.en."""
     target: str = "de"
-    """Language translated to."""
+    """Target language."""
     vocab_size: int = 37_000
-    """Token ids in the joint vocabulary of both languages, special ids included (Vaswani et al. 2017, section 5.1)."""
+    """Size of the joint BPE vocabulary, special tokens included (Vaswani et al. 2017, section 5.1)."""
     max_length: int = 256
-    """Longest training sentence on either side, in tokens with EOS; longer pairs are left out, counted and reported.
-    Validation and test pairs are never left out."""
+    """Maximum length of a training sentence on either side, in tokens with EOS; longer pairs are left out, and their
+    number is reported. Validation and test pairs are never left out."""
     batch_tokens: int = 25_000
-    """Most tokens of a batch on either side, padding included, over all ranks: one optimiser step (section 5.1)."""
+    """Token budget of a batch on either side, padding included, over all ranks (section 5.1)."""
     grammar: GrammarConfig = field(default_factory=GrammarConfig)
-    """The embedded corpus; other corpora ignore it."""
+    """Settings of the embedded corpus; ignored by other corpora."""
 
     def __post_init__(self) -> None:
         for name in ("source", "target"):

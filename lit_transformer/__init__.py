@@ -1,27 +1,32 @@
-"""The model: a configurable encoder-decoder Transformer over packed tokens, and its LightningModule.
+"""A configurable encoder-decoder Transformer over packed tokens, its LightningModule, decoding and export.
 
-Knows tensors only: no corpus, study, W&B or DVC, and of files those of an exported model. Shapes, everywhere in it:
+The library knows tensors only: no corpus, study, W&B or DVC. Letters in shapes, unless a file says otherwise:
 
-    B sentences   N packed tokens of a batch   L longest sentence   S, T source and target length   R decoded rows
-    Q, K query and key length   D d_model   H heads   G heads of keys   E head width (d_k or d_v)   F d_ff
+    B sentences   N tokens of a packed batch   L longest sentence   S, T source and target length   R rows in decoding
+    Q, K query and key length   D d_model   H heads   G heads of keys and values   E head width (d_k or d_v)   F d_ff
     V vocabulary   W beam
-A file that needs another letter, or one of these for something else, says so at its head.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from lit_transformer.config import ModelConfig
-from lit_transformer.transformer import Transformer, build_transformer
 
 if TYPE_CHECKING:
     from lit_transformer.export import load_exported
     from lit_transformer.module import LitTransformer
+    from lit_transformer.transformer import Transformer, build_transformer
+
+__version__ = "0.1.0"
 
 __all__ = ["LitTransformer", "ModelConfig", "Transformer", "build_transformer", "load_exported"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what few ask for only when they do: Lightning costs seconds that decoding need not pay."""
+    """Import torch and Lightning only when something needs them: they take seconds."""
+    if name in ("Transformer", "build_transformer"):
+        from lit_transformer import transformer
+
+        return getattr(transformer, name)
     if name == "LitTransformer":
         from lit_transformer.module import LitTransformer
 

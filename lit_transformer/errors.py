@@ -1,11 +1,19 @@
-"""Errors a user can mend: one line that names the place and the fix."""
+"""Errors that a user can fix: one line that names the place and the fix."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in what the user asked for; entry points print it as one line and exit with status 2."""
+    """A mistake in what the user asked for; entry points print it as one line and exit with `status`."""
+
+    status = 2
+
+
+class TemporaryFailure(UserError):
+    """Nobody's mistake: the same command succeeds later, such as after an interruption that wrote a checkpoint."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

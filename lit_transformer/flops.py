@@ -1,11 +1,11 @@
-"""Parameters and floating-point operations of a model, counted from its config without computing anything.
+"""Parameters and floating-point operations of a model, counted from its config without running it.
 
-An operation is one multiplication or one addition of a matrix product; norms, activations, softmaxes and embeddings'
-look-ups are left out, as is usual. Attention is counted over the full square of a sentence, as kernels compute it,
-causal or not; local attention in long sentences over its band, the filling of its last block included. Training costs
-three forward passes: one forward, two products backward for each one forward.
+An operation is one multiplication or addition of a matrix product; norms, activations, softmaxes and embedding lookups
+are left out, as usual. Attention counts all pairs of a sentence, as kernels compute them, causal or not; local
+attention in long sentences its band, the padding of the last block included. Training costs three forward passes: one
+forward, and two products backward for each product forward.
 
-Each part of the model says what it costs (`Part.cost`); here the costs are multiplied by the tokens and summed.
+Every module knows its cost per token and pair (`components.cost`); here they are multiplied by the tokens and summed.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lit_transformer.components.mixers.local import pairs_met
-from lit_transformer.components.part import Cost, Part
+from lit_transformer.components.cost import Cost
+from lit_transformer.components.experts import Experts
+from lit_transformer.components.mixers.local import computed_pairs
 from lit_transformer.config import ModelConfig
 from lit_transformer.transformer import Transformer, build_transformer
 
@@ -24,9 +25,9 @@ TRAINING_FACTOR = 3
 
 @dataclass(frozen=True)
 class Work:
-    """What forward passes over sentence pairs cost depends on: sums over the pairs of S, T, S*S, T*T and S*T.
+    """What the cost of forward passes depends on: sums over the sentence pairs of S, T, S*S, T*T and S*T.
 
-    Where a mixer attends nearby, S*S and T*T are the pairs of places that it computes.
+    With local attention, the pairs it computes instead of S*S and T*T.
     """
 
     src: int
@@ -43,13 +44,13 @@ class Work:
 
 def work_sums(config: ModelConfig, src: Tensor, tgt: Tensor) -> Tensor:
     """Return the fields of a `Work` for pairs of lengths (B,) and (B,), on their device: (5,) int64."""
-    own = (pairs_met(config, False, src), pairs_met(config, True, tgt))
-    return torch.stack([part.sum() for part in (src, tgt, *own, src * tgt)])
+    squares = (computed_pairs(config, False, src), computed_pairs(config, True, tgt))
+    return torch.stack([counts.sum() for counts in (src, tgt, *squares, src * tgt)])
 
 
 def forward_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
     """Return the operations of the forward passes over `work`, logits included."""
-    model = outline(config, vocab_size)
+    model = build_on_meta(config, vocab_size)
     encoder, _ = model.encoder.costs()
     decoder, cross = model.decoder.costs()
     logits = Cost(query=2 * config.d_model * vocab_size)
@@ -67,19 +68,19 @@ def training_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
 
 
 def parameter_count(config: ModelConfig, vocab_size: int) -> int:
-    """Return the number of trained parameters, shared matrices counted once."""
-    return sum(parameter.numel() for parameter in outline(config, vocab_size).parameters())
+    """Return the number of trained parameters, tied matrices counted once."""
+    return sum(parameter.numel() for parameter in build_on_meta(config, vocab_size).parameters())
 
 
 def active_parameter_count(config: ModelConfig, vocab_size: int) -> int:
-    """Return the number of parameters that one token meets: all, but for the idle ones of a mixture of experts."""
-    parts = (module for module in outline(config, vocab_size).modules() if isinstance(module, Part))
-    return parameter_count(config, vocab_size) - sum(part.idle_parameters() for part in parts)
+    """Return the number of active parameters per token: all but those of the experts it is not sent to."""
+    experts = (module for module in build_on_meta(config, vocab_size).modules() if isinstance(module, Experts))
+    return parameter_count(config, vocab_size) - sum(module.inactive_parameters() for module in experts)
 
 
 @lru_cache(maxsize=64)
-def outline(config: ModelConfig, vocab_size: int) -> Transformer:
-    """Build the model without its numbers."""
+def build_on_meta(config: ModelConfig, vocab_size: int) -> Transformer:
+    """Build the model on the meta device, without storage."""
     with torch.device("meta"):
         return build_transformer(config, vocab_size)
 

@@ -1,4 +1,4 @@
-"""Initial values: a law for every matrix of a model, then factors by its stack, its layer and what it is for."""
+"""Initial values: a distribution for every matrix, then a factor by its stack, its layer and its role."""
 
 from collections.abc import Callable
 from typing import NamedTuple, assert_never
@@ -6,31 +6,30 @@ from typing import NamedTuple, assert_never
 import torch
 from torch import Tensor, nn
 
-from lit_transformer.components.sublayer import deep_norm
+from lit_transformer.components.sublayer import deep_norm_scales
 from lit_transformer.config import Initialisation, ModelConfig, Placement
 
 
 class Place(NamedTuple):
-    """Where a matrix stands: in the decoder or not, in which layer from 1, and whether it carries what is said.
+    """Where a matrix is: in the decoder or not, in which layer from 1, and whether it is on the value path.
 
-    What carries are the feed-forward network, but for a router of experts, and of attention the value and the output
-    matrix; of another mixer its output matrix, where it has one. Queries, keys and gates only decide who is heard.
+    On the value path are the matrices of the feed-forward network, except the router of experts, the value and output
+    projections of attention, and the output projection of another mixer. Queries, keys and gates only weigh values.
     """
 
     causal: bool
     layer: int
-    carries: bool
+    value_path: bool
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
-    """Draw linear and recurrent layers and embeddings anew, in order of registration; other parts keep their start.
+    """Draw linear and recurrent layers from the configured distribution, biases 0, and embeddings from N(0, 1/d_model).
 
-    By the configured law, biases 0, embeddings N(0, 1/d_model).
-
-    With embeddings of that deviation, sqrt(d_model) times an embedding has unit variance, as positions have, and the
-    tied softmax starts with logits of unit variance. `deep_norm` shrinks what any law gave.
+    In order of registration; other modules keep the values of their constructors. With that deviation sqrt(d_model)
+    times an embedding has unit variance, as positions have, and a tied output embedding starts with logits of unit
+    variance. DeepNorm's factor applies to any distribution.
     """
-    draw = _law(config.initialisation)
+    draw = _distribution(config.initialisation)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             draw(module.weight)
@@ -39,13 +38,13 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=config.d_model**-0.5 * _embedding_factor(config, name))
-        elif isinstance(module, nn.RNNBase):  # the matrices of its gates stand in one
+        elif isinstance(module, nn.RNNBase):  # the matrices of all gates are one parameter
             for parameter in module.parameters():
                 (draw if parameter.dim() > 1 else nn.init.zeros_)(parameter)
                 _multiply(parameter, _factor(config, name))
 
 
-def _law(kind: Initialisation) -> Callable[[Tensor], Tensor]:
+def _distribution(kind: Initialisation) -> Callable[[Tensor], Tensor]:
     match kind:
         case Initialisation.xavier_uniform | Initialisation.depth_scaled | Initialisation.t_fixup:
             return nn.init.xavier_uniform_
@@ -56,27 +55,27 @@ def _law(kind: Initialisation) -> Callable[[Tensor], Tensor]:
 
 
 def _place(name: str) -> Place | None:
-    """Read the place of a module from its name in the model; None where it stands in no layer."""
+    """Read the place of a module from its name in the model; None where it is in no layer."""
     stack, _, rest = name.partition(".layers.")
     if not rest:
         return None
-    number, _, sublayer, *inside = rest.split(".")  # such as 0.sublayers.feed_forward.inner.inner.widen
-    carrying = inside[-1] != "router" if sublayer == "feed_forward" else inside[-1] in ("value", "output")
-    return Place(stack == "decoder", int(number) + 1, inside[0] == "inner" and carrying)
+    number, _, sublayer, *inside = rest.split(".")  # such as 0.sublayers.feed_forward.inner.fc1
+    value_path = inside[-1] != "router" if sublayer == "feed_forward" else inside[-1] in ("value", "out_proj")
+    return Place(stack == "decoder", int(number) + 1, value_path and "residual" not in inside)
 
 
 def _factor(config: ModelConfig, name: str) -> float:
-    """Return what a matrix is multiplied by after its law; M is the decoder's number of layers, N the encoder's.
+    """Return the factor on a matrix after it was drawn; N and M are the numbers of encoder and decoder layers.
 
-    `depth_scaled` (DS-Init, Zhang et al. 2019): 1/sqrt(l) in layer l of its stack, their alpha being 1.
-    `t_fixup` (Huang et al. 2020): what carries times 0.67 N^(-1/4) in the encoder, (9M)^(-1/4) in the
-    decoder. `deep_norm` (Wang et al. 2022, Figure 2), a placement of norms: what carries times beta.
+    `depth_scaled` (DS-Init, Zhang et al. 2019, with alpha = 1): 1/sqrt(l) in layer l of its stack. `t_fixup` (Huang et
+    al. 2020): on the value path 0.67 N^(-1/4) in the encoder, (9M)^(-1/4) in the decoder. `deep_norm` (Wang et al.
+    2022, Figure 2), a placement of norms: on the value path beta.
     """
     place = _place(name)
     if place is None:
         return 1.0
-    shrinks = place.carries and config.norm.placement is Placement.deep_norm
-    beta = deep_norm(config, place.causal).beta if shrinks else 1.0
+    scaled = place.value_path and config.norm.placement is Placement.deep_norm
+    beta = deep_norm_scales(config, place.causal).beta if scaled else 1.0
     match config.initialisation:
         case Initialisation.xavier_uniform | Initialisation.normal:
             return beta
@@ -84,16 +83,16 @@ def _factor(config: ModelConfig, name: str) -> float:
             return beta * place.layer**-0.5
         case Initialisation.t_fixup:
             fixup = (9 * config.decoder_layers) ** -0.25 if place.causal else 0.67 * config.encoder_layers**-0.25
-            return beta * (fixup if place.carries else 1.0)
+            return beta * (fixup if place.value_path else 1.0)
         case _:
             assert_never(config.initialisation)
 
 
 def _embedding_factor(config: ModelConfig, name: str) -> float:
-    """Return what shrinks an embedding: `t_fixup` (9M)^(-1/4) at both inputs, and so a softmax matrix tied to one.
+    """Return the factor on an embedding: with `t_fixup` (9M)^(-1/4) at both inputs, and so on a tied output embedding.
 
-    Of T-Fixup these are the initial values only: that it then needs no norms and no warm-up are other choices,
-    `model.norm.kind` and `optim.warmup`.
+    T-Fixup's initial values only; to train without norms and warm-up are other choices, `model.norm.kind` and
+    `optim.warmup`.
     """
     at_input = name.startswith(("src_embedding.", "tgt_embedding."))
     return (9 * config.decoder_layers) ** -0.25 if config.initialisation is Initialisation.t_fixup and at_input else 1.0

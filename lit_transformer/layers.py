@@ -8,110 +8,127 @@ from typing import Self, cast
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.attention import CrossAttention
-from lit_transformer.components.cross import FixedReading, build_cross
+from lit_transformer.components.cache import Cache
+from lit_transformer.components.cost import Cost
+from lit_transformer.components.cross import build_cross
 from lit_transformer.components.feed_forward import build_feed_forward
 from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.norms import build_inner_norm
-from lit_transformer.components.part import Cost, Part, Past
-from lit_transformer.components.sublayer import Sublayer, SublayerPast, build_final_norm, build_sublayer
-from lit_transformer.config import ModelConfig
+from lit_transformer.components.sublayer import build_final_norm, build_sublayer
+from lit_transformer.components.token_mixer import TokenMixer, call_with_cache
+from lit_transformer.config import ModelConfig, Placement
 
-LayerPast = Mapping[str, SublayerPast]
+LayerCache = Mapping[str, Cache | None]
+"""The cache of each sub-layer, by its name."""
 
 
 @dataclass(frozen=True, eq=False)
-class StackPast:
-    """What a stack remembers: of each layer, of each of its sub-layers; and of its final norm."""
+class StackCache:
+    """The caches of a stack's layers, and of its final norm where that has one."""
 
-    layers: Sequence[LayerPast]
-    final: Past | None = None
+    layers: Sequence[LayerCache]
+    norm: Cache | None = None
 
     def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
-        layers = [{name: past.select(rows, sentences) for name, past in layer.items()} for layer in self.layers]
-        return type(self)(layers, self.final and self.final.select(rows, sentences))
+        layers = [{name: _select(cache, rows, sentences) for name, cache in layer.items()} for layer in self.layers]
+        return type(self)(layers, _select(self.norm, rows, sentences))
+
+
+def _select(cache: Cache | None, rows: Tensor, sentences: Tensor | None) -> Cache | None:
+    return None if cache is None else cache.select(rows, sentences)
 
 
 class Layer(nn.Module):
     """Sub-layers by name: mixer and feed_forward, if any; in the decoder cross stands between them."""
 
-    def __init__(self, sublayers: Mapping[str, Sublayer]) -> None:
+    def __init__(self, sublayers: Mapping[str, TokenMixer]) -> None:
         super().__init__()
         self.sublayers = nn.ModuleDict(sublayers)
 
-    def forward(self, x: Tensor, layout: Layout, past: LayerPast) -> tuple[Tensor, LayerPast]:
-        """(N, D) -> (N, D) and the new past; a sub-layer that is not in `past` begins its sentences."""
-        bottom, new = x, {}
+    def forward(self, x: Tensor, layout: Layout, cache: LayerCache) -> tuple[Tensor, LayerCache]:
+        """(N, D) -> (N, D) and the new cache."""
+        new = {}
         for name, sublayer in self.sublayers.items():
-            x, new[name] = sublayer(x, layout, past.get(name, SublayerPast()), bottom)
+            x, new[name] = sublayer(x, layout, cache.get(name))
         return x, new
 
-    def project(self, memory: Tensor, layout: Layout) -> LayerPast:
-        """Return the past of a decoder layer before the first token: the encoder's output (N_s, D), projected."""
-        cross = cast(CrossAttention | FixedReading, self.sublayers["cross"].inner)
-        return {"cross": SublayerPast(inner=cross.project(memory, layout))}
+    def init_cache(self, memory: Tensor, layout: Layout) -> LayerCache:
+        """Return the cache of a decoder layer before the first token, from the encoder's output (N_s, D)."""
+        sublayers = cast(Mapping[str, TokenMixer], self.sublayers)
+        return {name: sublayer.init_cache(memory, layout) for name, sublayer in sublayers.items()}
+
+
+class B2TLayer(Layer):
+    """A layer whose last sub-layer also takes the layer's input (Takase et al. 2023)."""
+
+    def forward(self, x: Tensor, layout: Layout, cache: LayerCache) -> tuple[Tensor, LayerCache]:
+        layer_input, new = x, {}
+        *earlier, last = self.sublayers
+        for name in earlier:
+            x, new[name] = self.sublayers[name](x, layout, cache.get(name))
+        x, new[last] = self.sublayers[last](x, layout, cache.get(last), layer_input)
+        return x, new
 
 
 class Stack(nn.Module):
     """Layers, and the norm at their end."""
 
-    def __init__(self, layers: list[Layer], norm: Part) -> None:
+    def __init__(self, layers: list[Layer], norm: nn.Module) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.norm = norm
 
-    def forward(self, x: Tensor, layout: Layout, past: StackPast) -> tuple[Tensor, StackPast]:
-        """(N, D) -> (N, D) and the new past."""
-        pasts = []
-        for layer, before in zip(self.layers, past.layers, strict=True):
-            x, after = layer(x, layout, before)
-            pasts.append(after)
-        x, final = self.norm(x, layout, past.final)
-        return x, StackPast(pasts, final)
+    def forward(self, x: Tensor, layout: Layout, cache: StackCache | None = None) -> tuple[Tensor, StackCache]:
+        """(N, D) -> (N, D) and the new cache; an encoder begins without one."""
+        new = []
+        layer_caches = [{}] * len(self.layers) if cache is None else cache.layers
+        for layer, layer_cache in zip(self.layers, layer_caches, strict=True):
+            x, layer_cache = layer(x, layout, layer_cache)
+            new.append(layer_cache)
+        x, norm_cache = call_with_cache(self.norm, x, layout, cache and cache.norm)
+        return x, StackCache(new, norm_cache)
 
-    def beginning(self) -> StackPast:
-        """Return the past of an encoder: none."""
-        return StackPast([{}] * len(self.layers))
+    def init_cache(self, memory: Tensor, layout: Layout) -> StackCache:
+        """Return the cache of a decoder before the first token, from the encoder's output (N_s, D)."""
+        return StackCache([cast(Layer, layer).init_cache(memory, layout) for layer in self.layers])
 
-    def project(self, memory: Tensor, layout: Layout) -> StackPast:
-        """Return the past of a decoder before the first token."""
-        return StackPast([cast(Layer, layer).project(memory, layout) for layer in self.layers])
-
-    def sublayers(self) -> list[tuple[str, Sublayer]]:
+    def sublayers(self) -> list[tuple[str, TokenMixer]]:
         """Return every sub-layer with its name, bottom first."""
         layers = cast(list[Layer], list(self.layers))
-        return [(name, cast(Sublayer, part)) for layer in layers for name, part in layer.sublayers.items()]
+        return [(name, cast(TokenMixer, sublayer)) for layer in layers for name, sublayer in layer.sublayers.items()]
 
     def costs(self) -> tuple[Cost, Cost]:
-        """Return the operations of all sub-layers within the stack's own sentences, and of those across to a memory."""
-        own, cross = Cost(), Cost()
+        """Return the costs of the sub-layers that read the stack's own sentences, and of those that read a memory."""
+        within, across = Cost(), Cost()
         for name, sublayer in self.sublayers():
             if name == "cross":
-                cross += sublayer.cost()
+                across += sublayer.cost()
             else:
-                own += sublayer.cost()
-        return own, cross
+                within += sublayer.cost()
+        return within, across
 
 
 def build_encoder(config: ModelConfig) -> Stack:
-    """Build the layers that read: a mixer and a feed-forward network each."""
+    """Build the encoder's layers: a mixer and a feed-forward network each."""
     return _stack(config, causal=False)
 
 
 def build_decoder(config: ModelConfig) -> Stack:
-    """Build the layers that say: a causal mixer, what reads the memory and a feed-forward network each."""
+    """Build the decoder's layers: a causal mixer, cross-attention or its like, and a feed-forward network each."""
     return _stack(config, causal=True)
 
 
 def _stack(config: ModelConfig, causal: bool) -> Stack:
-    layers, norm_inside = [], partial(build_inner_norm, config.norm)
+    layers, inner_norm = [], partial(build_inner_norm, config.norm)
+    layer_class = B2TLayer if config.norm.placement is Placement.b2t else Layer
     for mixer in build_mixers(config, causal):
-        inner = {"mixer": mixer}
+        inner: dict[str, nn.Module] = {"mixer": mixer}
         if causal:
             inner["cross"] = build_cross(config)
-        if feed_forward := build_feed_forward(config.feed_forward, config.d_model, norm_inside):
+        if feed_forward := build_feed_forward(config.feed_forward, config.d_model, inner_norm):
             inner["feed_forward"] = feed_forward
         last = list(inner)[-1]
-        sublayers = {name: build_sublayer(config, part, name, causal, name == last) for name, part in inner.items()}
-        layers.append(Layer(sublayers))
+        layers.append(
+            layer_class({name: build_sublayer(config, f, name, causal, name == last) for name, f in inner.items()})
+        )
     return Stack(layers, build_final_norm(config, causal))

@@ -1,7 +1,7 @@
 """Recipes: the settings of the paper and of the code that its authors released, by name.
 
-The public code of tensor2tensor is not what the paper describes, and changed with time. Each difference is a setting
-of its own; a recipe sets all of them at once. What the table of differences does not name stays as it is.
+The public code of tensor2tensor differs from the paper, and changed over time. Each difference is a setting of its own;
+a recipe sets all of them at once and leaves the others as they are.
 """
 
 from operator import attrgetter
@@ -12,7 +12,7 @@ from lit_transformer.config import Kind, Mask, ModelConfig, OptimConfig, Placeme
 
 
 class Recipe(Kind):
-    """Where the settings come from that the paper and its released code do not share."""
+    """The source of the settings in which the paper and its released code differ."""
 
     paper = "paper", "as the paper describes it, the defaults", "Vaswani et al. 2017"
     t2t_2017 = "t2t_2017", "the first public code, June 2017", "Vaswani et al. 2018, T2T"
@@ -20,10 +20,10 @@ class Recipe(Kind):
 
 
 def deltas(recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe sets apart from the paper: dotted keys of `model` and `optim`, and their values.
+    """Return the settings in which a recipe differs from the paper: dotted keys of `model` and `optim`, and values.
 
-    The epsilon of the norms, of which the paper says nothing, is our default too. The mask of t2t_v3 is a large
-    negative number of the products' type; -1e9 is the nearest of the masks there are.
+    The norms' epsilon, which the paper does not give, is our default too. The mask of t2t_v3 is a large negative number
+    of the products' type; -1e9 is the nearest available mask.
     """
     match recipe:
         case Recipe.paper:
@@ -44,17 +44,17 @@ def deltas(recipe: Recipe) -> dict[str, Any]:
 
 
 def switched(before: Recipe, recipe: Recipe) -> dict[str, Any]:
-    """Return, nested by section, what leads from one recipe to another.
+    """Return, nested by section, the changes from one recipe to another.
 
-    What only the former set apart goes back to the paper's value; a setting of neither is left as it is.
+    Settings of the former only go back to the paper's values; those of neither are left as they are.
     """
-    plain = SimpleNamespace(model=ModelConfig(), optim=OptimConfig())
-    restored = {key: attrgetter(key)(plain) for key in deltas(before)}
+    paper = SimpleNamespace(model=ModelConfig(), optim=OptimConfig())
+    restored = {key: attrgetter(key)(paper) for key in deltas(before)}
     return _nested(restored | deltas(recipe))
 
 
 def _released() -> dict[str, Any]:
-    """Return what all released versions share."""
+    """Return the settings of all released versions."""
     return {
         "model.positions.kind": Positions.sinusoidal_concatenated,
         "model.norm.eps": 1e-6,
@@ -67,8 +67,8 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *sections, name = key.split(".")
-        place = nested
+        inner = nested
         for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
+            inner = inner.setdefault(section, {})
+        inner[name] = value
     return nested

@@ -51,7 +51,7 @@ Moment = tuple[str, int, int]
 
 def write_project(root: Path) -> None:
     """Write the study and its corpus of made-up sentences of many lengths."""
-    from data_modules.corpora.raw import ParallelText, RawCorpus
+    from data_modules.corpora.text import ParallelText, RawCorpus
     from data_modules.prepared import prepare
     from experiments.config.study import load_study
 
@@ -111,14 +111,13 @@ def left(folder: Path) -> dict[str, Any]:
     seconds = [float(row.pop("seconds")) for row in rows]
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
-    average = folder / "averaged.pt"
     return {
         "checkpoint": saved,
         "record": {key: value for key, value in record.items() if key not in timed},
         "curve": rows,
         "probe": (folder / "probe.csv").read_text(),
-        "average": torch.load(average, weights_only=True) if average.exists() else None,
-        "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json"},  # a launcher's
+        "model": {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("model/**/*.*"))},
+        "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json", "outcome.json"},  # a launcher's
     }
 
 
@@ -144,10 +143,10 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 def _main() -> None:
     from experiments.commands import train
     from experiments.common import cli
-    from experiments.training import callbacks, history, losses
+    from experiments.training import callbacks, losses
 
     cli.ROOT = Path(os.environ["KILLED_ROOT"])  # type: ignore[misc]
-    for module in (callbacks, history, losses):
+    for module in (callbacks, losses):
         module.READ_EVERY = 4  # type: ignore[attr-defined]  # some rows for W&B in so short a run
     import experiments.training.stopping  # noqa: F401 - loads torch and Lightning, once for all starts
 

@@ -1,10 +1,11 @@
 """What each norm makes of packed tokens, by its formula."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
-from lit_transformer.config import Norm
+from lit_transformer.components.norms import build_instance_norm, build_norm
+from lit_transformer.config import Norm, NormConfig
 from tests.small_models import BASE
 
 D = BASE.d_model
@@ -14,6 +15,13 @@ LAYOUT = Layout.from_lengths(torch.tensor(LENGTHS))
 
 def standard(x: Tensor, dim: int, eps: float) -> Tensor:
     return (x - x.mean(dim, keepdim=True)) / (x.var(dim, keepdim=True, unbiased=False) + eps).sqrt()
+
+
+def norm_of(config: NormConfig, d_model: int, causal: bool) -> nn.Module:
+    """Build a norm of any kind."""
+    if config.kind is Norm.instance:
+        return build_instance_norm(config, d_model, causal)
+    return build_norm(config, d_model)
 
 
 FORMULAS = {  # of a norm of the encoder that was just built, in training; x (7, D) are sentences of LENGTHS

@@ -72,7 +72,7 @@ def step(out: Path, ranks: int, accumulate: int) -> None:
         use_distributed_sampler=False,
     )
     processes.start(trainer)
-    trainer.fit(module, datamodule=TranslationDataModule(corpus, config.data, 3, accumulate))
+    trainer.fit(module, datamodule=TranslationDataModule(corpus, config.data, seed=3, endless=True))
     pairs: list[Any] = [watch.pairs] * ranks
     if ranks > 1:
         torch.distributed.all_gather_object(pairs, watch.pairs)

@@ -1,4 +1,4 @@
-"""Cells that are a line of shell in place of DVC, run by the launcher; slow ones, and who of them still lives."""
+"""Cells that run a line of shell in place of DVC, slow ones among them, and which of their processes still run."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 
 from experiments.launching.attempts import Job
-from experiments.launching.board import Board
-from experiments.launching.cells import Outcome, run_cells
-from experiments.launching.local import LocalEngine
+from experiments.launching.cells import CellsRun, run_cells
+from experiments.launching.engines.processes import ProcessEngine
+from experiments.launching.progress import CellProgress
 
 ROOT = Path(__file__).parent.parent
 STUDY = {
@@ -31,13 +31,13 @@ def jobs(line: str, names: list[str] = NAMES) -> list[Job]:
     return [Job(name, ("sh", "-c", f"CELL={name}; {line}"), Path("runs") / name) for name in names]
 
 
-def run(line: str, slots: int = 2, retries: int = 0, names: list[str] = NAMES) -> Outcome:
-    own = jobs(line, names)
-    board, engine = Board(own), LocalEngine(slots, threads=1)
-    outcome = run_cells(own, engine, board, retries)
-    board.close()
+def run(line: str, slots: int = 2, retries: int = 0, names: list[str] = NAMES) -> CellsRun:
+    cells = jobs(line, names)
+    progress, engine = CellProgress(cells), ProcessEngine(slots, threads=1)
+    result = run_cells(cells, engine, progress, retries)
+    progress.close()
     engine.close()
-    return outcome
+    return result
 
 
 def processes(marker: str) -> list[psutil.Process]:
@@ -57,7 +57,7 @@ def wait_for(true, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-# The grandchild takes a while to obey, as a training ends its step; its parent leaves at once, as DVC does.
+# The grandchild takes a while to stop, as a training ends its step; its parent exits with it, as DVC does.
 SLOW = "trap 'sleep 0.5; echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
 
 
@@ -67,7 +67,7 @@ def slow(tmp_path: Path) -> str:
 
 
 def ctrl_c_once_two_run(folder: Path, patience: float = 20.0, after: float = 0.0) -> None:
-    """Press Ctrl-C, as it were, once two of the slow cells run; in any case, since nobody else ends what runs."""
+    """Send SIGINT once two of the slow cells run; or when that fails, since nothing else stops them."""
 
     def press() -> None:
         try:

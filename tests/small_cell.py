@@ -6,15 +6,14 @@ from pathlib import Path
 
 import torch
 
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import prepare
-from experiments.common import machine
 from experiments.common.io import write_json
 from experiments.config.cell import Cell
-from experiments.config.run_config import training_hash
+from experiments.config.run_config import config_hash
 from experiments.config.study import load_study
-from experiments.training.seals import write_sealed
 from lit_transformer import build_transformer
+from lit_transformer.export import save_exported
 
 ROOT = Path(__file__).parent.parent
 STUDY = """
@@ -54,17 +53,16 @@ def write_cells(root: Path) -> None:
         cell = Cell(study, variant, seed)
         torch.manual_seed(seed)
         network = build_transformer(cell.config.model, corpus.vocab_size)
-        cell.run_folder.mkdir(parents=True)
-        state = {f"network.{name}": value for name, value in network.state_dict().items()}
-        expected = training_hash(cell.config, corpus.hash, machine.code_hash())
-        write_sealed({"run_hash": expected, "state_dict": state}, cell.run_folder / "last.ckpt")
-        write_json(cell.run_folder / "training.json", {"status": "finished", "config_hash": expected})
+        cell.model_folder.mkdir(parents=True)
+        save_exported(network, cell.model_folder)
+        record = {"status": "finished", "config_hash": config_hash(cell.config, corpus.hash)}
+        write_json(cell.record_path, record)
 
 
 def command(root: Path, module: str, *arguments: str, before: str = "") -> list[str]:
     """Return a command that runs an entry point of this code, `own`, as if the project lay in `root`."""
-    lines = f"import pathlib; from experiments import cli, {module} as own; cli.ROOT = pathlib.Path({str(root)!r})"
-    lines = f"{lines}; {before or 'pass'}"
+    lines = f"import pathlib; from experiments.common import cli; from experiments.commands import {module} as own"
+    lines = f"{lines}; cli.ROOT = pathlib.Path({str(root)!r}); {before or 'pass'}"
     return [sys.executable, "-c", f"{lines}; cli.run(own.main)", *arguments]
 
 

@@ -68,7 +68,7 @@ def translated(network: Transformer, sources: list[list[int]], beam: int, limit:
     """Translate by our own search with alpha 0, at most `limit` tokens each, EOS included; return ids without EOS."""
     batch = batch_of([(source, []) for source in sources])
     with torch.inference_mode():
-        state = network.start(network.read(batch.src, batch.src_layout))
+        state = network.init_cache(network.encode_packed(batch.src, batch.src_layout))
         limits = torch.full((len(sources),), limit)
         found = beam_search(network.step, state, beam=beam, alpha=0.0, max_lengths=limits)
     return [hypotheses[0].tokens for hypotheses in found]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.mixers import build_mixers
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import TokenMixer
 from lit_transformer.config import Mixer, MixerConfig, ModelConfig
 from tests.small_models import BASE
 
@@ -29,7 +29,7 @@ def with_mixer(causal: bool, **settings: Any) -> ModelConfig:
     return replace(BASE, **{stack: MixerConfig(**settings)})
 
 
-def mixers(causal: bool, layers: int = 1, **settings: Any) -> list[Part]:
+def mixers(causal: bool, layers: int = 1, **settings: Any) -> list[TokenMixer]:
     """Build the mixers of one stack in float64, biases and kernels random."""
     stack = "decoder_layers" if causal else "encoder_layers"
     built = build_mixers(replace(with_mixer(causal, **settings), **{stack: layers}), causal)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from lit_transformer.config import (
     EmbeddingConfig,
     FeedForward,
     FeedForwardConfig,
+    Kind,
     Mixer,
     MixerConfig,
     ModelConfig,
@@ -55,7 +55,7 @@ def choices(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         value = getattr(config, field.name)
         if is_dataclass(value):
             yield from choices(value, f"{path}{field.name}.")
-        elif isinstance(value, StrEnum):
+        elif isinstance(value, Kind):
             yield from ((f"{path}{field.name}", member) for member in type(value))
         elif isinstance(value, bool):
             yield f"{path}{field.name}", not value

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_transformer.components.relative import build_score_positions
+from lit_transformer.components.relative import KeySpan, ScorePositions, build_score_positions
 from lit_transformer.config import AttentionConfig, ModelConfig, PositionConfig, Positions
 from tests.small_models import BASE
 
@@ -29,6 +29,11 @@ def first_layers(config: ModelConfig, causal: bool) -> Any:
         for parameter in positions.parameters():
             parameter.copy_(torch.randn_like(parameter))
     return positions
+
+
+def score_bias(positions: ScorePositions, queries: Tensor, keys: int) -> Any:
+    """Return the bias on the scores of queries (B, H, Q, E) at the last of `keys` positions."""
+    return positions.score_bias(queries, KeySpan(keys, keys - queries.shape[2]))
 
 
 def queries_at(last: int, heads: int = 3, d_k: int = 4) -> Tensor:

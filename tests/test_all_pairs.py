@@ -35,7 +35,7 @@ def test_a_model_of_the_covering_array(row: dict[str, Any]) -> None:
 
     src, tgt_in, _ = padded(batch)
     tgt_in = torch.where(tgt_in == PAD, VOCAB - 1, tgt_in)
-    state, steps = model.start(model.encode(src)), []
+    state, steps = model.init_cache(model.encode(src)), []
     for place in range(tgt_in.shape[1]):
         logits, state = model.step(tgt_in[:, place], state)
         steps.append(logits)

@@ -27,7 +27,7 @@ def identity_attention(scale: Scale = Scale.inverse_sqrt) -> SelfAttention:
     """One head whose four projections are the identity: softmax(scale * x x^T) x."""
     attention = own(AttentionConfig(heads=1, d_k=D, d_v=D, scale=scale), causal=True)
     with torch.no_grad():
-        for linear in (attention.query, attention.key, attention.value, attention.output):
+        for linear in (attention.in_proj.query, attention.in_proj.key, attention.in_proj.value, attention.out_proj):
             linear.weight.copy_(torch.eye(D))
     return attention
 
@@ -36,13 +36,16 @@ def identity_attention(scale: Scale = Scale.inverse_sqrt) -> SelfAttention:
 def test_equation_1_head_by_head(heads: int, d_k: int, d_v: int) -> None:
     attention = own(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), causal=False)
     x = torch.randn(6, D)
-    y, _ = attention(x, Layout.rectangle(1, 6))
+    y, _ = attention(x, Layout.uniform(1, 6))
     heads_out = []
     for q, k, v in zip(
-        attention.query(x).split(d_k, 1), attention.key(x).split(d_k, 1), attention.value(x).split(d_v, 1), strict=True
+        attention.in_proj.query(x).split(d_k, 1),
+        attention.in_proj.key(x).split(d_k, 1),
+        attention.in_proj.value(x).split(d_v, 1),
+        strict=True,
     ):
         heads_out.append(torch.softmax(q @ k.T / d_k**0.5, -1) @ v)
-    assert_close(y, attention.output(torch.cat(heads_out, 1)))
+    assert_close(y, attention.out_proj(torch.cat(heads_out, 1)))
 
 
 @every_width
@@ -53,13 +56,13 @@ def test_a_padded_key_is_never_looked_at(heads: int, d_k: int, d_v: int) -> None
     for attention in (own(config, causal=False), own(config, causal=True), CrossAttention(config, D)):
 
         def run(rows: slice, where: Layout, attention: torch.nn.Module = attention) -> Tensor:
-            past = attention.project(memory[rows], where) if isinstance(attention, CrossAttention) else None
-            return attention(x[rows], where, past)[0]
+            cache = attention.init_cache(memory[rows], where) if isinstance(attention, CrossAttention) else None
+            return attention(x[rows], where, cache)[0]
 
         together = run(slice(0, 8), layout)
         for start, length in ((0, 2), (2, 5), (7, 1)):
             rows = slice(start, start + length)
-            assert_close(run(rows, Layout.rectangle(1, length)), together[rows])
+            assert_close(run(rows, Layout.uniform(1, length)), together[rows])
 
 
 def test_the_first_row_of_a_causal_softmax_is_one() -> None:
@@ -73,7 +76,7 @@ def test_the_first_row_of_a_causal_softmax_is_one() -> None:
 
 def test_causal_weights_by_hand() -> None:
     x = torch.randn(3, D)
-    y, _ = identity_attention()(x, Layout.rectangle(1, 3))
+    y, _ = identity_attention()(x, Layout.uniform(1, 3))
     scores = (x @ x.T / D**0.5).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
     assert_close(y, scores.softmax(-1) @ x)
 
@@ -82,7 +85,7 @@ def test_causal_weights_by_hand() -> None:
 def test_scale_is_what_multiplies_the_scores(scale: Scale) -> None:
     x = torch.randn(4, D)
     factor = {Scale.inverse_sqrt: D**-0.5, Scale.inverse: 1 / D, Scale.learned: D**-0.5, Scale.none: 1.0}[scale]
-    y, _ = identity_attention(scale)(x, Layout.rectangle(1, 4))
+    y, _ = identity_attention(scale)(x, Layout.uniform(1, 4))
     scores = (factor * x @ x.T).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
     assert_close(y, scores.softmax(-1) @ x)
 
@@ -114,8 +117,8 @@ def test_an_encoder_with_positions_knows_the_order(kind: Positions) -> None:
 def test_one_cached_token_after_another_equals_all_at_once(heads: int, d_k: int, d_v: int) -> None:
     attention = own(AttentionConfig(heads=heads, d_k=d_k, d_v=d_v), causal=True)
     x = torch.randn(3, 5, D)  # (B, T, D)
-    whole, _ = attention(x.flatten(0, 1), Layout.rectangle(3, 5))
-    cache, layout = None, Layout.rectangle(3, 1)
+    whole, _ = attention(x.flatten(0, 1), Layout.uniform(3, 5))
+    cache, layout = None, Layout.uniform(3, 1)
     for place in range(5):
         y, cache = attention(x[:, place], layout, cache)
         assert_close(y, whole.view(3, 5, D)[:, place])
@@ -125,7 +128,7 @@ def test_one_cached_token_after_another_equals_all_at_once(heads: int, d_k: int,
 
 def test_attention_dropout_acts_in_training_only_and_keeps_the_mean() -> None:
     attention = own(AttentionConfig(heads=2, d_k=4, d_v=4, dropout=0.5), causal=False)
-    x, layout = torch.randn(5, D), Layout.rectangle(1, 5)
+    x, layout = torch.randn(5, D), Layout.uniform(1, 5)
     with torch.no_grad():
         drawn = torch.stack([attention(x, layout)[0] for _ in range(2000)])
         exact = attention.eval()(x, layout)[0]
@@ -160,6 +163,6 @@ def test_attention_maps_are_the_weights_that_mixed_the_values(config: ModelConfi
     assert rectangles[0].tolist() == [[*src, EOS]]
     model(*rectangles[:2])
     memory = model.encode(rectangles[0])
-    values = inner.project(memory.x, memory.layout).values[0]  # (G, S, E)
+    values = inner.init_cache(memory.x, memory.layout).values[0]  # (G, S, E)
     values = values.repeat_interleave(cross.heads // len(values), 0)  # (H, S, E)
     assert_close((maps[-1] @ values).transpose(0, 1).flatten(1), caught["mixed"])

@@ -89,7 +89,7 @@ def test_layers_stand_bottom_first_and_no_hook_stays() -> None:
     maps = attention_maps(network, SRC, TGT)
     assert not any(module._forward_pre_hooks for module in network.modules())
     with torch.no_grad():
-        network.encoder.layers[1].sublayers["mixer"].inner.query.weight.mul_(2)
+        network.encoder.layers[1].sublayers["mixer"].inner.in_proj.query.weight.mul_(2)
     changed = attention_maps(network, SRC, TGT)
     assert torch.equal(maps.encoder[0], changed.encoder[0])
     assert not torch.equal(maps.encoder[1], changed.encoder[1])

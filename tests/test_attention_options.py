@@ -11,7 +11,8 @@ from x_transformers.x_transformers import Attention
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.attention import SelfAttention
-from lit_transformer.components.kernels import FusedKernel, View, build_kernel, product, score_scale, softmax
+from lit_transformer.components.cpu_kernels import matmul, softmax
+from lit_transformer.components.kernels import AttentionMask, FusedKernel, build_kernel, score_scale
 from lit_transformer.components.relative import ScorePositions
 from lit_transformer.config import AttentionConfig, AttentionDelta, Mask, ModelConfig, Scale, Score
 from lit_transformer.errors import UserError
@@ -44,8 +45,9 @@ def test_equals_x_transformers(option: str, causal: bool) -> None:
     ours = own(replace(PLAIN, **ours_says), causal)
     theirs = Attention(D, dim_head=E, heads=HEADS, causal=causal, **theirs_says)
     with torch.no_grad():
-        for name, twin in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("output", "to_out")):
-            getattr(theirs, twin).weight.copy_(getattr(ours, name).weight)
+        twins = {"in_proj.query": "to_q", "in_proj.key": "to_k", "in_proj.value": "to_v", "out_proj": "to_out"}
+        for name, twin in twins.items():
+            getattr(theirs, twin).weight.copy_(ours.get_submodule(name).weight)
         if option == "qk_norm":  # theirs has a gain for each head, kept as its difference to 1
             theirs.q_rmsnorm.gamma.copy_(ours.query_heads[0].weight.expand(HEADS, 1, E) - 1)
             theirs.k_rmsnorm.gamma.copy_(ours.key_heads[0].weight.expand(HEADS, 1, E) - 1)
@@ -54,9 +56,9 @@ def test_equals_x_transformers(option: str, causal: bool) -> None:
             before.weight.copy_((ours.kernel.talk_before.mix - torch.eye(HEADS)).T[:, :, None, None])
             after.weight.copy_(ours.kernel.talk_after.mix.T[:, :, None, None])
         if option == "gate":
-            ours.gate.opening.bias.zero_()
+            ours.gate.linear.bias.zero_()
             (linear,) = (module for module in theirs.to_v_gate.modules() if isinstance(module, torch.nn.Linear))
-            linear.weight.copy_(ours.gate.opening.weight)
+            linear.weight.copy_(ours.gate.linear.weight)
     x = torch.randn(LAYOUT.tokens, D)
     y, _ = ours(x, LAYOUT)
     expected = theirs(LAYOUT.pad(x), mask=LAYOUT.mask)
@@ -72,9 +74,10 @@ def test_groups_share_keys_as_in_llama(kv_heads: int) -> None:
     )
     theirs = LlamaAttention(config, 0)
     with torch.no_grad():
-        for name, twin in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("output", "o_proj")):
-            getattr(theirs, twin).weight.copy_(getattr(ours, name).weight)
-    layout, x = Layout.rectangle(2, 5), torch.randn(10, D)
+        twins = {"in_proj.query": "q_proj", "in_proj.key": "k_proj", "in_proj.value": "v_proj", "out_proj": "o_proj"}
+        for name, twin in twins.items():
+            getattr(theirs, twin).weight.copy_(ours.get_submodule(name).weight)
+    layout, x = Layout.uniform(2, 5), torch.randn(10, D)
     later = torch.full((5, 5), -torch.inf).triu(1)[None, None]
     unturned = (torch.ones(1, 5, E), torch.zeros(1, 5, E))  # cosines and sines of no rotation
     expected, _ = theirs(layout.pad(x), position_embeddings=unturned, attention_mask=later)
@@ -97,14 +100,14 @@ def test_the_plain_kernel_equals_the_fused_one(scale: Scale, causal: bool, bias:
     assert not isinstance(plain, FusedKernel)
     if scale is Scale.learned:
         with torch.no_grad():
-            plain.temper.factor.copy_(fused.temper.factor.normal_())
+            plain.learned_scale.factor.copy_(fused.learned_scale.factor.normal_())
     q, k, v = kernel_inputs()
     real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])[:, None, None]
-    view = View(causal=True) if causal else View(visible=real, real=real)
-    assert_close(plain(q, k, v, view, bias), fused(q, k, v, view, bias))
-    assert_close(fused.fused(q, k, v, view, bias), fused(q, k, v, view, bias))
-    assert_close(plain.weights(q, k, view, bias), fused.weights(q, k, view, bias))
-    assert_close(fused.weights(q, k, view, bias) @ v, fused(q, k, v, view, bias))
+    mask = AttentionMask(causal=True) if causal else AttentionMask(visible=real, key_padding_mask=~real)
+    assert_close(plain(q, k, v, mask, bias), fused(q, k, v, mask, bias))
+    assert_close(fused.fused(q, k, v, mask, bias), fused(q, k, v, mask, bias))
+    assert_close(plain.weights(q, k, mask, bias), fused.weights(q, k, mask, bias))
+    assert_close(fused.weights(q, k, mask, bias) @ v, fused(q, k, v, mask, bias))
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 40])
@@ -125,8 +128,8 @@ def test_rows_of_any_length_have_torchs_softmax(length: int) -> None:
 def test_products_of_any_size_are_torchs(rows: int, summed: int, columns: int) -> None:
     one = torch.randn(3, 2, rows, summed, dtype=torch.float64, requires_grad=True)
     other = torch.randn(3, 2, columns, summed, dtype=torch.float64).transpose(-1, -2)  # as keys are
-    assert_close(product(one, other), torch.einsum("abqc,abcn->abqn", one, other), 1e-14)
-    assert_close(product(one, other.contiguous()), product(one, other), 1e-14)
+    assert_close(matmul(one, other), torch.einsum("abqc,abcn->abqn", one, other), 1e-14)
+    assert_close(matmul(one, other.contiguous()), matmul(one, other), 1e-14)
 
 
 @pytest.mark.parametrize("mask", [Mask.minus_inf, Mask.minus_1e9])
@@ -134,7 +137,7 @@ def test_products_of_any_size_are_torchs(rows: int, summed: int, columns: int) -
 def test_hidden_keys_weigh_nothing(score: Score, mask: Mask) -> None:
     kernel = build_kernel(replace(PLAIN, score=score, mask=mask))
     q, k, _ = kernel_inputs()
-    weights = kernel.weights(q, k, View(causal=True), None)
+    weights = kernel.weights(q, k, AttentionMask(causal=True), None)
     assert not weights.triu(1).any()
     assert_close(weights.sum(-1), torch.ones(2, HEADS, 5))
 
@@ -142,12 +145,12 @@ def test_hidden_keys_weigh_nothing(score: Score, mask: Mask) -> None:
 def test_a_score_of_zero_before_the_softmax_hides_nothing() -> None:
     kernel = build_kernel(replace(PLAIN, mask=Mask.zero_score))
     q, k, _ = kernel_inputs()
-    weights = kernel.weights(q, k, View(causal=True), None)
+    weights = kernel.weights(q, k, AttentionMask(causal=True), None)
     assert (weights.triu(1) + torch.ones(5, 5).tril() > 0).all()  # every later key has a share
     first = torch.stack([(q[:, :, 0] * k[:, :, 0]).sum(-1) * E**-0.5, *torch.zeros(4, 2, HEADS)], -1).softmax(-1)
     assert_close(weights[:, :, 0], first)
     real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])[:, None, None]
-    padded = kernel.weights(q, k, View(causal=True, real=real), None)
+    padded = kernel.weights(q, k, AttentionMask(causal=True, key_padding_mask=~real), None)
     assert not padded[1, :, :, 3:].any()  # padding is no part of the mistake
     assert [member for member in Mask if member.leaks] == [Mask.zero_score]
 
@@ -155,9 +158,9 @@ def test_a_score_of_zero_before_the_softmax_hides_nothing() -> None:
 def test_a_step_sees_no_later_token_whatever_the_mask() -> None:
     attention = own(replace(PLAIN, mask=Mask.zero_score))
     x = torch.randn(2, 3, D)
-    first, past = attention(x[:, 0], Layout.rectangle(2, 1))
-    assert past.keys.shape[2] == 1
-    whole, _ = attention(x.flatten(0, 1), Layout.rectangle(2, 3))
+    first, cache = attention(x[:, 0], Layout.uniform(2, 1))
+    assert cache.keys.shape[2] == 1
+    whole, _ = attention(x.flatten(0, 1), Layout.uniform(2, 3))
     assert (whole.view(2, 3, D)[:, 0] - first).abs().max() > 0.01  # what training saw and decoding cannot
 
 
@@ -187,8 +190,8 @@ def test_qk_norm_forgets_the_length_of_queries_and_keys() -> None:
     x = torch.randn(LAYOUT.tokens, D)
     before, _ = attention(x, LAYOUT)
     with torch.no_grad():
-        attention.query.weight.mul_(100)
-        attention.key.weight.mul_(100)
+        attention.in_proj.query.weight.mul_(100)
+        attention.in_proj.key.weight.mul_(100)
     assert_close(attention(x, LAYOUT)[0], before, 1e-4)
 
 

@@ -26,7 +26,7 @@ from experiments.reporting.attention import (
 )
 from experiments.reporting.figures.attention import line_picture, line_picture_png
 from experiments.reporting.page.attention import STEP, attention_page, page_of_split
-from experiments.scoring.inference import trained_networks
+from experiments.scoring.inference import load_models
 from lit_transformer.attention_maps import attention_maps
 from lit_transformer.errors import UserError
 from tests.small_cell import SENTENCES
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("standing")
 
 
 def looked(source: str, target: str, variant: str = "base") -> SentenceAttention:
-    (network,), corpus = trained_networks([Cell(load_study("tiny"), variant, 3)])
+    (network,), corpus = load_models([Cell(load_study("tiny"), variant, 3)])
     found = sentence_attention(
         network, corpus.tokenizer, corpus.tokenizer.encode(source), corpus.tokenizer.encode(target)
     )
@@ -55,7 +55,7 @@ def content(page: str) -> dict:
 
 
 def test_the_page_holds_every_weight() -> None:
-    (network,), corpus = trained_networks([Cell(load_study("tiny"), "base", 3)])
+    (network,), corpus = load_models([Cell(load_study("tiny"), "base", 3)])
     src, tgt = corpus.tokenizer.encode(SENTENCES[1]), corpus.tokenizer.encode("A DOG")
     (own,) = content(attention_page("title", [looked(SENTENCES[1], "A DOG")]))["sentences"]
     maps = attention_maps(network, src, tgt)
@@ -86,7 +86,7 @@ def test_a_mixer_without_weights_is_named() -> None:
 
 
 def test_long_sentences_and_none_at_all() -> None:
-    (network,), corpus = trained_networks([Cell(load_study("tiny"), "base", 3)])
+    (network,), corpus = load_models([Cell(load_study("tiny"), "base", 3)])
     assert sentence_attention(network, corpus.tokenizer, [5] * (MAX_TOKENS + 1), [5]) is None
     assert sentence_attention(network, corpus.tokenizer, [5], [5] * (MAX_TOKENS + 1)) is None
     assert f"no sentence of at most {MAX_TOKENS} tokens" in attention_page("title", [])

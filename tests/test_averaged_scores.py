@@ -1,7 +1,6 @@
 """Averages and ensembles of trained cells, scored: trained, evaluated and reported in this process."""
 
 import json
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,17 @@ import torch
 
 from data_modules.corpora import load_corpus
 from data_modules.prepared import PreparedCorpus, prepare
-from experiments.commands import evaluate, train
+from experiments.commands import evaluate as command
 from experiments.common import machine
 from experiments.config.cell import Cell
 from experiments.config.study import Study, load_study
 from experiments.reporting.results import read_results
-from experiments.scoring.inference import AVERAGED, load_network
+from experiments.scoring import evaluation
+from experiments.scoring.inference import load_model
 from experiments.scoring.perplexity import perplexities
 from experiments.scoring.sentences import read_counts
+from experiments.training import run
+from experiments.training.run import Options
 from lit_transformer.config import Ensemble
 from lit_transformer.errors import UserError
 
@@ -48,7 +50,7 @@ variants:
   ema: {optim: {averaging: {kind: ema, decay: 0.9}}}
   read: {model: {decoder_mixer: {kind: lstm}}}
 """
-ARGUMENTS = Namespace(wandb="disabled", quiet=True)
+OPTIONS = Options(wandb="disabled", quiet=True)
 CELLS = [("base", 0), ("base", 1), ("last", 0), ("ema", 0), ("read", 0)]
 
 
@@ -65,8 +67,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
         prepare(load_corpus(loaded.corpus, loaded.data_config), loaded.data_config, loaded.data_folder)
         for variant, seed in CELLS:
             cell = Cell(loaded, variant, seed)
-            train.train(cell, ARGUMENTS)
-            evaluate.evaluate(cell, ARGUMENTS)
+            run.train(cell, OPTIONS)
+            evaluation.evaluate(cell)
         yield loaded
 
 
@@ -95,7 +97,7 @@ def test_both_scores_are_told_and_the_studys_own_stay_those_of_the_last_weights(
         assert averaged["splits"].keys() == scores["splits"].keys()
         assert averaged["splits"]["test"].keys() == scores["splits"]["test"].keys()
         assert averaged["splits"]["test"]["ppl"] != scores["splits"]["test"]["ppl"]
-        lines = (study.results(variant, 0) / "hypotheses" / "averaged" / "test.txt").read_text().splitlines()
+        lines = (study.results(variant, 0) / "translations/averaged/test.txt").read_text().splitlines()
         assert len(lines) == 12
 
 
@@ -119,74 +121,74 @@ def test_counts_of_sentences_stand_beside_the_scores(study: Study) -> None:
 
 
 def test_the_scored_average_is_the_one_that_training_wrote(study: Study) -> None:
-    corpus, cell = PreparedCorpus.open(study.data_folder), Cell(study, "last", 0)
-    last, averaged = (load_network(cell, cell.config, corpus, *file) for file in ((), (AVERAGED,)))
-    assert averaged.softmax is averaged.src_embedding.vectors
-    assert not torch.equal(last.softmax.weight, averaged.softmax.weight)
+    cell = Cell(study, "last", 0)
+    last, averaged = load_model(cell), load_model(cell, averaged=True)
+    assert averaged.output_embedding is averaged.src_embedding.vectors
+    assert not torch.equal(last.output_embedding.weight, averaged.output_embedding.weight)
     assert not (cell.run_folder / "averaging").exists()
 
 
-def test_a_lost_average_is_written_again_from_the_checkpoint_where_it_is_there(study: Study) -> None:
+def test_a_lost_average_is_written_again_by_the_training(study: Study) -> None:
     cell = Cell(study, "ema", 0)
-    path, before = cell.run_folder / AVERAGED, torch.load(cell.run_folder / AVERAGED, weights_only=True)["state_dict"]
+    path = cell.averaged_model_folder / "model.safetensors"
+    before = path.read_bytes()
     path.unlink()
-    with pytest.raises(UserError, match=r"averaged\.pt is missing; train the cell again"):
-        evaluate.evaluate(cell, ARGUMENTS)
-    train.train(cell, ARGUMENTS)
-    after = torch.load(path, weights_only=True)["state_dict"]
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    evaluate.evaluate(cell, ARGUMENTS)
+    with pytest.raises(UserError, match=r"averaged/model\.safetensors.*; or train the cell again"):
+        evaluation.evaluate(cell)
+    run.train(cell, OPTIONS)
+    assert path.read_bytes() == before
+    evaluation.evaluate(cell)
 
 
-def test_weights_that_are_damaged_or_of_another_step_are_not_scored(study: Study) -> None:
+def test_damaged_weights_are_not_scored_and_the_old_scores_stay(study: Study) -> None:
     cell = Cell(study, "base", 1)
-    last = cell.run_folder / "last.ckpt"
-    whole = last.read_bytes()
-    for content, fault in ((whole[:-1], "is damaged"), ((cell.run_folder / "before.ckpt").read_bytes(), "is of step")):
-        last.write_bytes(content)
-        with pytest.raises(UserError, match=rf"last\.ckpt {fault}.*; train the cell again: python -m") as caught:
-            evaluate.evaluate(cell, ARGUMENTS)
+    path, scores = cell.model_folder / "model.safetensors", cell.scores_path.read_text()
+    intact = path.read_bytes()
+    for content in (intact[:-1], intact[:-9] + bytes([intact[-9] ^ 1]) + intact[-8:]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"model\.safetensors .*; or train the cell again: python -m") as caught:
+            evaluation.evaluate(cell)
         assert "\n" not in str(caught.value)
-    last.write_bytes(whole)
+        assert cell.scores_path.read_text() == scores
+    path.write_bytes(intact)
 
 
-def test_a_training_that_goes_on_is_not_said_to_be_finished(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_is_killed_leaves_the_results_of_before(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted before its successor exists; and the next start goes on to the same weights."""
     cell = Cell(study, "base", 1)
-    last = cell.run_folder / "last.ckpt"
-    before = torch.load(last, weights_only=True)["state_dict"]
+    last, model = cell.run_folder / "last.ckpt", cell.model_folder / "model.safetensors"
+    before = model.read_bytes()
     last.write_bytes(b"damaged")
 
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_fit", killed)
+    monkeypatch.setattr(run, "_fit", killed)
     with pytest.raises(KeyboardInterrupt):
-        train.train(cell, ARGUMENTS)
-    with pytest.raises(UserError, match=r"training\.json is missing"):
-        evaluate.evaluate(cell, ARGUMENTS)
+        run.train(cell, OPTIONS)
+    assert not (cell.run_folder / "training.json").exists()
+    evaluation.evaluate(cell)
     monkeypatch.undo()
-    train.train(cell, ARGUMENTS)
-    after = torch.load(last, weights_only=True)["state_dict"]
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    evaluate.evaluate(cell, ARGUMENTS)
+    run.train(cell, OPTIONS)
+    assert model.read_bytes() == before
 
 
 def test_a_diverged_run_has_no_average(study: Study) -> None:
     cell = Cell(study, "last", 0, ("optim.peak=1e30", "optim.schedule=constant"))
-    train.train(cell, ARGUMENTS)
-    record = read(cell.results_folder / "training.json")
+    run.train(cell, OPTIONS)
+    record = read(cell.record_path)
     assert record["status"] == "diverged"
     assert "averaging" not in record
-    assert not (cell.run_folder / AVERAGED).exists()
+    assert [path.name for path in cell.model_folder.iterdir()] == ["diverged.json"]
     assert not (cell.run_folder / "averaging").exists()
-    evaluate.evaluate(cell, ARGUMENTS)
-    assert read(cell.results_folder / "scores.json")["splits"] == {}
-    assert read_counts(cell.results_folder / "sentences.csv") == {}
+    evaluation.evaluate(cell)
+    assert read(cell.scores_path)["splits"] == {}
+    assert read_counts(cell.sentences_path) == {}
 
 
 def test_an_ensemble_stands_apart_from_the_cells(study: Study) -> None:
     before = sorted(study.folder.rglob("*"))
-    evaluate.evaluate_ensemble(Cell(study, "base", 0), [], averaged=False)
+    evaluation.evaluate_ensemble(Cell(study, "base", 0), [], averaged=False)
     found = read(Path("runs/tiny/base/ensemble/results/scores.json"))
     members = found["ensemble"]["members"]
     assert [(member["variant"], member["seed"]) for member in members] == [("base", 0), ("base", 1)]
@@ -196,13 +198,13 @@ def test_an_ensemble_stands_apart_from_the_cells(study: Study) -> None:
     assert found["splits"]["test"].keys() == alone[0].keys()
     # -log of a mean of probabilities is at most the mean of -logs
     assert found["splits"]["test"]["ppl"] < (alone[0]["ppl"] * alone[1]["ppl"]) ** 0.5
-    assert len(Path("runs/tiny/base/ensemble/results/hypotheses/test.txt").read_text().splitlines()) == 12
+    assert len(Path("runs/tiny/base/ensemble/results/translations/test.txt").read_text().splitlines()) == 12
 
 
 @pytest.mark.parametrize("kind", Ensemble)
 def test_equal_networks_predict_as_one_of_them(study: Study, kind: Ensemble) -> None:
     corpus, cell = PreparedCorpus.open(study.data_folder), Cell(study, "base", 0)
-    network = load_network(cell, cell.config, corpus)
+    network = load_model(cell)
     found = perplexities([network] * 3, kind, corpus, "test", 300)
     expected = perplexities([network], kind, corpus, "test", 300)
     assert found.keys() == expected.keys()
@@ -212,7 +214,7 @@ def test_equal_networks_predict_as_one_of_them(study: Study, kind: Ensemble) -> 
 
 def test_an_ensemble_of_several_variants_by_the_other_mean(study: Study) -> None:
     geometric = Cell(study, "read", 0, ("decode.ensemble=log_probabilities",))
-    evaluate.evaluate_ensemble(geometric, ["base", "base", "read"], averaged=False)
+    evaluation.evaluate_ensemble(geometric, ["base", "base", "read"], averaged=False)
     (path,) = Path("runs/tiny/read").glob("ensemble-with-base/results+*/scores.json")
     found = read(path)
     names = [(member["variant"], member["seed"]) for member in found["ensemble"]["members"]]
@@ -221,7 +223,7 @@ def test_an_ensemble_of_several_variants_by_the_other_mean(study: Study) -> None
 
 
 def test_an_ensemble_of_averages(study: Study) -> None:
-    evaluate.evaluate_ensemble(Cell(study, "last", 0), ["ema"], averaged=True)
+    evaluation.evaluate_ensemble(Cell(study, "last", 0), ["ema"], averaged=True)
     found = read(Path("runs/tiny/last/ensemble-averaged-with-ema/results/scores.json"))
     assert found["ensemble"]["averaged"] is True
 
@@ -229,16 +231,16 @@ def test_an_ensemble_of_averages(study: Study) -> None:
 @pytest.mark.parametrize(
     ("variant", "others", "averaged", "expected"),
     [
-        ("read", [], False, r"two models at least, and 1 of read is trained.*experiments\.train .*--seed 1"),
+        ("read", [], False, r"at least two models, and 1 of read is trained.*experiments train .*--seed 1"),
         ("read", ["bse"], False, r"no variant 'bse'; did you mean 'base'"),
-        ("base", [], True, r"keeps no average of its weights"),
+        ("base", [], True, r"has no averaged weights"),
     ],
 )
 def test_what_cannot_be_joined_is_said_in_one_line(
     study: Study, variant: str, others: list[str], averaged: bool, expected: str
 ) -> None:
     with pytest.raises(UserError, match=expected) as caught:
-        evaluate.evaluate_ensemble(Cell(study, variant, 0), others, averaged)
+        evaluation.evaluate_ensemble(Cell(study, variant, 0), others, averaged)
     assert "\n" not in str(caught.value)
 
 
@@ -256,4 +258,4 @@ def test_arguments_that_do_not_go_together(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["evaluate", "--study", "tiny", "--variant", "base", *arguments])
     with pytest.raises(UserError, match=expected):
-        evaluate.main()
+        command.main()

@@ -110,8 +110,8 @@ def test_tied_matrices_stay_one() -> None:
     for state in (snapshot(model), mean, average.averaged(model)):
         assert len({value.data_ptr() for value in tied(state)}) == 1
         model.load_state_dict(state)
-        assert model.softmax is model.src_embedding.vectors
-        assert torch.equal(model.softmax.weight, tied(state)[2])
+        assert model.output_embedding is model.src_embedding.vectors
+        assert torch.equal(model.output_embedding.weight, tied(state)[2])
 
 
 def test_a_snapshot_on_disk_holds_tied_matrices_once(tmp_path) -> None:
@@ -127,7 +127,7 @@ def test_a_snapshot_does_not_follow_the_network() -> None:
     state = snapshot(model)
     before = state["softmax.weight"].clone()
     with torch.no_grad():
-        model.softmax.weight.zero_()
+        model.output_embedding.weight.zero_()
     assert torch.equal(state["softmax.weight"], before)
 
 

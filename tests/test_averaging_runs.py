@@ -9,8 +9,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from experiments.training.averaging import Averager, LastWeights, SmoothedWeights, build_averager, write_average
-from experiments.training.stopping import Checkpoint
+from experiments.training.averaging import Averager, LastWeights, SmoothedWeights, build_averager
+from experiments.training.stopping import CheckpointWriter
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
 from lit_transformer.training.averaging import Weights, snapshot, uniform_mean
@@ -131,7 +131,7 @@ def test_a_killed_run_resumes_to_the_same_average(tmp_path: Path, config: Averag
     expected = run(averager(config, tmp_path / "whole"))
     folder = tmp_path / "killed"
     first = averager(config, folder)
-    checkpoint = Checkpoint(folder, every=4 if killed == 4 else 5, run_hash="hash")
+    checkpoint = CheckpointWriter(folder, every=4 if killed == 4 else 5, run_hash="hash")
     if killed == 14:  # the end of the training, before its average was written
         checkpoint.every = 7
         run(first, checkpoint)
@@ -140,7 +140,7 @@ def test_a_killed_run_resumes_to_the_same_average(tmp_path: Path, config: Averag
             run(first, checkpoint, KilledAfter(killed))
     assert checkpoint.path.exists()
     again = averager(config, folder)
-    found = run(again, Checkpoint(folder, every=100, run_hash="hash"), resume=checkpoint.path)
+    found = run(again, CheckpointWriter(folder, every=100, run_hash="hash"), resume=checkpoint.path)
     assert_equal(found, expected)
     assert again.record() == averager_record(config)
 
@@ -155,7 +155,7 @@ def test_files_that_the_two_newest_checkpoints_name_are_kept(tmp_path: Path) -> 
     """That of step 6 names 2, 4, 6 and that of 12 names 8, 10, 12: the run may have to go on from either."""
     averaging = averager(LAST, tmp_path)
     with pytest.raises(RuntimeError, match="killed"):
-        run(averaging, Checkpoint(tmp_path, every=6, run_hash="hash"), KilledAfter(13))
+        run(averaging, CheckpointWriter(tmp_path, every=6, run_hash="hash"), KilledAfter(13))
     names = {path.name for path in (tmp_path / "averaging").iterdir()}
     assert names == {f"step{step}.pt" for step in (2, 4, 6, 8, 10, 12)}
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["LastWeights"]
@@ -169,7 +169,7 @@ def test_files_that_the_two_newest_checkpoints_name_are_kept(tmp_path: Path) -> 
 def test_files_beyond_the_need_are_removed(tmp_path: Path) -> None:
     (tmp_path / "averaging").mkdir()
     (tmp_path / "averaging" / "step999.pt").write_text("of a run that was killed before its first checkpoint")
-    run(averager(LAST, tmp_path), Checkpoint(tmp_path, every=2, run_hash="hash"))
+    run(averager(LAST, tmp_path), CheckpointWriter(tmp_path, every=2, run_hash="hash"))
     names = {path.name for path in (tmp_path / "averaging").iterdir()}
     assert names <= {f"step{step}.pt" for step in (6, 8, 10, 12, 14)}  # of the two newest checkpoints
 
@@ -207,13 +207,10 @@ def test_a_lost_file_is_named_with_what_to_do(tmp_path: Path) -> None:
         averaging.average(module().network)
 
 
-def test_the_average_is_written_as_weights_of_the_module(tmp_path: Path) -> None:
+def test_the_average_is_a_state_of_the_network(tmp_path: Path) -> None:
     averaging, lit = averager(EMA, tmp_path), module()
     averaging.after_step(lit.network, 1, STEPS)
-    write_average(averaging, lit.network, tmp_path / "averaged.pt", "hash")
-    saved = torch.load(tmp_path / "averaged.pt", weights_only=True)
-    assert saved["run_hash"] == "hash"
-    lit.load_state_dict(saved["state_dict"])  # strict: every name, no other
+    lit.network.load_state_dict(averaging.average(lit.network))  # strict: every name, no other
 
 
 @pytest.mark.parametrize("kind", Averaging)

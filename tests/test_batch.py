@@ -28,7 +28,7 @@ def test_layout_says_where_tokens_lie(lengths: list[int]) -> None:
     layout = Layout.from_lengths(torch.tensor(lengths))
     expected = [(sentence, place) for sentence, length in enumerate(lengths) for place in range(length)]
     assert layout.positions.tolist() == [place for _, place in expected]
-    assert layout.cells.tolist() == [sentence * max(lengths) + place for sentence, place in expected]
+    assert layout.indices.tolist() == [sentence * max(lengths) + place for sentence, place in expected]
     assert layout.mask.sum(1).tolist() == lengths
     assert layout.mask[:, 0].all()
     assert layout.rows[layout.mask].tolist() == list(range(sum(lengths)))
@@ -40,11 +40,11 @@ def test_layout_says_where_tokens_lie(lengths: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("sentences", "length"), [(1, 1), (3, 1), (1, 4), (3, 4)])
-def test_rectangle_equals_from_lengths(sentences: int, length: int) -> None:
-    one, other = Layout.rectangle(sentences, length), Layout.from_lengths(torch.full((sentences,), length))
-    for name in ("lengths", "positions", "cells", "rows", "mask"):
+def test_uniform_equals_from_lengths(sentences: int, length: int) -> None:
+    one, other = Layout.uniform(sentences, length), Layout.from_lengths(torch.full((sentences,), length))
+    for name in ("lengths", "positions", "indices", "rows", "mask"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
-    assert (one.longest, one.rectangular) == (other.longest, other.rectangular) == (length, True)
+    assert (one.max_seqlen, one.rectangular) == (other.max_seqlen, other.rectangular) == (length, True)
 
 
 def test_only_unequal_lengths_are_not_rectangular() -> None:
@@ -79,6 +79,6 @@ def test_to_moves_every_tensor() -> None:
     batch = TranslationBatch.from_pairs([([5, 6], [7]), ([8], [9, 10])]).to("meta")
     tensors = [batch.src, batch.tgt_in, batch.tgt_out, batch.pairs]
     for layout in (batch.src_layout, batch.tgt_layout):
-        tensors += [layout.lengths, layout.positions, layout.cells, layout.rows, layout.mask]
+        tensors += [layout.lengths, layout.positions, layout.indices, layout.rows, layout.mask]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
-    assert (batch.target_tokens, batch.src_layout.longest) == (5, 3)
+    assert (batch.target_tokens, batch.src_layout.max_seqlen) == (5, 3)

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from experiments.common.io import replace
-from experiments.training.checkpoints import SealedCheckpoints, newest
-from experiments.training.seals import fault_of, is_whole, write_sealed
+from experiments.training.checkpoints import CheckpointFiles, is_intact, newest, save_with_checksum
 
 
 def content(step: int, run_hash: str = "ours") -> dict[str, Any]:
@@ -26,24 +25,24 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "seed0"
     folder.mkdir()
     for step in (10, 20):
-        SealedCheckpoints().save_checkpoint(content(step), folder / "last.ckpt")
+        CheckpointFiles().save_checkpoint(content(step), folder / "last.ckpt")
     return folder
 
 
 def step_of(path: Path) -> int:
-    assert is_whole(path)
+    assert is_intact(path)
     return int(torch.load(path, weights_only=True)["global_step"])
 
 
 def test_a_sealed_file_is_what_torch_and_zip_read(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
-    write_sealed(content(3), path)
+    save_with_checksum(content(3), path)
     for mmap in (False, True):
         assert torch.equal(torch.load(path, weights_only=True, mmap=mmap)["weights"], content(3)["weights"])
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert path.read_bytes().endswith(archive.comment)
-    assert torch.equal(SealedCheckpoints().load_checkpoint(path)["weights"], content(3)["weights"])
+    assert torch.equal(CheckpointFiles().load_checkpoint(path)["weights"], content(3)["weights"])
 
 
 def test_the_one_before_is_kept(folder: Path) -> None:
@@ -59,7 +58,7 @@ def test_every_flipped_bit_is_seen(folder: Path, place: int) -> None:
     data = bytearray(path.read_bytes())
     data[place] ^= 1
     path.write_bytes(data)
-    assert not is_whole(path)
+    assert not is_intact(path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 500, -1])
@@ -73,12 +72,12 @@ def test_the_one_before_is_used_where_the_last_is_cut_short(
         f"{last} is damaged (its checksum does not fit): using the one before (it is refused.ckpt now)\n"
     )
     assert {path.name for path in folder.iterdir()} == {"last.ckpt", "refused.ckpt"}
-    SealedCheckpoints().save_checkpoint(content(20), last)
+    CheckpointFiles().save_checkpoint(content(20), last)
     assert step_of(folder / "before.ckpt") == 10  # not the damaged one
 
 
 def test_a_foreign_one_is_not_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_sealed(content(30, "theirs"), folder / "last.ckpt")
+    save_with_checksum(content(30, "theirs"), folder / "last.ckpt")
     assert newest(folder, "ours") == (folder / "last.ckpt", 10)
     said = capsys.readouterr().out
     assert "is of another config or code (theirs, now ours): using the one before" in said
@@ -90,7 +89,7 @@ def test_a_folder_of_another_run_is_moved_aside(folder: Path, capsys: pytest.Cap
     assert newest(folder, "mine") is None
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert said.endswith(f"moved to {folder}.ours, training afresh\n")
+    assert said.endswith(f"moved to {folder}.ours, training from scratch\n")
     assert list(folder.iterdir()) == []
     assert (folder.with_name("seed0.ours") / "curve.csv").read_text() == "theirs"
 
@@ -99,7 +98,7 @@ def test_what_was_moved_aside_comes_back_when_its_run_does(folder: Path, capsys:
     """Code changed, a start, the change taken back: hours of training are where they were."""
     (folder / "wandb").mkdir()
     assert newest(folder, "mine") is None
-    SealedCheckpoints().save_checkpoint(content(5, "mine"), folder / "last.ckpt")
+    CheckpointFiles().save_checkpoint(content(5, "mine"), folder / "last.ckpt")
     (folder / "wandb").mkdir()
     (folder / "log.txt").touch()
     (folder / "attempt.json").write_text("of this start")
@@ -131,29 +130,20 @@ def test_nothing_that_was_moved_aside_is_overwritten(folder: Path) -> None:
     for name in ("seed0.ours", "seed0.ours.1"):
         folder.with_name(name).mkdir()
     assert newest(folder, "mine") is None
-    assert is_whole(folder.with_name("seed0.ours.2") / "last.ckpt")
-
-
-def test_the_weights_of_a_finished_training_are_known(folder: Path) -> None:
-    record = {"config_hash": "ours", "steps": 20}
-    assert fault_of(folder / "last.ckpt", record) == ""
-    assert fault_of(folder / "before.ckpt", record) == "is of step 10, and the training ended at step 20"
-    assert fault_of(folder / "last.ckpt", {**record, "config_hash": "mine"}).startswith("is of another config or code")
-    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:-1])
-    assert fault_of(folder / "last.ckpt", record) == "is damaged (its checksum does not fit)"
+    assert is_intact(folder.with_name("seed0.ours.2") / "last.ckpt")
 
 
 def test_with_none_left_the_training_begins_afresh(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("last.ckpt", "before.ckpt"):
         (folder / name).write_bytes(b"nothing")
     assert newest(folder, "ours") is None
-    assert capsys.readouterr().out.count("training afresh") == 1
+    assert capsys.readouterr().out.count("training from scratch") == 1
     assert newest(folder, "ours") is None
     assert capsys.readouterr().out == ""
 
 
 def test_what_is_more_than_data_is_not_loaded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_sealed({**content(30), "code": partial(print, "run")}, folder / "last.ckpt")
+    save_with_checksum({**content(30), "code": partial(print, "run")}, folder / "last.ckpt")
     assert newest(folder, "ours") == (folder / "last.ckpt", 10)
     assert "cannot be read (UnpicklingError)" in capsys.readouterr().out
 
@@ -174,7 +164,7 @@ def test_killed_between_its_renames_a_checkpoint_is_still_there(
 
     monkeypatch.setattr(os, "replace", dying)
     with pytest.raises(Killed) if renames < 2 else nullcontext():
-        SealedCheckpoints().save_checkpoint(content(30), folder / "last.ckpt")
+        CheckpointFiles().save_checkpoint(content(30), folder / "last.ckpt")
     monkeypatch.undo()
     assert newest(folder, "ours") == (folder / "last.ckpt", {0: 20, 1: 20, 2: 30}[renames])
 
@@ -192,9 +182,9 @@ def test_files_and_their_folders_are_synced_before_and_after_the_rename(
 
 def test_a_large_checkpoint_is_sealed_to_its_end(folder: Path) -> None:
     large = {**content(40), "weights": torch.randn(700_000)}
-    write_sealed(large, folder / "last.ckpt")
-    assert is_whole(folder / "last.ckpt")
+    save_with_checksum(large, folder / "last.ckpt")
+    assert is_intact(folder / "last.ckpt")
     data = bytearray((folder / "last.ckpt").read_bytes())
     data[2_000_000] ^= 64
     (folder / "last.ckpt").write_bytes(data)
-    assert not is_whole(folder / "last.ckpt")
+    assert not is_intact(folder / "last.ckpt")

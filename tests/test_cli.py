@@ -7,9 +7,8 @@ import pytest
 
 from experiments.common import cli, machine
 from experiments.common.io import read_json, replace, write_json
-from experiments.config.run_config import read_yaml
-from experiments.config.study import ROOT
-from lit_transformer.errors import UserError
+from experiments.common.outcome import VARIABLE, Outcome, read_outcome
+from lit_transformer.errors import TemporaryFailure, UserError
 
 
 def ending(error: BaseException, capsys) -> tuple[int, str]:
@@ -28,6 +27,23 @@ def test_a_users_mistake_is_one_line(capsys):
         2,
         "error: heads is 0; it must be at least 1\n",
     )
+
+
+def test_a_failure_is_written_for_the_launcher(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "outcome.json"
+    monkeypatch.setenv(VARIABLE, str(path))
+    assert ending(UserError("no\nsuch key"), capsys)[0] == 2
+    assert read_outcome(path) == Outcome(2, "no such key")
+    assert ending(TemporaryFailure("stopped at step 3"), capsys) == (75, "error: stopped at step 3\n")
+    assert read_outcome(path) == Outcome(75, "stopped at step 3")
+    assert ending(OSError(errno.ENOSPC, "No space left on device", "x"), capsys)[0] == 2
+    assert read_outcome(path).error.startswith("x: No space left on device")
+    with pytest.raises(ValueError, match="of 3"):
+        ending(ValueError("of 3"), capsys)
+    assert read_outcome(path) == Outcome(1, "ValueError: of 3")
+    assert os.listdir(tmp_path) == ["outcome.json"]
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere/outcome.json"))
+    assert ending(UserError("no folder to write to"), capsys) == (2, "error: no folder to write to\n")
 
 
 def test_an_interruption_is_one_line(capsys):
@@ -70,11 +86,6 @@ def test_broken_json_is_named(tmp_path):
     path.write_text('{"half": ')
     with pytest.raises(UserError, match=r"scores\.json is not valid JSON"):
         read_json(path)
-
-
-def test_the_hashed_code_is_what_the_train_stages_depend_on():
-    depends = read_yaml(ROOT / "dvc.yaml")["stages"]["train"]["deps"]
-    assert depends == ["data/${name}", *machine.TRAINING_CODE]
 
 
 def test_the_machine_describes_itself():

@@ -121,8 +121,8 @@ def test_a_worker_is_killed(sequential: Path, project: Path, cluster: Any) -> No
     child = launch(project, cluster, "--runs-per-gpu", "2")
     wait_for(lambda: training(project), child)
     first = training(project)[0]
-    keeper = psutil.Process(json.loads(first.with_name("attempt.json").read_text())["process"])
-    worker = keeper.parent()
+    supervisor = psutil.Process(json.loads(first.with_name("attempt.json").read_text())["process"])
+    worker = supervisor.parent()
     assert worker
     worker.kill()
     wait_for(lambda: [path for path in training(project) if path.parent != first.parent], child)
@@ -132,7 +132,7 @@ def test_a_worker_is_killed(sequential: Path, project: Path, cluster: Any) -> No
     printed = child.communicate(timeout=600)[0]
     assert child.returncode == 0, printed
     assert "[4/4] done" in printed
-    assert printed.count("AGAIN") == 2
+    assert printed.count("RETRY") == 2
     assert "4 at once" in printed
     assert "going on from" in (first.with_name("log.txt")).read_text()
     assert_equal(project, sequential)
@@ -147,5 +147,5 @@ def test_a_node_is_lost(sequential: Path, project: Path, cluster: Any) -> None:
     printed = child.communicate(timeout=600)[0]
     assert child.returncode == 0, printed
     assert "[4/4] done" in printed
-    assert printed.count("AGAIN") == 1
+    assert printed.count("RETRY") == 1
     assert_equal(project, sequential)

@@ -16,7 +16,9 @@ from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import ModelConfig
 from lit_transformer.errors import UserError
 from lit_transformer.training import compiling
-from lit_transformer.training.compiling import compile_network
+from lit_transformer.training.compiling import CompiledHidden
+from lit_transformer.training.objective import Hidden
+from lit_transformer.transformer import Transformer
 from tests.small_models import BASE, VOCAB
 
 SHALLOW = replace(BASE, encoder_layers=1, decoder_layers=1, dropout=0.3)  # tracing is what takes the time
@@ -37,11 +39,13 @@ def batches(count: int, longest: int = 9) -> list[TranslationBatch]:
     return found
 
 
-def step(model: torch.nn.Module, batch: TranslationBatch, seed: int) -> tuple[Tensor, list[Tensor]]:
+def step(
+    model: Transformer, batch: TranslationBatch, seed: int, hidden: Hidden = Transformer.hidden
+) -> tuple[Tensor, list[Tensor]]:
     """Return the loss of one batch and every gradient."""
     torch.manual_seed(seed)
     model.zero_grad()
-    loss = torch.nn.functional.cross_entropy(model.logits(model.hidden(batch)), batch.tgt_out)
+    loss = torch.nn.functional.cross_entropy(model.logits(hidden(model, batch)), batch.tgt_out)
     loss.backward()
     return loss.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
@@ -54,9 +58,9 @@ def agrees(config: ModelConfig, backend: str | Callable[..., Any], count: int) -
     plain = build_transformer(config, VOCAB).train()
     fast = build_transformer(config, VOCAB).train()
     fast.load_state_dict(plain.state_dict())
-    compile_network(fast, backend)
+    compiled = CompiledHidden(backend)
     for seed, batch in enumerate(batches(count)):
-        (loss, gradients), (other, others) = step(plain, batch, seed), step(fast, batch, seed)
+        (loss, gradients), (other, others) = step(plain, batch, seed), step(fast, batch, seed, compiled)
         torch.testing.assert_close(other, loss, rtol=1e-5, atol=1e-6)
         assert len(others) == len(gradients)
         for one, two in zip(gradients, others, strict=True):
@@ -97,10 +101,10 @@ def test_the_probe_sees_the_kernels_of_a_compiled_network_at_every_measurement()
     plain = build_transformer(SHALLOW, VOCAB).train()
     fast = build_transformer(SHALLOW, VOCAB).train()
     fast.load_state_dict(plain.state_dict())
-    compile_network(fast, "aot_eager")
+    compiled = CompiledHidden("aot_eager")
     [batch] = batches(1)
     for _ in range(2):
-        step(fast, batch, 0)
+        step(fast, batch, 0, compiled)
         step(plain, batch, 0)
         assert measure(fast, batch) == pytest.approx(measure(plain, batch))
         with torch.no_grad():

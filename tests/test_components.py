@@ -10,6 +10,7 @@ import yaml
 from experiments.commands import components, describe
 from experiments.config.run_config import RunConfig, resolve
 from experiments.config.study import STUDIES, list_studies, load_study
+from experiments.planning.description import Size, parts_of
 from lit_transformer.config import Kind, Mixer, Positions
 from lit_transformer.errors import UserError
 from lit_transformer.flops import Work, forward_flops, parameter_count
@@ -83,14 +84,14 @@ def project_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("project_root")
 @pytest.mark.parametrize("study", list_studies() or ["components"])
-def test_the_lines_of_a_description_sum_to_the_model(study: str) -> None:
+def test_the_parts_of_a_description_sum_to_the_model(study: str) -> None:
     assert (STUDIES / study / "study.yaml").exists()
     loaded = load_study(study)
-    size = describe.Size(vocab=1000, source=12, target=15, origin="made up")
+    size = Size(vocab=1000, source=12, target=15, origin="made up")
     for variant in loaded.variants:
         config = loaded.config(variant, 0).model
-        *parts, total = describe.lines_of(config, size)
-        assert sum(line.parameters for line in parts) == total.parameters == parameter_count(config, 1000)
+        *parts, total = parts_of(config, size)
+        assert sum(part.parameters for part in parts) == total.parameters == parameter_count(config, 1000)
         work = Work(src=12, tgt=15, src_squared=144, tgt_squared=225, cross=180)
         assert total.operations * 15 == pytest.approx(forward_flops(config, 1000, work))
 

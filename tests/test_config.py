@@ -1,13 +1,20 @@
 """A wrong value gets one line that names its key; every default is valid."""
 
-from dataclasses import FrozenInstanceError, replace
+import pickle
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
+import lit_transformer
+from lit_transformer import config
 from lit_transformer.config import (
     AttentionConfig,
+    AttentionDelta,
     DecodeConfig,
     FeedForwardConfig,
+    Kind,
     ModelConfig,
     NormConfig,
     OptimConfig,
@@ -105,3 +112,40 @@ def test_head_widths_are_free_of_d_model() -> None:
 def test_nearest_suggests_only_what_is_close() -> None:
     assert nearest("dropuot", ["dropout", "heads"]) == "; did you mean 'dropout'?"
     assert nearest("zebra", ["dropout", "heads"]) == ""
+
+
+def test_a_delta_has_the_fields_of_attention_each_with_none() -> None:
+    assert [field.name for field in fields(AttentionDelta)] == [field.name for field in fields(AttentionConfig)]
+    for delta, whole in zip(fields(AttentionDelta), fields(AttentionConfig), strict=True):
+        assert delta.type == whole.type | None
+        assert delta.default is None
+    assert pickle.loads(pickle.dumps(AttentionDelta(heads=2))) == AttentionDelta(heads=2)
+
+
+def kinds() -> list[type[Kind]]:
+    return [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, Kind)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind is not Kind])
+def test_members_are_named_as_they_are_written_and_know_their_source(kind: type[Kind]) -> None:
+    for member in kind:
+        assert member.name == member.value == str(member) == f"{member}"
+        assert kind(member.value) is member
+        assert member.about
+        assert member.source
+
+
+@pytest.mark.parametrize(
+    "module", ["lit_transformer", "lit_transformer.config", "lit_transformer.errors", "lit_transformer.recipes"]
+)
+def test_import_without_torch(module: str) -> None:
+    """So that every --help answers at once."""
+    code = f"import sys, {module}; assert not {{'torch', 'numpy', 'pytorch_lightning'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_lazy_names() -> None:
+    for name in lit_transformer.__all__:
+        assert getattr(lit_transformer, name).__name__ == name
+    with pytest.raises(AttributeError, match="module 'lit_transformer' has no attribute 'Transformers'"):
+        _ = lit_transformer.Transformers

@@ -29,7 +29,7 @@ fixed = pytest.mark.parametrize("kind", READ)
 def reading(kind: Cross) -> FixedReading:
     part = build_cross(replace(BASE, cross_mixer=CrossConfig(kind))).double()
     assert isinstance(part, FixedReading)
-    nn.init.normal_(part.output.bias)
+    nn.init.normal_(part.out_proj.bias)
     return part
 
 
@@ -40,8 +40,8 @@ def memory_of(layout: Layout = SOURCE) -> Tensor:
 @fixed
 def test_each_target_token_reads_its_source_token(kind: Cross) -> None:
     part, memory, x = reading(kind), memory_of(), memory_of(TARGET)
-    y, _ = part(x, TARGET, part.project(memory, SOURCE))
-    assert_close(y, part.output(torch.cat([x, memory[READ[kind]]], -1)), 1e-12)
+    y, _ = part(x, TARGET, part.init_cache(memory, SOURCE))
+    assert_close(y, part.out_proj(torch.cat([x, memory[READ[kind]]], -1)), 1e-12)
     for place, row in enumerate(READ[kind]):
         assert places_with_gradient(y[place], memory) == {row}
         assert places_with_gradient(y[place], x) == {place}
@@ -50,14 +50,14 @@ def test_each_target_token_reads_its_source_token(kind: Cross) -> None:
 @fixed
 def test_rows_that_part_read_on_where_their_own_sentences_stand(kind: Cross) -> None:
     """Rows 2, 2 and 0 go on for five steps after one of all three: hypotheses of the last and of the first sentence."""
-    part, memory, token = reading(kind), memory_of(), memory_of(Layout.rectangle(3, 1))
-    one = Layout.rectangle(3, 1)
-    _, past = part(token, one, part.project(memory, SOURCE))
-    past = past.select(torch.tensor([2, 2, 0]), None)
+    part, memory, token = reading(kind), memory_of(), memory_of(Layout.uniform(3, 1))
+    one = Layout.uniform(3, 1)
+    _, cache = part(token, one, part.init_cache(memory, SOURCE))
+    cache = cache.select(torch.tensor([2, 2, 0]), None)
     expected = {Cross.context: [[7, 7, 3]] * 4, Cross.aligned: [[6, 6, 1], [7, 7, 2], [7, 7, 3], [7, 7, 3]]}[kind]
     for rows in expected:
-        y, past = part(token, one, past)
-        assert_close(y, part.output(torch.cat([token, memory[rows]], -1)), 1e-12)
+        y, cache = part(token, one, cache)
+        assert_close(y, part.out_proj(torch.cat([token, memory[rows]], -1)), 1e-12)
 
 
 def test_one_vector_is_all_that_a_context_says() -> None:
@@ -67,8 +67,8 @@ def test_one_vector_is_all_that_a_context_says() -> None:
         src, tgt = torch.tensor([[5, 6, 7, 8, 2]]), torch.tensor([[1, 9, 10]])
         memory = model.encode(src)
         other = replace(memory, x=torch.cat([torch.randn_like(memory.x[:-1]), memory.x[-1:]]))
-        layout = Layout.rectangle(1, 3)
-        one, two = (model.say(tgt.flatten(), layout, which) for which in (memory, other))
+        layout = Layout.uniform(1, 3)
+        one, two = (model.decode(tgt.flatten(), layout, which) for which in (memory, other))
         assert torch.equal(one, two) is (kind is Cross.context)
 
 

@@ -95,8 +95,8 @@ def test_means_are_of_the_steps_that_were_read(monkeypatch: pytest.MonkeyPatch) 
     settings = {"val_check_interval": 1000, "check_val_every_n_epoch": None}
     trainer(9, callbacks=[losses], **settings).fit(lit, endless(BATCHES))
     assert losses.means(0) == pytest.approx({"loss": sum(lit.losses[:8]) / 8})
-    losses.forget(5)
-    losses.forget(3)  # gone already
+    losses.drop(5)
+    losses.drop(3)  # gone already
     assert losses.means(4) == losses.means(5) == pytest.approx({"loss": sum(lit.losses[5:8]) / 3})
     assert math.isnan(losses.means(8)["loss"])
     assert losses.state_dict()["values"] == [[pytest.approx(loss)] for loss in lit.losses[5:9]]  # and reads the rest

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from data_modules.batches import plan_batches
 from data_modules.prepared import PreparedCorpus
-from data_modules.token_batches import plan_batches
 from experiments.config.study import load_study
 from tests.killing import ROOT, write_project
 from tests.ranks import BUDGET

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lit_transformer.components.dropout import LEVELS, Dropout
+from lit_transformer.components.cpu_kernels import DROPOUT_LEVELS
+from lit_transformer.components.dropout import Dropout
 from tests.small_models import assert_close
 
 
@@ -11,7 +12,7 @@ from tests.small_models import assert_close
 def test_rate_scale_and_expectation(p: float) -> None:
     x = torch.ones(300, 1000)
     y = Dropout(p)(x)
-    rate = round(p * LEVELS) / LEVELS
+    rate = round(p * DROPOUT_LEVELS) / DROPOUT_LEVELS
     assert torch.equal(y.unique(), torch.tensor([0.0, 1 / (1 - rate)]))
     deviation = (p * (1 - p) / y.numel()) ** 0.5
     assert abs((y == 0).double().mean().item() - rate) < 4 * deviation
@@ -65,7 +66,7 @@ def test_backward_uses_the_mask_of_forward() -> None:
     y = Dropout(0.3)(x)
     upstream = torch.randn_like(y)
     y.backward(upstream)
-    kept = 1 / (1 - round(0.3 * LEVELS) / LEVELS)
+    kept = 1 / (1 - round(0.3 * DROPOUT_LEVELS) / DROPOUT_LEVELS)
     assert_close(x.grad, torch.where(y == 0, 0, upstream * kept))
 
 
@@ -86,6 +87,6 @@ def test_a_rate_near_one_drops_nearly_everything() -> None:
 def test_a_rate_that_rounds_to_one_still_keeps_a_level() -> None:
     dropout = Dropout(0.999999)
     y = dropout(torch.ones(1 << 18))
-    assert dropout.dropped == LEVELS - 1
-    assert set(y.unique().tolist()) <= {0.0, float(LEVELS)}
+    assert dropout.level == DROPOUT_LEVELS - 1
+    assert set(y.unique().tolist()) <= {0.0, float(DROPOUT_LEVELS)}
     assert torch.isfinite(y).all()

@@ -30,14 +30,16 @@ def networks() -> list[Transformer]:
     built = [build(config).double().eval() for config in (BASE, LSTM, LEARNED)]
     with torch.no_grad():
         for network in built:
-            network.softmax.weight.mul_(2.0)
+            network.output_embedding.weight.mul_(2.0)
     return built
 
 
 def search(networks: Sequence[Transformer], kind: Ensemble, beam: int, nbest: int = 1):
     batch = batch_of()
     with torch.inference_mode():
-        begin = EnsembleState([network.start(network.read(batch.src, batch.src_layout)) for network in networks])
+        begin = EnsembleState(
+            [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
+        )
         step = ensemble_step([network.step for network in networks], kind)
         return beam_search(step, begin, beam=beam, alpha=0.6, max_lengths=LIMITS, nbest=nbest)
 
@@ -81,7 +83,7 @@ def test_one_model_and_equal_models_are_the_model(networks: list[Transformer], k
     batch = batch_of()
     for network in networks:
         with torch.inference_mode():
-            state = network.start(network.read(batch.src, batch.src_layout))
+            state = network.init_cache(network.encode_packed(batch.src, batch.src_layout))
             alone = beam_search(network.step, state, beam=4, alpha=0.6, max_lengths=LIMITS, nbest=4)
         found = search([network] * members, kind, beam=4, nbest=4)
         for ranked, expected in zip(found, alone, strict=True):
@@ -129,7 +131,9 @@ def test_selecting_rows_selects_them_in_every_member(networks: list[Transformer]
         return step(tokens[rows], state.select(rows, rows))[0]
 
     with torch.inference_mode():
-        begin = EnsembleState([network.start(network.read(batch.src, batch.src_layout)) for network in networks])
+        begin = EnsembleState(
+            [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
+        )
         tokens = torch.tensor([5, 6, 7, 8])
         picked, whole = after(tokens, begin, rows), after(tokens, begin, torch.arange(4))
     torch.testing.assert_close(picked, whole[rows])
@@ -138,7 +142,9 @@ def test_selecting_rows_selects_them_in_every_member(networks: list[Transformer]
 def test_greedy_search_takes_ensembles_too(networks: list[Transformer]) -> None:
     batch = batch_of()
     with torch.inference_mode():
-        begin = EnsembleState([network.start(network.read(batch.src, batch.src_layout)) for network in networks])
+        begin = EnsembleState(
+            [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
+        )
         found = greedy_search(ensemble_step([network.step for network in networks]), begin, max_lengths=LIMITS)
     beam = search(networks, Ensemble.probabilities, beam=1)
     assert [hypothesis.tokens for hypothesis in found] == [ranked[0].tokens for ranked in beam]
@@ -146,6 +152,6 @@ def test_greedy_search_takes_ensembles_too(networks: list[Transformer]) -> None:
 
 def test_members_and_states_must_be_as_many(networks: list[Transformer]) -> None:
     batch = batch_of()
-    begin = EnsembleState([networks[0].start(networks[0].read(batch.src, batch.src_layout))])
+    begin = EnsembleState([networks[0].init_cache(networks[0].encode_packed(batch.src, batch.src_layout))])
     with pytest.raises(ValueError, match="shorter"):
         ensemble_step([network.step for network in networks])(torch.tensor([5] * 4), begin)

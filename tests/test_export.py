@@ -1,5 +1,6 @@
 """Exported folders: the same numbers to the bit for every variant, and every mistake in them said in one line."""
 
+import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save
+from torch import Tensor
 
 import lit_transformer
 from lit_transformer.config import ModelConfig, Tying
 from lit_transformer.errors import UserError
-from lit_transformer.export import load_exported, save_exported
+from lit_transformer.export import exported_provenance, load_exported, save_exported
 from lit_transformer.export.plain import from_plain, to_plain
 from tests.small_models import BASE, VOCAB, batch_of, build, chosen, every_variant
 
@@ -41,8 +43,8 @@ def test_a_tied_matrix_is_stored_once_and_stays_tied(tying: Tying, matrices: int
     assert sum(tensor.shape == (VOCAB, BASE.d_model) for tensor in stored.values()) == matrices
     assert sum(tensor.numel() for tensor in stored.values()) == sum(p.numel() for p in network.parameters())
     loaded = load_exported(tmp_path)
-    assert (loaded.softmax is loaded.tgt_embedding.vectors) == (tying is not Tying.none)
-    assert (loaded.softmax is loaded.src_embedding.vectors) == (tying is Tying.three_way)
+    assert (loaded.output_embedding is loaded.tgt_embedding.vectors) == (tying is not Tying.none)
+    assert (loaded.output_embedding is loaded.src_embedding.vectors) == (tying is Tying.three_way)
 
 
 @every_variant
@@ -135,19 +137,22 @@ def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "another"}, "is not of format lit_transformer, version 1"),
-        ({"version": 2}, "is not of format lit_transformer, version 1"),
+        ({"format": "another"}, "is not of format lit_transformer, version 2"),
+        ({"version": 1}, "is not of format lit_transformer, version 2"),
         ({"vocabsize": 3}, "unknown key 'vocabsize'; did you mean 'vocab_size'?"),
         ({"special_ids": {"pad": 1}}, "special_ids is {'pad': 1}"),
         ({"vocab_size": "23"}, "vocab_size is '23'; it must be a whole number above 3"),
-        ({"vocab_size": 24}, "softmax.weight is float32 [23, 16], but by config.json it is float32 [24, 16]"),
+        (
+            {"vocab_size": 24},
+            "vectors.weight is float32 [23, 16], but by config.json it is float32 [24, 16]",
+        ),
         ({"model": {}}, "the key 'model.d_model' is missing"),
     ],
 )
 def test_a_config_that_is_not_the_models_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     edit(folder, **changes)
     line = refused(folder)
-    assert message.replace("softmax", "src_embedding.vectors") in line
+    assert message in line
     assert str(folder) in line
 
 
@@ -161,14 +166,51 @@ def test_a_missing_key_is_refused(folder: Path) -> None:
 def test_broken_files_are_refused(folder: Path) -> None:
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-1])
+    damaged = f"{folder / 'model.safetensors'} is damaged (its checksum does not fit); copy or export the model again"
+    assert refused(folder) == damaged
+    (folder / "model.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of a weight
+    assert refused(folder) == damaged
+    (folder / "model.safetensors").write_bytes(whole[:-1])
+    seal(folder)
     assert "is not a whole safetensors file" in refused(folder)
     (folder / "config.json").write_text("{")
     assert "is not valid JSON" in refused(folder)
 
 
+def seal(folder: Path) -> None:
+    """Make the checksum fit the file."""
+    edit(folder, sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+
+
+def test_the_provenance_is_read_without_the_tensors(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert exported_provenance(folder) == {"study": "components"}
+    edit(folder, version=3)
+    with pytest.raises(UserError, match="is not of format lit_transformer, version 2"):
+        exported_provenance(folder)
+
+
+def test_a_failed_export_leaves_the_old_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(path: Path, content: bytes) -> int:
+        path.open("wb").write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_exported(build(BASE), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_tensors_of_another_model_are_refused(folder: Path) -> None:
     path = folder / "model.safetensors"
-    tensors = load_file(path)
+    tensors = load(path.read_bytes())
+
+    def save_file(tensors: dict[str, Tensor], path: Path) -> None:
+        path.write_bytes(save(tensors))
+        seal(folder)
+
     save_file(tensors | {"more": torch.ones(1)}, path)
     assert "has no place for more (1 such tensors)" in refused(folder)
     name = next(iter(tensors))

@@ -9,19 +9,19 @@ import pytest
 import torch
 import transformers
 
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
-from experiments.commands.export import Format, export
-from experiments.common import machine
 from experiments.common.io import write_json
 from experiments.config.cell import Cell
-from experiments.config.run_config import training_hash
+from experiments.config.run_config import config_hash
 from experiments.config.study import load_study
-from experiments.exporting import checks
-from experiments.training.seals import write_sealed
-from lit_transformer import build_transformer, load_exported
+from experiments.exporting import comparison
+from experiments.exporting.export import export
+from experiments.exporting.model_card import Format
+from lit_transformer import build_transformer
 from lit_transformer.batch import EOS
 from lit_transformer.errors import UserError
+from lit_transformer.export import load_exported, save_exported
 
 ROOT = Path(__file__).parent.parent
 STUDY = """
@@ -85,13 +85,11 @@ def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write_run(cell: Cell, corpus: PreparedCorpus, **changes: object) -> None:
     torch.manual_seed(0)
     network = build_transformer(cell.config.model, corpus.vocab_size)
-    state = {f"network.{name}": value for name, value in network.state_dict().items()}
-    cell.run_folder.mkdir(parents=True, exist_ok=True)
-    expected = training_hash(cell.config, corpus.hash, machine.code_hash())
-    write_sealed({"run_hash": expected, "state_dict": state}, cell.run_folder / "last.ckpt")
+    cell.model_folder.mkdir(parents=True, exist_ok=True)
+    save_exported(network, cell.model_folder)
     record = {"status": "finished", "steps": 10, "git_commit": "0123456789ab", "diverged_at": None}
-    record["config_hash"] = expected
-    write_json(cell.run_folder / "training.json", record | changes)
+    record["config_hash"] = config_hash(cell.config, corpus.hash)
+    write_json(cell.record_path, record | changes)
 
 
 def cell(variant: str = "base", *overrides: str) -> Cell:
@@ -117,7 +115,7 @@ def test_the_folder_is_whole_and_says_where_it_is_from(to: Format, tmp_path: Pat
     kept = out / ("config.json" if to is Format.safetensors else "provenance.json")
     provenance = json.loads(kept.read_text())
     provenance = provenance.get("provenance", provenance)
-    training = json.loads((cell().run_folder / "training.json").read_text())
+    training = json.loads((cell().record_path).read_text())
     corpus = PreparedCorpus.open("data/tiny")
     expected = {"study": "tiny", "variant": "base", "seed": 0, "data_hash": corpus.hash, "commit": "0123456789ab"}
     assert provenance.items() >= (expected | {"config_hash": training["config_hash"], "weights": "last"}).items()
@@ -136,15 +134,15 @@ def test_the_exported_network_and_tokenizer_need_nothing_of_the_project(tmp_path
     export(cell(), Format.safetensors, tmp_path / "out")
     network = load_exported(tmp_path / "out")
     assert network.config == cell().config.model
-    saved = torch.load(cell().run_folder / "last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(saved[f"network.{name}"], value) for name, value in network.state_dict().items())
+    trained = load_exported(cell().model_folder).state_dict()
+    assert all(torch.equal(trained[name], value) for name, value in network.state_dict().items())
     lines = (
         "import sys, lit_transformer; lit_transformer.load_exported(sys.argv[1]); "
         "print(*[name for name in ('omegaconf', 'pytorch_lightning', 'experiments', 'data_modules', 'wandb')"
         " if name in sys.modules])"
     )
-    asked = [sys.executable, "-c", lines, str(tmp_path / "out")]
-    done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT)
+    command = [sys.executable, "-c", lines, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
 
 
@@ -207,25 +205,25 @@ def test_a_cell_without_a_model_is_refused(tmp_path: Path) -> None:
     assert "training.json is missing; train the cell first" in refused(untrained, Format.safetensors, tmp_path / "out")
     write_run(untrained, PreparedCorpus.open("data/tiny"), status="diverged", diverged_at=3)
     assert "diverged at step 3: there is no model" in refused(untrained, Format.safetensors, tmp_path / "out")
-    assert "keeps no average" in refused(cell(), Format.safetensors, tmp_path / "out", averaged=True)
+    assert "has no averaged weights" in refused(cell(), Format.safetensors, tmp_path / "out", averaged=True)
     assert not any(tmp_path.iterdir())
 
 
 def test_an_export_that_differs_is_never_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "LOGITS", 0.0)
+    monkeypatch.setattr(comparison, "LOGITS", 0.0)
     line = refused(cell(), Format.marian, tmp_path / "out")
     assert "has logits that differ by" in line
     assert not any(tmp_path.iterdir())
 
 
-def test_the_checks_see_another_network(tmp_path: Path) -> None:
+def test_a_comparison_sees_another_network(tmp_path: Path) -> None:
     corpus = PreparedCorpus.open("data/tiny")
     export(cell(), Format.safetensors, tmp_path / "plain")
     export(cell(), Format.marian, tmp_path / "marian")
     other = load_exported(tmp_path / "plain")
     with torch.no_grad():
-        other.encoder.layers[0].sublayers["mixer"].inner.query.weight.mul_(1.1)
+        other.encoder.layers[0].sublayers["mixer"].inner.in_proj.query.weight.mul_(1.1)
     with pytest.raises(UserError, match="safetensors holds other numbers"):
-        checks.compare_safetensors(other, tmp_path / "plain")
+        comparison.compare_safetensors(other, tmp_path / "plain")
     with pytest.raises(UserError, match="marian has logits that differ by"):
-        checks.compare_marian(other, tmp_path / "marian", corpus)
+        comparison.compare_marian(other, tmp_path / "marian", corpus)

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from experiments.exporting.marian_folder import save_marian
+from experiments.exporting.marian import save_marian
 from lit_transformer.config import (
     AttentionConfig,
     AttentionDelta,
@@ -180,7 +180,7 @@ def test_weights_are_the_networks_own_bits_where_nothing_is_folded() -> None:
     network = build(PAPER)
     tensors = to_marian(network, DecodeConfig()).tensors
     order = torch.cat([torch.arange(0, 16, 2), torch.arange(1, 16, 2)])
-    assert torch.equal(tensors["model.shared.weight"], network.softmax.weight[:, order])
+    assert torch.equal(tensors["model.shared.weight"], network.output_embedding.weight[:, order])
     part = network.encoder.layers[0].sublayers["mixer"].inner
-    assert torch.equal(tensors["model.encoder.layers.0.self_attn.q_proj.weight"], part.query.weight[:, order])
-    assert torch.equal(tensors["model.encoder.layers.0.self_attn.out_proj.weight"], part.output.weight[order])
+    assert torch.equal(tensors["model.encoder.layers.0.self_attn.q_proj.weight"], part.in_proj.query.weight[:, order])
+    assert torch.equal(tensors["model.encoder.layers.0.self_attn.out_proj.weight"], part.out_proj.weight[order])

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from experiments.commands.launch import _join_seeds
+from experiments.commands.launch import _score_ensembles
 from experiments.config.run_config import read_yaml
 from experiments.config.study import STUDIES, Study, list_studies, load_study
-from experiments.launching.pipeline import Pipeline
+from experiments.launching.stages import Stages
 from experiments.reporting import formats, tables
 from experiments.reporting.paper import SYSTEMS, TABLE2
 from experiments.reporting.results import read_results
@@ -140,10 +140,10 @@ def test_a_study_of_components_has_none_of_these_columns(tmp_path: Path, monkeyp
 
 
 def test_launch_joins_the_seeds_of_variants_that_did_not_fail() -> None:
-    class Recorded(Pipeline):
+    class Recorded(Stages):
         stale: Callable[..., Any] = lambda self: {"ensemble@b", "ensemble@a", "ensemble@c"}
-        call: Callable[..., Any] = lambda self, stage: called.append(stage)
+        run: Callable[..., Any] = lambda self, stage: called.append(stage)
 
     called: list[str] = []
-    _join_seeds(Recorded("dvc", Path("dvc.yaml")), {"b"})
+    _score_ensembles(Recorded(Path("dvc.yaml")), {"b"})
     assert called == ["ensemble@a", "ensemble@c"]

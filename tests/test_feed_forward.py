@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from x_transformers.x_transformers import FeedForward as Reference
 
-from lit_transformer.batch import Layout
 from lit_transformer.components.feed_forward import build_feed_forward
 from lit_transformer.config import FeedForward, FeedForwardConfig
 from lit_transformer.errors import UserError
@@ -46,7 +45,7 @@ every_network = pytest.mark.parametrize("kind", ACTIVATIONS)
 def network_of(config: FeedForwardConfig, d_model: int = D, **settings: Any) -> nn.Module:
     part = build_feed_forward(config, d_model, **settings)
     assert part is not None
-    return part.inner
+    return part
 
 
 def test_the_kinds_with_a_third_matrix() -> None:
@@ -57,11 +56,11 @@ def test_the_kinds_with_a_third_matrix() -> None:
 @every_network
 def test_a_network_is_its_formula(kind: FeedForward) -> None:
     network, x = network_of(FeedForwardConfig(kind=kind, d_ff=20)), torch.randn(7, D)
-    first = network.gate if kind.gated else network.widen
+    first = network.gate if kind.gated else network.fc1
     inner = ACTIVATIONS[kind](x @ first.weight.T + first.bias)
     if kind.gated:
-        inner = inner * (x @ network.widen.weight.T + network.widen.bias)
-    assert_close(network(x), inner @ network.narrow.weight.T + network.narrow.bias)
+        inner = inner * (x @ network.fc1.weight.T + network.fc1.bias)
+    assert_close(network(x), inner @ network.fc2.weight.T + network.fc2.bias)
 
 
 @pytest.mark.parametrize("normed", [False, True], ids=["plain", "normed inside"])
@@ -72,8 +71,8 @@ def test_a_network_equals_x_transformers(kind: FeedForward, normed: bool) -> Non
     theirs = Reference(D, mult=F_WIDE / D, post_act_ln=normed, **REFERENCES[kind])
     first, last = theirs.ff[0], theirs.ff[-1]
     first = first.proj if kind.gated else first[0]
-    pairs = [([ours.narrow.weight], last.weight), ([ours.narrow.bias], last.bias)]
-    inputs = [ours.widen, ours.gate] if kind.gated else [ours.widen]
+    pairs = [([ours.fc2.weight], last.weight), ([ours.fc2.bias], last.bias)]
+    inputs = [ours.fc1, ours.gate] if kind.gated else [ours.fc1]
     pairs += [([linear.weight for linear in inputs], first.weight), ([linear.bias for linear in inputs], first.bias)]
     if normed:
         (gain,) = [parameter for name, parameter in theirs.named_parameters() if parameter.shape == (F_WIDE,)][-1:]
@@ -116,7 +115,7 @@ def test_a_narrowed_network_has_two_thirds_of_the_units() -> None:
 def test_dropout_falls_after_the_activation_and_before_the_norm(kind: FeedForward) -> None:
     settings = FeedForwardConfig(kind=kind, d_ff=4000, dropout=0.25)
     network, caught = network_of(settings, norm=_Tripled), {}
-    network.narrow.register_forward_pre_hook(lambda _, inputs: caught.update(hidden=inputs[0]))
+    network.fc2.register_forward_pre_hook(lambda _, inputs: caught.update(hidden=inputs[0]))
     x = torch.randn(1, D)
     network(x)
     dropped = caught["hidden"]
@@ -126,8 +125,8 @@ def test_dropout_falls_after_the_activation_and_before_the_norm(kind: FeedForwar
     kept = dropped != 0
     assert_close(dropped[kept], (hidden / 0.75)[kept], 1e-4)
     assert kept.sum() / alive.sum() == pytest.approx(0.75, abs=0.05)
-    inner = ACTIVATIONS[kind]((network.gate if kind.gated else network.widen)(x))
-    assert_close(hidden, 3 * (inner * network.widen(x) if kind.gated else inner))
+    inner = ACTIVATIONS[kind]((network.gate if kind.gated else network.fc1)(x))
+    assert_close(hidden, 3 * (inner * network.fc1(x) if kind.gated else inner))
 
 
 class _Tripled(nn.Module):
@@ -155,7 +154,7 @@ def test_each_expert_has_a_norm_of_its_own() -> None:
     part = build_feed_forward(FeedForwardConfig(kind=FeedForward.experts, d_ff=24), D, norm=nn.LayerNorm)
     norms = {id(expert.norm) for expert in part.experts}
     assert len(norms) == 4
-    y, _ = part(torch.randn(5, D), Layout.rectangle(1, 5))
+    y = part(torch.randn(5, D))
     assert y.shape == (5, D)
 
 

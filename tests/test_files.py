@@ -81,7 +81,7 @@ def test_bad_utf8_names_file_and_line(folder: Path, packed: bool) -> None:
 def test_a_broken_gzip_file_is_named(folder: Path) -> None:
     (folder / "train.de").unlink()
     (folder / "train.de.gz").write_bytes(gzip.compress(b"eins\nzwei\n")[:-9])
-    assert f"{folder / 'train.de.gz'} is not a whole gzip file" in refusal(folder)
+    assert f"{folder / 'train.de.gz'} is not a complete gzip file" in refusal(folder)
 
 
 @pytest.mark.parametrize("side", ["de", "en"])
@@ -106,8 +106,8 @@ def test_changed_lines_are_counted(folder: Path) -> None:
     corpus = load_files(folder, "de", "en")
     assert corpus.splits["train"].source == ["eins", "zwei", "drei vier", "fünf  sechs", "6"]
     assert corpus.notes == [
-        "train.de: blanks at an end removed from 3 of 5 lines",
-        "train.de: line breaks inside a sentence turned into blanks in 1 of 5 lines",
+        "train.de: leading or trailing spaces removed from 3 of 5 lines",
+        "train.de: line breaks inside a sentence replaced by spaces in 1 of 5 lines",
     ]
 
 
@@ -153,7 +153,7 @@ def test_corpora_are_found_by_variable_or_path(folder: Path, monkeypatch: pytest
         (None, "multi30k", ["LIT_CORPORA is not set", "multi30k/", "hub:multi30k", "grammar"]),
         ("", "multi30k", ["LIT_CORPORA is not set"]),
         ("{}/absent", "multi30k", ["LIT_CORPORA={}/absent is not a folder", "hub:multi30k"]),
-        ("{}", "tinny", ["{}/tinny", "LIT_CORPORA={}", "found there: tiny", "did you mean 'tiny'?", "hub:tinny"]),
+        ("{}", "tinny", ["{}/tinny", "LIT_CORPORA={}", "it has: tiny", "did you mean 'tiny'?", "hub:tinny"]),
         ("{}", "{}/other", ["there is no folder {}/other", "hub:other"]),
     ],
 )

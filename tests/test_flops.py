@@ -101,9 +101,9 @@ def test_forward_flops_equal_what_torch_counts(config: ModelConfig, batch: str) 
     if batch == "ragged":  # the kernel's rectangle is the only padding: torch counts it, the formula does not
         work = replace(
             work,
-            src_squared=s.mask.numel() * s.longest,
-            tgt_squared=t.mask.numel() * t.longest,
-            cross=t.mask.numel() * s.longest,
+            src_squared=s.mask.numel() * s.max_seqlen,
+            tgt_squared=t.mask.numel() * t.max_seqlen,
+            cross=t.mask.numel() * s.max_seqlen,
         )
     assert counter.get_total_flops() == forward_flops(config, VOCAB, work)
 

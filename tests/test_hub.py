@@ -110,7 +110,7 @@ def test_what_is_asked_of_the_hub(
         seen.append(arguments)
         return translation_set()
 
-    monkeypatch.setattr(hub, "_hub_has_an_address", lambda: True)
+    monkeypatch.setattr(hub, "_hub_resolves", lambda: True)
     monkeypatch.setattr("datasets.load_dataset", load)
     monkeypatch.setattr("datasets.get_dataset_config_names", lambda path: ["books-de-en", "books-de-fr"])
     hub._load(name, *languages)
@@ -118,7 +118,7 @@ def test_what_is_asked_of_the_hub(
 
 
 def test_several_configurations_that_fit_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_hub_has_an_address", lambda: True)
+    monkeypatch.setattr(hub, "_hub_resolves", lambda: True)
     monkeypatch.setattr("datasets.get_dataset_config_names", lambda path: ["a-de-en", "b-de-en", "c-fr-en"])
     message = refusal("hub:some/set")
     assert "a-de-en, b-de-en" in message
@@ -142,16 +142,16 @@ def test_a_hub_without_an_address_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("socket.getaddrinfo", no_address)
     monkeypatch.setattr(hub, "getproxies", dict)
-    assert not hub._hub_has_an_address()
+    assert not hub._hub_resolves()
     monkeypatch.setattr(hub, "getproxies", lambda: {"https": "http://proxy"})
-    assert hub._hub_has_an_address()
+    assert hub._hub_resolves()
 
 
 def test_a_data_set_that_does_not_load_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**arguments: Any) -> None:
         raise ValueError("Unknown split\nwith details")
 
-    monkeypatch.setattr(hub, "_hub_has_an_address", lambda: True)
+    monkeypatch.setattr(hub, "_hub_resolves", lambda: True)
     monkeypatch.setattr("datasets.load_dataset", broken)
     message = refusal("hub:wmt14")
     assert "hub:wmt14 cannot be loaded (Unknown split)" in message
@@ -168,7 +168,7 @@ def test_empty_and_missing_sentences(tmp_path: Path) -> None:
     translation_set(train_de=train).save_to_disk(str(tmp_path / "train"))
     corpus = load_corpus(f"hub:{tmp_path / 'train'}", CONFIG)
     assert corpus.splits["train"].source == ["a", "", "", "d", "e", "f"]
-    assert corpus.notes == ["train.de: blanks at an end removed from 1 of 6 lines"]
+    assert corpus.notes == ["train.de: leading or trailing spaces removed from 1 of 6 lines"]
     translation_set(test_de=["a", None, "c"]).save_to_disk(str(tmp_path / "test"))
     assert "test.de:2 is empty" in refusal(f"hub:{tmp_path / 'test'}")
 

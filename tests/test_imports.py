@@ -134,17 +134,71 @@ def test_nobody_imports_a_command(name: str) -> None:
     assert [target for target in imported(name) if target.startswith("experiments.commands.")] == []
 
 
-def test_a_report_is_stale_when_code_that_writes_it_has_changed() -> None:
-    """But for what only reads arguments and files."""
-    written_by, found = {"experiments.commands.report"}, set()
-    while written_by:
-        found.add(name := written_by.pop())
-        written_by |= {
-            target for target in imported(name) if target in FILES and target.startswith("experiments.")
-        } - found
-    found -= {"experiments.common.cli", "experiments.common.io", "experiments.config.run_config"}
-    deps = [ROOT / path for path in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]["deps"]]
-    assert [name for name in found if not {FILES[name], *FILES[name].parents} & set(deps)] == []
+ARGUMENTS_ONLY = {"experiments.common.cli", "lit_transformer"}
+"""The one reads the command line and names a cell; the other is passed through to the modules that hold its names."""
+SHOWS = ("experiments.tracking", "experiments.reporting")
+"""What only shows results: W&B, and its page of attention. A report depends on the latter, a training does not."""
+
+
+def run_by(name: str) -> set[str]:
+    """Return the modules of the project that a module's code runs: not what only type checkers read.
+
+    A package that imports its names when they are asked for is passed through to the modules that hold them.
+    """
+    tree = ast.parse(FILES[name].read_text())
+    only_types = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    lazy = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__getattr__"]
+    left_out = {inner for node in [*only_types, *lazy] for inner in ast.walk(node)}
+    targets = set()
+    for node in ast.walk(tree):
+        if node in left_out:
+            continue
+        if isinstance(node, ast.Import):
+            targets |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                targets.add(whole if whole in FILES else lazy_names(node.module).get(alias.name, node.module))
+    packages = {target.rsplit(".", parts)[0] for target in targets for parts in range(1, target.count(".") + 1)}
+    return {target for target in targets | packages if target in FILES}
+
+
+def lazy_names(name: str) -> dict[str, str]:
+    """Return the module of each name that a package imports when it is asked for, as it tells type checkers."""
+    if name not in FILES or "def __getattr__" not in (source := FILES[name].read_text()):
+        return {}
+    blocks = [node for node in ast.parse(source).body if isinstance(node, ast.If)]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom) and node.module]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+def behind(command: str, left_out: tuple[str, ...]) -> set[str]:
+    """Follow a command through the project; a module of nothing but a docstring is no code."""
+    to_read, reached = {f"experiments.commands.{command}"}, set()
+    while to_read:
+        reached.add(name := to_read.pop())
+        to_read |= {target for target in run_by(name) if not target.startswith(left_out)} - reached
+    return {name for name in reached - ARGUMENTS_ONLY if len(ast.parse(FILES[name].read_text()).body) > 1}
+
+
+@pytest.mark.parametrize(
+    ("stage", "left_out"),
+    [
+        ("prepare", SHOWS),
+        ("train", SHOWS),
+        ("evaluate", SHOWS),
+        ("report", ("experiments.tracking", "data_modules", "lit_transformer")),
+    ],
+)
+def test_a_stage_depends_on_all_code_that_its_result_depends_on(stage: str, left_out: tuple[str, ...]) -> None:
+    """A report reads numbers that are there already: the model's code decides none of it."""
+    dependencies = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    paths = {ROOT / path for path in dependencies}
+    missing = [name for name in behind(stage, left_out) if not {FILES[name], *FILES[name].parents} & paths]
+    assert missing == []
+    assert all("${" in path or (ROOT / path).exists() for path in dependencies)
 
 
 @modules

@@ -28,7 +28,7 @@ from tests.small_models import BASE, VOCAB, assert_close
 DEEPER = replace(BASE, encoder_layers=3, decoder_layers=2)
 ENCODER_FIXUP, DECODER_FIXUP = 0.67 * 3**-0.25, 18**-0.25
 ENCODER_BETA, DECODER_BETA = 0.87 * 162 ** (-1 / 16), 24**-0.25  # 3^4 * 2
-CARRIES = re.compile(r"(mixer|cross)\.inner\.(value|output)\.|feed_forward\.inner\.inner\.(widen|narrow)\.")
+CARRIES = re.compile(r"(mixer|cross)\.inner\.(in_proj\.value|out_proj)\.|feed_forward\.inner\.(fc1|fc2)\.")
 
 
 def drawn(config: ModelConfig, **changes: object) -> dict[str, Tensor]:
@@ -113,19 +113,19 @@ def test_a_router_of_experts_carries_nothing() -> None:
     found = factors(config, initialisation=Initialisation.t_fixup)
     network = "encoder.layers.0.sublayers.feed_forward.inner"
     assert found[f"{network}.router.weight"] == pytest.approx(1.0)
-    assert found[f"{network}.experts.2.widen.weight"] == pytest.approx(0.67 * 2**-0.25, rel=1e-5)
+    assert found[f"{network}.experts.2.fc1.weight"] == pytest.approx(0.67 * 2**-0.25, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", Initialisation)
 def test_biases_begin_at_0_and_gains_where_their_norm_put_them(kind: Initialisation) -> None:
     for name, value in drawn(BASE, initialisation=kind).items():
         if value.dim() == 1:
-            assert torch.equal(value, torch.full_like(value, float(name.endswith("norm_after.inner.weight")))), name
+            assert torch.equal(value, torch.full_like(value, float(name.endswith(".norm.weight")))), name
 
 
 def test_t_fixup_at_the_papers_depth() -> None:
     """Six layers: 0.67 * 6^(-1/4) = 0.428 in the encoder, 54^(-1/4) = 0.369 in the decoder."""
     config = replace(BASE, encoder_layers=6, decoder_layers=6)
     found = factors(config, initialisation=Initialisation.t_fixup)
-    assert found["encoder.layers.5.sublayers.mixer.inner.value.weight"] == pytest.approx(0.42809, abs=1e-4)
-    assert found["decoder.layers.5.sublayers.cross.inner.output.weight"] == pytest.approx(0.36889, abs=1e-4)
+    assert found["encoder.layers.5.sublayers.mixer.inner.in_proj.value.weight"] == pytest.approx(0.42809, abs=1e-4)
+    assert found["decoder.layers.5.sublayers.cross.inner.out_proj.weight"] == pytest.approx(0.36889, abs=1e-4)

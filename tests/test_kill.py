@@ -50,7 +50,7 @@ def test_three_kills_leave_no_trace(projects: tuple[Path, Path]) -> None:
     dice = random.Random(20)
     moments: list[Moment] = [
         ("on_fit_start", 1, dice.randint(1, TRAINING_CALLS // 2)),
-        ("write_sealed", 2, dice.randint(1, WRITING_CALLS)),
+        ("save_with_checksum", 2, dice.randint(1, WRITING_CALLS)),
         ("validation_step", 1, dice.randint(1, 5000)),
     ]
     whole, killed = projects

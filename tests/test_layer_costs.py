@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from experiments.commands import layers as command
 from experiments.common.io import read_json, write_json
 from experiments.config.run_config import read_yaml
+from experiments.config.stages import stage_files
 from experiments.config.study import ROOT, list_studies, load_study
 from experiments.layer_costs.findings import find, fit_exponent, unreached
 from experiments.layer_costs.layers import BY_KEY, LAYERS
@@ -219,11 +221,12 @@ def test_mistakes_in_the_settings_are_one_line(tmp_path: Path, old: str, new: st
 
 def test_the_study_is_none_of_cells_and_its_stages_name_what_is_there() -> None:
     assert STUDY.name not in list_studies()
-    with pytest.raises(UserError, match=r"without cells: `dvc repro experiments/studies/table1/dvc\.yaml`"):
+    with pytest.raises(UserError, match="without cells: `make layers`"):
         load_study(STUDY.name)
-    stages = read_yaml(STUDY / "dvc.yaml")["stages"]
+    (text,) = stage_files(STUDY.name).values()
+    stages = yaml.safe_load(text)["stages"]
     results = f"{STUDY}/results/layers.json"
-    assert stages["measure"]["outs"] == [{results: {"cache": False}}]
+    assert stages["measure"]["outs"] == [{results: {"persist": True}}]
     assert results in stages["report"]["deps"]
     for stage in stages.values():
         assert [path for path in stage["deps"] if not Path(path).exists() and path != results] == []

@@ -34,25 +34,25 @@ Match = tuple[list[Tensor], Tensor]  # parameters of ours that, stacked, are one
 
 
 def attention_matches(ours: nn.Module, theirs: nn.MultiheadAttention) -> Iterator[Match]:
-    projections = [ours.query, ours.key, ours.value]
+    projections = [ours.in_proj.query, ours.in_proj.key, ours.in_proj.value]
     yield [linear.weight for linear in projections], theirs.in_proj_weight
     yield [linear.bias for linear in projections], theirs.in_proj_bias
-    yield [ours.output.weight], theirs.out_proj.weight
-    yield [ours.output.bias], theirs.out_proj.bias
+    yield [ours.out_proj.weight], theirs.out_proj.weight
+    yield [ours.out_proj.bias], theirs.out_proj.bias
 
 
-def layer_matches(ours: Layer, theirs: nn.Module, placement: Placement) -> list[Match]:
+def layer_matches(ours: Layer, theirs: nn.Module) -> list[Match]:
     parts = ours.sublayers
     matches = [*attention_matches(parts["mixer"].inner, theirs.self_attn)]
     if "cross" in parts:
         matches += attention_matches(parts["cross"].inner, theirs.multihead_attn)
-    network = parts["feed_forward"].inner.inner
-    for linear, twin in ((network.widen, theirs.linear1), (network.narrow, theirs.linear2)):
+    network = parts["feed_forward"].inner
+    for linear, twin in ((network.fc1, theirs.linear1), (network.fc2, theirs.linear2)):
         matches += [([linear.weight], twin.weight), ([linear.bias], twin.bias)]
     for number, sublayer in enumerate(parts.values(), 1):
-        norm = sublayer.norm_after if placement is Placement.post else sublayer.norm_before
+        norm = sublayer.norm
         twin = getattr(theirs, f"norm{number}")
-        matches += [([norm.inner.weight], twin.weight), ([norm.inner.bias], twin.bias)]
+        matches += [([norm.weight], twin.weight), ([norm.bias], twin.bias)]
     assert len(matches) == len(list(theirs.parameters()))
     assert sum(len(mine) for mine, _ in matches) == len(list(ours.parameters()))
     return matches
@@ -74,7 +74,7 @@ def same_gradients(matches: list[Match]) -> None:
 def leaf(layout: Layout) -> tuple[Tensor, Tensor]:
     """Return the same random vectors packed and padded (the padding holds noise), both leaves of a graph."""
     packed = torch.randn(layout.tokens, CONFIG.d_model)
-    noise = torch.randn(layout.sentences, layout.longest, CONFIG.d_model)
+    noise = torch.randn(layout.sentences, layout.max_seqlen, CONFIG.d_model)
     rectangle = torch.where(layout.mask[..., None], layout.pad(packed), noise)
     return packed.requires_grad_(), rectangle.requires_grad_()
 
@@ -91,7 +91,7 @@ def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> 
     theirs = nn.TransformerEncoderLayer(
         16, 2, 24, dropout=0.0, activation=str(kind), batch_first=True, norm_first=placement is Placement.pre
     )
-    matches = layer_matches(ours, theirs, placement)
+    matches = layer_matches(ours, theirs)
     randomise_and_copy(matches)
     layout = Layout.from_lengths(SRC)
     x, rectangle = leaf(layout)
@@ -109,13 +109,13 @@ def test_encoder_layer_equals_torch(placement: Placement, kind: FeedForward) -> 
 def test_decoder_layer_equals_torch(placement: Placement) -> None:
     (ours,) = build_decoder(replace(CONFIG, norm=replace(CONFIG.norm, placement=placement))).layers
     theirs = nn.TransformerDecoderLayer(16, 2, 24, dropout=0.0, batch_first=True, norm_first=placement is Placement.pre)
-    matches = layer_matches(ours, theirs, placement)
+    matches = layer_matches(ours, theirs)
     randomise_and_copy(matches)
     src, tgt = Layout.from_lengths(SRC), Layout.from_lengths(TGT)
     memory, memory_rectangle = leaf(src)
     x, rectangle = leaf(tgt)
-    y, _ = ours(x, tgt, ours.project(memory, src))
-    later = torch.ones(tgt.longest, tgt.longest, dtype=torch.bool).triu(1)
+    y, _ = ours(x, tgt, ours.init_cache(memory, src))
+    later = torch.ones(tgt.max_seqlen, tgt.max_seqlen, dtype=torch.bool).triu(1)
     expected = tgt.pack(
         theirs(
             rectangle,

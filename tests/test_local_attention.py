@@ -13,8 +13,7 @@ from lit_transformer.attention_maps import attention_maps
 from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.mixers.band import Band
-from lit_transformer.components.mixers.local import LocalAttention, pairs_met
-from lit_transformer.components.part import Part
+from lit_transformer.components.mixers.local import LocalAttention, computed_pairs
 from lit_transformer.config import (
     AttentionConfig,
     Mask,
@@ -33,7 +32,7 @@ from tests.small_positions import INSIDE
 from tests.twins.attention import naive_self_attention
 
 RAGGED = Layout.from_lengths(torch.tensor([26, 1, 7, 25]))
-LAYOUTS = {"rectangle": Layout.rectangle(2, 25), "ragged": RAGGED}
+LAYOUTS = {"rectangle": Layout.uniform(2, 25), "ragged": RAGGED}
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "shared keys": {"kv_heads": 1},
@@ -74,11 +73,11 @@ def test_the_band_is_the_square_forward_and_backward(
 ) -> None:
     part = random_part(local(causal, window, positions, **attention), causal)
     x = torch.randn(layout.tokens, D, dtype=torch.float64, requires_grad=True)
-    assert layout.longest > part.longest_square
+    assert layout.max_seqlen > part.max_square
     banded, kept = part(x, layout)
-    part.longest_square = math.inf
-    square, past = part(x, layout)
-    assert torch.equal(kept.keys, past.keys)
+    part.max_square = math.inf
+    square, cache = part(x, layout)
+    assert torch.equal(kept.keys, cache.keys)
     upstream = torch.randn_like(square)
     wanted = [x, *part.parameters()]
     results = [[y, *torch.autograd.grad(y, wanted, upstream)] for y in (banded, square)]
@@ -99,35 +98,35 @@ def test_the_band_is_the_naive_twin(causal: bool) -> None:
 @both_stacks
 def test_a_short_sentence_and_a_mask_that_leaks_take_the_square(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
-    queries = Band.queries
-    monkeypatch.setattr(Band, "queries", lambda band, x: used.append(x.shape[2]) or queries(band, x))
+    query_blocks = Band.query_blocks
+    monkeypatch.setattr(Band, "query_blocks", lambda band, x: used.append(x.shape[2]) or query_blocks(band, x))
     (part,) = mixers(causal, kind=Mixer.local_attention, window=2)
     keys = 4 if causal else 6
     for length in (4 * keys, 4 * keys + 1):
-        part(torch.randn(length, D, dtype=torch.float64), Layout.rectangle(1, length))
+        part(torch.randn(length, D, dtype=torch.float64), Layout.uniform(1, length))
     assert used == [4 * keys + 1]
     leaking = random_part(local(causal, 1, mask=Mask.zero_score), causal)
-    leaking(torch.randn(50, D, dtype=torch.float64), Layout.rectangle(1, 50))
+    leaking(torch.randn(50, D, dtype=torch.float64), Layout.uniform(1, 50))
     assert used == [4 * keys + 1]
 
 
 def test_a_later_token_changes_nothing_before_it_to_the_bit() -> None:
     part = random_part(local(True, 3, Positions.fire), True)
     x = torch.randn(30, D, dtype=torch.float64)
-    before, _ = part(x, Layout.rectangle(1, 30))
-    assert part.longest_square == 24
+    before, _ = part(x, Layout.uniform(1, 30))
+    assert part.max_square == 24
     for place in (1, 14, 15, 29):
-        after, _ = part(torch.cat([x[:place], torch.randn_like(x[place:])]), Layout.rectangle(1, 30))
+        after, _ = part(torch.cat([x[:place], torch.randn_like(x[place:])]), Layout.uniform(1, 30))
         assert torch.equal(after[:place], before[:place])
         assert not torch.equal(after[place], before[place])
 
 
 def test_cached_steps_equal_the_band() -> None:
     part = random_part(local(True, 2, Positions.rotary), True)
-    x, past = torch.randn(3, 18, D, dtype=torch.float64), None
-    whole, _ = part(x.flatten(0, 1), Layout.rectangle(3, 18))
+    x, cache = torch.randn(3, 18, D, dtype=torch.float64), None
+    whole, _ = part(x.flatten(0, 1), Layout.uniform(3, 18))
     for place in range(18):
-        y, past = part(x[:, place], Layout.rectangle(3, 1), past)
+        y, cache = part(x[:, place], Layout.uniform(3, 1), cache)
         assert_close(y, whole.view(3, 18, D)[:, place], 1e-11)
 
 
@@ -161,7 +160,7 @@ def test_operations_of_a_ragged_batch_are_those_of_its_rectangle() -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.logits(model.hidden(batch))
     s, t = batch.src_layout, batch.tgt_layout
-    longest = [torch.full_like(layout.lengths, layout.longest) for layout in (s, t)]
+    longest = [torch.full_like(layout.lengths, layout.max_seqlen) for layout in (s, t)]
     padded = Work.of_lengths(LONG, *longest)
     work = replace(padded, src=s.tokens, tgt=t.tokens)  # the kernel's rectangle is the only padding
     assert counter.get_total_flops() == forward_flops(LONG, VOCAB, work)
@@ -169,8 +168,8 @@ def test_operations_of_a_ragged_batch_are_those_of_its_rectangle() -> None:
 
 def test_pairs_grow_with_the_length_and_not_with_its_square() -> None:
     lengths = torch.tensor([1000, 2000, 4000])
-    assert pairs_met(local(False, 4), False, lengths).tolist() == [12_000, 24_000, 48_000]
-    assert pairs_met(BASE, False, lengths).tolist() == [10**6, 4 * 10**6, 16 * 10**6]
+    assert computed_pairs(local(False, 4), False, lengths).tolist() == [12_000, 24_000, 48_000]
+    assert computed_pairs(BASE, False, lengths).tolist() == [10**6, 4 * 10**6, 16 * 10**6]
 
 
 def test_maps_of_a_long_sentence_are_whole_squares() -> None:
@@ -179,7 +178,7 @@ def test_maps_of_a_long_sentence_are_whole_squares() -> None:
     banded = attention_maps(model, ids, ids)
     for part in model.modules():
         if isinstance(part, LocalAttention):
-            part.longest_square = math.inf
+            part.max_square = math.inf
     square = attention_maps(model, ids, ids)
     for mine, twin in zip(banded.encoder + banded.decoder, square.encoder + square.decoder, strict=True):
         assert mine.shape == (3, 31, 31)
@@ -187,7 +186,7 @@ def test_maps_of_a_long_sentence_are_whole_squares() -> None:
 
 
 def test_bfloat16_stays_near() -> None:
-    part: Part = random_part(local(False, 2, Positions.alibi), False).float()
+    part = random_part(local(False, 2, Positions.alibi), False).float()
     x = torch.randn(RAGGED.tokens, D)
     with torch.autocast("cpu", torch.bfloat16):
         y, _ = part(x, RAGGED)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lit_transformer.config import FeedForward, FeedForwardConfig, OptimConfig, Smoothing
 from lit_transformer.flops import Work, training_flops
 from lit_transformer.training import losses
-from lit_transformer.training.losses import paired_nats, plain_nats, smoothed_nats
+from lit_transformer.training.losses import cross_entropy, label_smoothed_cross_entropy, r_drop_loss
 from lit_transformer.training.objective import build_objective, forward_passes, smoothing_over_all
 from tests.small_models import BASE, VOCAB, assert_close, batch_of, build
 
@@ -35,7 +35,7 @@ def test_smoothed_nats_equals_cross_entropy(smoothing: float, rows: int, monkeyp
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", rows * V + 3)
     hidden, weight, targets = inputs()
     nats, expected = (
-        smoothed_nats(hidden, weight, targets, smoothing),
+        label_smoothed_cross_entropy(hidden, weight, targets, smoothing),
         expected_nats(hidden, weight, targets, smoothing),
     )
     assert_close(nats, expected)
@@ -50,7 +50,7 @@ def test_smoothed_nats_equals_cross_entropy(smoothing: float, rows: int, monkeyp
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_gradient_equals_finite_differences(smoothing: float) -> None:
     hidden, weight, targets = inputs(torch.float64)
-    gradients = torch.autograd.grad(smoothed_nats(hidden, weight, targets, smoothing), [hidden, weight])
+    gradients = torch.autograd.grad(label_smoothed_cross_entropy(hidden, weight, targets, smoothing), [hidden, weight])
     step = 1e-5
     with torch.no_grad():
         for leaf, gradient in zip([hidden, weight], gradients, strict=True):
@@ -66,14 +66,16 @@ def test_gradient_equals_finite_differences(smoothing: float) -> None:
 def test_a_chunk_is_never_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", 1)
     hidden, weight, targets = inputs()
-    assert_close(smoothed_nats(hidden, weight, targets, 0.1), expected_nats(hidden, weight, targets, 0.1))
-    assert_close(plain_nats(hidden, weight, targets).float(), expected_nats(hidden, weight, targets))
+    assert_close(
+        label_smoothed_cross_entropy(hidden, weight, targets, 0.1), expected_nats(hidden, weight, targets, 0.1)
+    )
+    assert_close(cross_entropy(hidden, weight, targets).float(), expected_nats(hidden, weight, targets))
 
 
 def test_large_logits_do_not_overflow() -> None:
     hidden, weight, targets = inputs()
     scaled = (hidden * 1e4).detach().requires_grad_()
-    nats = smoothed_nats(scaled, weight, targets, 0.1)
+    nats = label_smoothed_cross_entropy(scaled, weight, targets, 0.1)
     assert_close(nats, expected_nats(scaled, weight, targets, 0.1))
     nats.backward()
     assert torch.isfinite(scaled.grad).all()
@@ -85,7 +87,7 @@ def test_one_input_may_need_no_gradient(wanted: str) -> None:
     leaves = {"hidden": hidden, "weight": weight}
     for name, leaf in leaves.items():
         leaf.requires_grad_(name == wanted)
-    (mine,) = torch.autograd.grad(smoothed_nats(hidden, weight, targets, 0.1), [leaves[wanted]])
+    (mine,) = torch.autograd.grad(label_smoothed_cross_entropy(hidden, weight, targets, 0.1), [leaves[wanted]])
     (twin,) = torch.autograd.grad(expected_nats(hidden, weight, targets, 0.1), [leaves[wanted]])
     assert_close(mine, twin)
 
@@ -93,7 +95,7 @@ def test_one_input_may_need_no_gradient(wanted: str) -> None:
 def test_a_shared_matrix_gathers_both_gradients() -> None:
     weight, targets = torch.randn(V, D, requires_grad=True), torch.randint(V, (N,))
     read = torch.randint(V, (N,))
-    (mine,) = torch.autograd.grad(smoothed_nats(weight[read], weight, targets, 0.1), [weight])
+    (mine,) = torch.autograd.grad(label_smoothed_cross_entropy(weight[read], weight, targets, 0.1), [weight])
     (twin,) = torch.autograd.grad(expected_nats(weight[read], weight, targets, 0.1), [weight])
     assert_close(mine, twin)
 
@@ -104,8 +106,8 @@ def test_bfloat16_is_near_and_its_gradients_are_float32(smoothing: float) -> Non
     expected = expected_nats(hidden, weight, targets, smoothing)
     twins = torch.autograd.grad(expected, [hidden, weight])
     with torch.autocast("cpu", torch.bfloat16):
-        nats = smoothed_nats(hidden, weight, targets, smoothing)
-        plain = plain_nats(hidden, weight, targets)
+        nats = label_smoothed_cross_entropy(hidden, weight, targets, smoothing)
+        plain = cross_entropy(hidden, weight, targets)
     assert nats.dtype == torch.float32
     assert_close(nats, expected, 0.01)
     assert_close(plain.float(), expected_nats(hidden, weight, targets), 0.01)
@@ -118,10 +120,10 @@ def test_bfloat16_is_near_and_its_gradients_are_float32(smoothing: float) -> Non
 def test_plain_nats_equals_cross_entropy(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", rows * V)
     hidden, weight, targets = inputs()
-    nats = plain_nats(hidden, weight, targets)
+    nats = cross_entropy(hidden, weight, targets)
     assert not nats.requires_grad
     assert_close(nats.float(), expected_nats(hidden, weight, targets))
-    assert_close(nats.float(), smoothed_nats(hidden, weight, targets, 0.0))
+    assert_close(nats.float(), label_smoothed_cross_entropy(hidden, weight, targets, 0.0))
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
@@ -132,7 +134,7 @@ def test_smoothing_is_the_cross_entropy_to_its_distribution(kind: Smoothing, rat
     wanted[range(N), targets] = 1 - rate + (rate / V if kind is Smoothing.all else 0.0)
     assert_close(wanted.sum(1), torch.ones(N))
     expected = -(wanted * (hidden @ weight.T).log_softmax(1)).sum()
-    nats = smoothed_nats(hidden, weight, targets, smoothing_over_all(kind, rate, V))
+    nats = label_smoothed_cross_entropy(hidden, weight, targets, smoothing_over_all(kind, rate, V))
     assert_close(nats, expected)
     for mine, twin in zip(
         torch.autograd.grad(nats, [hidden, weight]), torch.autograd.grad(expected, [hidden, weight]), strict=True
@@ -145,7 +147,7 @@ def test_the_objective_smooths_as_the_config_says(kind: Smoothing) -> None:
     model, batch = build(BASE), batch_of()
     nats, _ = build_objective(OptimConfig(label_smoothing=0.3, smoothing=kind), VOCAB)(model, batch)
     smoothing = {Smoothing.all: 0.3, Smoothing.others: 0.3 * VOCAB / (VOCAB - 1)}[kind]
-    assert_close(nats, expected_nats(model.hidden(batch), model.softmax.weight, batch.tgt_out, smoothing))
+    assert_close(nats, expected_nats(model.hidden(batch), model.output_embedding.weight, batch.tgt_out, smoothing))
 
 
 def expected_pair(one: Tensor, other: Tensor, weight: Tensor, targets: Tensor, divergence: float) -> Tensor:
@@ -162,7 +164,7 @@ def test_paired_nats_equals_torchs_losses(divergence: float, rows: int, monkeypa
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", rows * V + 3)
     one, weight, targets = inputs()
     other = torch.randn(N, D, requires_grad=True)
-    nats = paired_nats(one, other, weight, targets, 0.1, divergence)
+    nats = r_drop_loss(one, other, weight, targets, 0.1, divergence)
     expected = expected_pair(one, other, weight, targets, divergence)
     assert_close(nats, expected)
     for mine, twin in zip(
@@ -177,7 +179,7 @@ def test_paired_nats_in_bfloat16_is_near_and_its_gradients_are_float32() -> None
     one, weight, targets = inputs()
     other = torch.randn(N, D, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
-        nats = paired_nats(one, other, weight, targets, 0.1, 2.0)
+        nats = r_drop_loss(one, other, weight, targets, 0.1, 2.0)
     expected = expected_pair(one, other, weight, targets, 2.0)
     assert_close(nats, expected, 0.02)
     for mine, twin in zip(
@@ -208,7 +210,7 @@ def test_r_drop_takes_two_passes_with_different_dropout() -> None:
     torch.manual_seed(3)
     one, other = model.hidden(batch), model.hidden(batch)
     assert not torch.equal(one, other)
-    assert_close(nats, expected_pair(one, other, model.softmax.weight, batch.tgt_out, 2.0))
+    assert_close(nats, expected_pair(one, other, model.output_embedding.weight, batch.tgt_out, 2.0))
 
 
 def test_the_balance_of_two_passes_is_their_mean() -> None:

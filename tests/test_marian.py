@@ -19,7 +19,12 @@ CONFIG = ModelConfig(
     norm=NormConfig(eps=1e-5),
     dropout=0.0,
 )
-PROJECTIONS = [("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("output", "out_proj")]
+PROJECTIONS = [
+    ("in_proj.query", "q_proj"),
+    ("in_proj.key", "k_proj"),
+    ("in_proj.value", "v_proj"),
+    ("out_proj", "out_proj"),
+]
 
 
 def marian() -> nn.Module:
@@ -48,7 +53,7 @@ def marian() -> nn.Module:
 
 def matches(ours: Transformer, theirs: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every parameter of ours with its twin."""
-    yield ours.softmax.weight, theirs.model.shared.weight
+    yield ours.output_embedding.weight, theirs.model.shared.weight
     for stack in ("encoder", "decoder"):
         for layer, twin in zip(getattr(ours, stack).layers, getattr(theirs.model, stack).layers, strict=True):
             parts = layer.sublayers
@@ -56,13 +61,15 @@ def matches(ours: Transformer, theirs: nn.Module) -> Iterator[tuple[Tensor, Tens
             if stack == "decoder":
                 attentions.append((parts["cross"], twin.encoder_attn, twin.encoder_attn_layer_norm))
             modules = [
-                (parts["feed_forward"].inner.inner.widen, twin.fc1),
-                (parts["feed_forward"].inner.inner.narrow, twin.fc2),
-                (parts["feed_forward"].norm_after.inner, twin.final_layer_norm),
+                (parts["feed_forward"].inner.fc1, twin.fc1),
+                (parts["feed_forward"].inner.fc2, twin.fc2),
+                (parts["feed_forward"].norm, twin.final_layer_norm),
             ]
             for sublayer, attention, norm in attentions:
-                modules.append((sublayer.norm_after.inner, norm))
-                modules += [(getattr(sublayer.inner, name), getattr(attention, twin)) for name, twin in PROJECTIONS]
+                modules.append((sublayer.norm, norm))
+                modules += [
+                    (sublayer.inner.get_submodule(name), getattr(attention, twin)) for name, twin in PROJECTIONS
+                ]
             for mine, other in modules:
                 yield mine.weight, other.weight
                 yield mine.bias, other.bias

@@ -31,7 +31,7 @@ def reached(kind: Mixer, causal: bool) -> set[int]:
 def test_a_token_reaches_exactly_the_places_it_should(kind: Mixer, causal: bool) -> None:
     part = mixers(causal, layers=2, kind=kind, window=WINDOW, kernel=KERNEL)[1]
     if kind is Mixer.dilated_convolution:
-        part.convolve.bias.data.fill_(9.0)  # no unit is silent
+        part.convolution.bias.data.fill_(9.0)  # no unit is silent
     layout = Layout.from_lengths(torch.tensor([4, LENGTH, 13]))
     x = sentences(layout)
     y, _ = part(x, layout)
@@ -40,10 +40,10 @@ def test_a_token_reaches_exactly_the_places_it_should(kind: Mixer, causal: bool)
 
 def test_dilations_double_the_reach_a_layer() -> None:
     """Three layers of kernel 2 with dilations 1, 2 and 4 see 8 tokens: Kalchbrenner et al. 2016, section 3.3."""
-    layout = Layout.rectangle(1, 12)
+    layout = Layout.uniform(1, 12)
     y = x = sentences(layout)
     for part in mixers(True, layers=3, kind=Mixer.dilated_convolution, kernel=2):
-        part.convolve.bias.data.fill_(99.0)
+        part.convolution.bias.data.fill_(99.0)
         y, _ = part(y, layout)
     assert places_with_gradient(y[10], x) == set(range(3, 11))
 
@@ -63,8 +63,8 @@ def test_a_window_as_wide_as_the_sentence_is_full_attention(causal: bool) -> Non
 def test_sentences_of_one_token(kind: Mixer, causal: bool) -> None:
     (part,) = mixers(causal, kind=kind)
     x = sentences()
-    alone, _ = part(x[5:6], Layout.rectangle(1, 1))
-    for layout in (Layout.rectangle(3, 1), Layout.from_lengths(torch.tensor([1, 1, 4]))):
+    alone, _ = part(x[5:6], Layout.uniform(1, 1))
+    for layout in (Layout.uniform(3, 1), Layout.from_lengths(torch.tensor([1, 1, 4]))):
         y, _ = part(x[5 : 5 + layout.tokens], layout)
         assert_close(y[:1], alone, 1e-10)
         (gradient,) = torch.autograd.grad(y.square().sum(), x)
@@ -77,7 +77,7 @@ def test_sentences_of_one_token(kind: Mixer, causal: bool) -> None:
 )
 def test_the_past_does_not_grow(kind: Mixer, size: int) -> None:
     """A convolution remembers (kernel - 1) * dilation inputs, an average one sum."""
-    part, past = mixers(True, layers=2, kind=kind)[1], None
+    part, cache = mixers(True, layers=2, kind=kind)[1], None
     for _ in range(6):
-        _, past = part(torch.randn(3, D, dtype=torch.float64), Layout.rectangle(3, 1), past)
-        assert past.tensors[0].numel() == 3 * size * D
+        _, cache = part(torch.randn(3, D, dtype=torch.float64), Layout.uniform(3, 1), cache)
+        assert cache.tensors[0].numel() == 3 * size * D

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lit_transformer.batch import Layout
 from lit_transformer.components.mixers import build_mixers
 from lit_transformer.components.mixers.average import RunningMean, SentenceMean
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import TokenMixer
 from lit_transformer.config import Initialisation, Mixer, MixerConfig, PositionConfig, Positions, Score
 from lit_transformer.errors import UserError
 from lit_transformer.transformer import build_transformer
@@ -21,7 +21,7 @@ from tests.small_models import BASE, VOCAB, assert_close, build
 from tests.twins.attention import naive_self_attention
 
 
-def assert_same_a_sentence(part: Part, alone: Callable[[Tensor], Tensor]) -> None:
+def assert_same_a_sentence(part: TokenMixer, alone: Callable[[Tensor], Tensor]) -> None:
     """Assert that outputs and gradients of a ragged batch are those of `alone`, (L, D) -> (L, D), one by one."""
     x = sentences()
     y, _ = part(x, RAGGED)
@@ -40,17 +40,17 @@ def test_recurrent_networks_equal_torchs_a_sentence(
     (part,) = mixers(causal, kind=kind, width=7)
     network = torchs(D, 7, bidirectional=not causal).double()
     network.load_state_dict(part.network.state_dict())
-    assert_same_a_sentence(part, lambda x: part.output(network(x)[0]))
+    assert_same_a_sentence(part, lambda x: part.out_proj(network(x)[0]))
 
 
 @pytest.mark.parametrize("kind", [Mixer.lstm, Mixer.gru])
 def test_the_past_of_a_recurrent_network_is_its_state_at_each_sentences_end(kind: Mixer) -> None:
     (part,) = mixers(True, kind=kind)
     x = sentences()
-    _, past = part(x, RAGGED)
+    _, cache = part(x, RAGGED)
     for row, sentence in enumerate(x.split(RAGGED.lengths.tolist())):
         state = part.network(sentence)[1]
-        for mine, theirs in zip(past.tensors, state if kind is Mixer.lstm else [state], strict=True):
+        for mine, theirs in zip(cache.tensors, state if kind is Mixer.lstm else [state], strict=True):
             assert_close(mine[row], theirs, 1e-10)
 
 
@@ -69,7 +69,7 @@ def torchs_weight(convolve: nn.Linear) -> Tensor:
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_gated_convolution_equals_torchs(kernel: int, causal: bool) -> None:
     (part,) = mixers(causal, kind=Mixer.gated_convolution, kernel=kernel)
-    weight, bias = torchs_weight(part.convolve), part.convolve.bias
+    weight, bias = torchs_weight(part.convolution), part.convolution.bias
     assert_same_a_sentence(part, lambda x: F.glu(convolved(x, weight, bias, causal, 1)))
 
 
@@ -77,10 +77,10 @@ def test_gated_convolution_equals_torchs(kernel: int, causal: bool) -> None:
 def test_dilated_convolution_equals_torchs_and_dilations_begin_again(causal: bool) -> None:
     parts = mixers(causal, layers=4, kind=Mixer.dilated_convolution, dilations=3)
     for part, dilation in zip(parts, (1, 2, 4, 1), strict=True):
-        weight, bias = torchs_weight(part.convolve), part.convolve.bias
+        weight, bias = torchs_weight(part.convolution), part.convolution.bias
 
         def alone(x: Tensor, part=part, weight=weight, bias=bias, dilation=dilation) -> Tensor:
-            return part.output(convolved(x, weight, bias, causal, dilation).relu())
+            return part.out_proj(convolved(x, weight, bias, causal, dilation).relu())
 
         assert_same_a_sentence(part, alone)
 
@@ -90,7 +90,7 @@ def test_lightweight_convolution_equals_torchs_depthwise_one(causal: bool) -> No
     (part,) = mixers(causal, kind=Mixer.lightweight_convolution, kernel=5, heads=8)
     kernels = part.kernels.weight.softmax(-1).repeat_interleave(D // 8, dim=0)  # (D, k)
     assert_same_a_sentence(
-        part, lambda x: part.output(convolved(F.glu(part.input(x)), kernels[:, None], None, causal, 1, groups=D))
+        part, lambda x: part.out_proj(convolved(F.glu(part.in_proj(x)), kernels[:, None], None, causal, 1, groups=D))
     )
 
 
@@ -99,12 +99,12 @@ def test_dynamic_convolution_is_a_depthwise_one_with_each_tokens_own_kernels(cau
     (part,) = mixers(causal, kind=Mixer.dynamic_convolution, kernel=5, heads=2)
 
     def alone(x: Tensor) -> Tensor:
-        x = F.glu(part.input(x))
+        x = F.glu(part.in_proj(x))
         rows = []
         for place, token in enumerate(x):
-            kernels = part.kernels.make(token).view(2, 5).softmax(-1).repeat_interleave(D // 2, dim=0)
+            kernels = part.kernels.linear(token).view(2, 5).softmax(-1).repeat_interleave(D // 2, dim=0)
             rows.append(convolved(x, kernels[:, None], None, causal, 1, groups=D)[place])
-        return part.output(torch.stack(rows))
+        return part.out_proj(torch.stack(rows))
 
     assert_same_a_sentence(part, alone)
 
@@ -113,8 +113,8 @@ def test_dynamic_convolution_is_a_depthwise_one_with_each_tokens_own_kernels(cau
 def test_where_all_tokens_are_one_softmax_kernels_change_nothing(kind: Mixer) -> None:
     (part,) = mixers(False, kind=kind)
     x = sentences()[:1].expand(7, D)
-    y, _ = part(x, Layout.rectangle(1, 7))
-    same = part.output(F.glu(part.input(x)))
+    y, _ = part(x, Layout.uniform(1, 7))
+    same = part.out_proj(F.glu(part.in_proj(x)))
     assert_close(y[1:-1], same[1:-1], 1e-12)
     assert (y - same)[[0, -1]].abs().max() > 1e-3  # zeros stand beside the ends
 
@@ -159,12 +159,12 @@ def test_means_by_hand() -> None:
 
 
 def test_a_running_mean_remembers_sum_and_number() -> None:
-    one, past = torch.tensor([[2.0], [10.0]]), None
+    one, cache = torch.tensor([[2.0], [10.0]]), None
     for token, mean, total in ((one, [2.0, 10.0], [2.0, 10.0]), (one + 4, [4.0, 12.0], [8.0, 24.0])):
-        y, past = RunningMean()(token, Layout.rectangle(2, 1), past)
+        y, cache = RunningMean()(token, Layout.uniform(2, 1), cache)
         assert y.flatten().tolist() == mean
-        assert past.tensors[0].flatten().tolist() == total
-    assert past.tensors[1].flatten().tolist() == [2, 2]
+        assert cache.tensors[0].flatten().tolist() == total
+    assert cache.tensors[1].flatten().tolist() == [2, 2]
 
 
 @both_stacks
@@ -201,7 +201,7 @@ def test_a_mixed_model_decodes_as_it_reads_whole_sentences(
     tgt_in = torch.randint(4, VOCAB, (2, 14))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         expected = model(src, tgt_in)
-        state = model.start(model.encode(src))
+        state = model.init_cache(model.encode(src))
         for place in range(14):
             logits, state = model.step(tgt_in[:, place], state)
             if bfloat16:  # 8 bits a number, rounded at other places

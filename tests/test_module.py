@@ -1,6 +1,7 @@
 """The LightningModule: what its loss and perplexity mean, that it learns, and that a resumed run is the same run."""
 
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def test_training_loss_is_nats_over_the_tokens_of_the_global_batch() -> None:
     expected = plain_loss(lit, batch, OPTIM.label_smoothing) / 100
     trainer(1, callbacks=[losses]).fit(lit, endless([batch]))
     assert losses.values == pytest.approx([expected], rel=1e-6)
+
+
+def test_a_module_is_picklable() -> None:
+    lit = module(BASE)
+    copy = pickle.loads(pickle.dumps(lit))
+    assert [copy.schedule(step) for step in (1, 500)] == [lit.schedule(step) for step in (1, 500)]
+    batch = batch_of()
+    torch.manual_seed(0)
+    nats, _ = lit.objective(lit.network, batch)
+    torch.manual_seed(0)
+    assert torch.equal(copy.objective(copy.network, batch).nats, nats)
 
 
 class Returned(pl.Callback):

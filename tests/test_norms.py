@@ -11,10 +11,10 @@ from x_transformers.x_transformers import ScaleNorm as TheirScaleNorm
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.norms import CausalInstanceNorm, InstanceNorm, build_norm
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import TokenMixer, call_with_cache
 from lit_transformer.config import ModelConfig, Norm, NormConfig
 from lit_transformer.errors import UserError
-from tests.norm_formulas import FORMULAS, LAYOUT, LENGTHS, D, standard
+from tests.norm_formulas import FORMULAS, LAYOUT, LENGTHS, D, norm_of, standard
 from tests.small_models import BASE, assert_close, batch_of, build
 
 
@@ -23,22 +23,22 @@ from tests.small_models import BASE, assert_close, batch_of, build
 def test_norms_by_their_formulas(kind: Norm, eps: float) -> None:
     x = 3 * torch.randn(7, D) + 1
     x[0] /= 100  # so that even an eps of 0.5 is more than its length
-    y, past = build_norm(NormConfig(kind=kind, eps=eps), D, causal=False)(x, LAYOUT)
-    assert past is None
+    y, cache = call_with_cache(norm_of(NormConfig(kind=kind, eps=eps), D, causal=False), x, LAYOUT, None)
+    assert cache is None
     assert_close(y, FORMULAS[kind](x, eps))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_group_norm_is_layer_norm_of_each_group(groups: int) -> None:
     x = 3 * torch.randn(7, D) + 1
-    y, _ = build_norm(NormConfig(kind=Norm.group, groups=groups), D, causal=True)(x, LAYOUT)
+    y = build_norm(NormConfig(kind=Norm.group, groups=groups), D)(x)
     size = D // groups
     assert_close(y, torch.cat([F.layer_norm(group, (size,), eps=1e-6) for group in x.split(size, -1)], -1))
     assert_close(y, F.group_norm(x[..., None], groups, eps=1e-6)[..., 0])
 
 
 def test_scale_norm_is_that_of_x_transformers() -> None:
-    ours, theirs = build_norm(NormConfig(kind=Norm.scale), D, causal=False).inner, TheirScaleNorm(D)
+    ours, theirs = build_norm(NormConfig(kind=Norm.scale), D), TheirScaleNorm(D)
     x = torch.randn(7, D)
     assert_close(ours(x), theirs(x))
     nn.init.constant_(ours.gain, 0.3 * D**0.5)
@@ -49,7 +49,7 @@ def test_scale_norm_is_that_of_x_transformers() -> None:
 
 
 def test_dynamic_tanh_is_that_of_x_transformers() -> None:
-    ours, theirs = build_norm(NormConfig(kind=Norm.dyt), D, causal=False).inner, TheirDynamicTanh(D, init_alpha=0.5)
+    ours, theirs = build_norm(NormConfig(kind=Norm.dyt), D), TheirDynamicTanh(D, init_alpha=0.5)
     x = 3 * torch.randn(7, D)
     assert_close(ours(x), theirs(x))
     with torch.no_grad():
@@ -61,17 +61,17 @@ def test_dynamic_tanh_is_that_of_x_transformers() -> None:
 
 def test_batch_norm_sees_every_real_token_once() -> None:
     """Ragged sentences and the same tokens as one sentence have the same statistics, in training and after it."""
-    ragged, single = (build_norm(NormConfig(kind=Norm.batch, eps=0.1), D, causal=False) for _ in range(2))
+    ragged, single = (build_norm(NormConfig(kind=Norm.batch, eps=0.1), D) for _ in range(2))
     mean, variance = torch.zeros(D), torch.ones(D)
     for _ in range(3):
         x = 3 * torch.randn(7, D) + 1
-        y, _ = ragged(x, LAYOUT)
+        y = ragged(x)
         assert_close(y, standard(x, 0, 0.1))
-        assert torch.equal(y, single(x, Layout.rectangle(1, 7))[0])
+        assert torch.equal(y, single(x))
         mean, variance = 0.9 * mean + 0.1 * x.mean(0), 0.9 * variance + 0.1 * x.var(0)
     x = torch.randn(7, D)
-    assert_close(ragged.eval()(x, LAYOUT)[0], (x - mean) / (variance + 0.1).sqrt())
-    assert_close(ragged(x[:1], Layout.rectangle(1, 1))[0], ragged(x, LAYOUT)[0][:1])
+    assert_close(ragged.eval()(x), (x - mean) / (variance + 0.1).sqrt())
+    assert_close(ragged(x[:1]), ragged(x)[:1])
 
 
 def test_running_statistics_travel_in_the_state_dict() -> None:
@@ -88,9 +88,9 @@ def test_running_statistics_travel_in_the_state_dict() -> None:
     assert not torch.equal(one.eval().hidden(batch), before)
 
 
-def instance_norms(causal: bool) -> tuple[Part, nn.InstanceNorm1d]:
+def instance_norms(causal: bool) -> tuple[TokenMixer, nn.InstanceNorm1d]:
     """Return ours and torch's with the same random gain and bias."""
-    ours = build_norm(NormConfig(kind=Norm.instance, eps=1e-3), D, causal)
+    ours = norm_of(NormConfig(kind=Norm.instance, eps=1e-3), D, causal)
     theirs = nn.InstanceNorm1d(D, eps=1e-3, affine=True)
     with torch.no_grad():
         theirs.weight.copy_(ours.weight.normal_())
@@ -123,23 +123,23 @@ def test_instance_norm_of_the_decoder_is_torchs_of_each_prefix() -> None:
 def test_instance_norm_goes_on_from_its_sums_row_by_row() -> None:
     ours, _ = instance_norms(causal=True)
     x = torch.randn(2, 5, D)
-    whole, _ = ours(x.flatten(0, 1), Layout.rectangle(2, 5))
-    _, past = ours(x[:, :2].flatten(0, 1), Layout.rectangle(2, 2))
-    past = past.select(torch.tensor([1, 0, 1]), None)
+    whole, _ = ours(x.flatten(0, 1), Layout.uniform(2, 5))
+    _, cache = ours(x[:, :2].flatten(0, 1), Layout.uniform(2, 2))
+    cache = cache.select(torch.tensor([1, 0, 1]), None)
     for place in range(2, 5):
-        y, past = ours(x[[1, 0, 1], place], Layout.rectangle(3, 1), past)
+        y, cache = ours(x[[1, 0, 1], place], Layout.uniform(3, 1), cache)
         assert_close(y, whole.view(2, 5, D)[[1, 0, 1], place])
 
 
 def test_instance_norm_survives_features_far_from_zero() -> None:
     """float32 squares of 1000 would leave a variance of 1 with two digits; distances from the first token keep it."""
     x = torch.randn(50, D) + 1000
-    norm, layout = CausalInstanceNorm(D, 1e-6), Layout.rectangle(1, 50)
+    norm, layout = CausalInstanceNorm(D, 1e-6), Layout.uniform(1, 50)
     assert_close(norm(x, layout)[0].double(), norm.double()(x.double(), layout)[0], 1e-5)
 
 
 @pytest.mark.parametrize("norm", [InstanceNorm(D, 1e-6), CausalInstanceNorm(D, 1e-6)])
-def test_instance_norm_computes_in_float32_whatever_comes(norm: Part) -> None:
+def test_instance_norm_computes_in_float32_whatever_comes(norm: TokenMixer) -> None:
     x = (torch.randn(7, D) + 4).bfloat16()
     y, _ = norm(x, LAYOUT)
     assert y.dtype is torch.bfloat16

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_modules.config import DataConfig
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments.scoring.perplexity import per_unit, perplexities, reference_nats
 from lit_transformer.batch import BOS, EOS, TranslationBatch
@@ -30,7 +30,7 @@ def network(corpus: PreparedCorpus) -> Transformer:
     torch.manual_seed(3)
     found = build_transformer(BASE, corpus.vocab_size).double().eval()
     with torch.no_grad():
-        found.softmax.weight.mul_(3)  # far from even, so that a wrong target would show
+        found.output_embedding.weight.mul_(3)  # far from even, so that a wrong target would show
     return found
 
 
@@ -59,7 +59,7 @@ def test_against_every_tokens_probability(corpus: PreparedCorpus, network: Trans
         batch = TranslationBatch.from_pairs([(src, tgt)])
         assert batch.tgt_in.tolist() == [BOS, *tgt]
         with torch.no_grad():
-            probabilities = torch.softmax(network.hidden(batch) @ network.softmax.weight.T, dim=-1)  # (T, V)
+            probabilities = torch.softmax(network.hidden(batch) @ network.output_embedding.weight.T, dim=-1)  # (T, V)
         for place, token in enumerate([*tgt, EOS]):
             nats -= math.log(float(probabilities[place, token]))
             tokens += 1

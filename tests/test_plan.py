@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from data_modules.translation import TranslationDataModule
-from experiments.commands import plan
+from experiments.commands.plan import main
 from experiments.common.device_rates import GPUS
 from experiments.config.run_config import RunConfig
 from experiments.config.study import ROOT, load_study
-from experiments.planning import plan_tables, step_times
-from experiments.planning.planned import Fleet, makespan
-from experiments.planning.separable import separable
-from experiments.planning.step_times import Measured, Sample, probe, sample_of, shape_of, step_flops
+from experiments.planning import plan, plan_table, step_times
+from experiments.planning.plan import Fleet, disk_bytes, makespan, separable
+from experiments.planning.step_times import Sample, StepTime, sample_of, shape_of, step_flops, time_step
 from lit_transformer import LitTransformer, build_transformer
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError
@@ -55,10 +54,10 @@ def test_the_operations_of_a_step_are_those_of_the_batches(tiny: Path) -> None:
     assert found == pytest.approx(2 * 2 * counted / batches)  # two batches a step, each twice through the network
 
 
-def test_a_probe_takes_steps_and_scales_a_batch_that_it_cut(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_timed_and_the_time_of_a_cut_batch_is_scaled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = load_study("tiny")
     config, sample = study.config("base", 3), sample_of(study)
-    whole = probe(config, sample)
+    whole = time_step(config, sample)
     assert whole.seconds > 0
     assert (whole.tokens, whole.cut) == (config.data.batch_tokens, False)
     assert 2 <= whole.steps <= step_times.STEPS
@@ -70,24 +69,24 @@ def test_a_probe_takes_steps_and_scales_a_batch_that_it_cut(tiny: Path, monkeypa
 
     monkeypatch.setattr(step_times, "_time", time)
     monkeypatch.setattr(step_times, "CPU_FLOPS", step_flops(config, sample) / 1000)
-    cut = probe(config, sample)
+    cut = time_step(config, sample)
     assert seen == [config.data.batch_tokens // 1000]
     assert cut.cut
     assert cut.seconds == pytest.approx(1e-9 * step_flops(config, sample) + 0.5)  # the update is not scaled
 
 
-def test_shapes_that_take_the_same_time_are_probed_once(at_root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shapes_that_take_the_same_time_are_timed_once(at_root: None, monkeypatch: pytest.MonkeyPatch) -> None:
     study = load_study("table3_multi30k")
     configs = {variant: study.config(variant, 0) for variant in study.variants}
-    probed: list[RunConfig] = []
+    timed: list[RunConfig] = []
 
-    def measured(config: RunConfig, sample: Sample) -> Measured:
-        probed.append(config)
-        return Measured(float(len(probed)), 20, config.data.batch_tokens, False, 1.0)
+    def measured(config: RunConfig, sample: Sample) -> StepTime:
+        timed.append(config)
+        return StepTime(float(len(timed)), 20, config.data.batch_tokens, False, 1.0)
 
-    monkeypatch.setattr(plan, "probe", measured)
-    found = plan.probe_all(configs, sample_of(study))
-    assert len(probed) == 17
+    monkeypatch.setattr(plan, "time_step", measured)
+    found = plan.time_steps(configs, sample_of(study))
+    assert len(timed) == 17
     assert found["base"] == found["drop02"] == found["ls0"] == found["ls02"]
     assert len({found[name] for name in ("base", "drop0", "h1", "dk16", "learned", "big")}) == 6
     base = configs["base"]
@@ -117,11 +116,12 @@ def test_two_checkpoints_are_as_large_as_planned() -> None:
     saved = io.BytesIO()
     torch.save({"state_dict": module.state_dict(), "optimizer": adam.state_dict()}, saved)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    assert plan.disk_of(config, parameters) == pytest.approx(2 * saved.tell(), rel=0.02)
+    models = 2 * 4 * parameters  # in the run folder and in DVC's place
+    assert disk_bytes(config, parameters) == pytest.approx(2 * saved.tell() + models, rel=0.02)
     averaged = replace(
         config, optim=replace(config.optim, averaging=replace(config.optim.averaging, kind=Averaging.last))
     )
-    assert plan.disk_of(averaged, parameters) == parameters * (2 * 12 + 6 * 4)
+    assert disk_bytes(averaged, parameters) == parameters * (2 * 12 + 6 * 4) + 2 * models
 
 
 def test_cells_are_taken_in_order_by_the_first_free_slot() -> None:
@@ -140,15 +140,15 @@ def test_a_fleet_is_as_fast_as_its_arithmetic_or_its_kernels() -> None:
 def test_more_seeds_separate_less_and_the_noise_is_named(at_root: None) -> None:
     own, other = load_study("components"), load_study("table3_wmt14")
     assert "this study's results so far, 3 seeds" in separable(own, 3)
-    told = separable(other, 3)
-    assert "0.39 BLEU in one paired t-test" in told  # t(0.975, 2) x 0.11 sqrt(2) / sqrt(3)
-    assert "published: one run of EN-DE varies by 0.11" in told
+    sentence = separable(other, 3)
+    assert "0.39 BLEU in one paired t-test" in sentence  # t(0.975, 2) x 0.11 sqrt(2) / sqrt(3)
+    assert "published: one run of EN-DE varies by 0.11" in sentence
     assert "0.19 BLEU in one" in separable(other, 5)
     assert "One seed separates nothing" in separable(other, 1)
 
 
 def test_the_plan_is_printed_in_plain_lines(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan.main(["--study", "tiny", "--gpus", "H200:2", "A100", "--seeds", "5", "--no-probe"])
+    main(["--study", "tiny", "--gpus", "H200:2", "A100", "--seeds", "5", "--no-probe"])
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert [line.partition(":")[0] for line in lines[1:4]] == ["base", "learned", "read"]
@@ -163,11 +163,11 @@ def test_the_plan_is_printed_in_plain_lines(tiny: Path, capsys: pytest.CaptureFi
 
 
 def test_totals_are_sums_over_cells(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "probe", lambda config, sample: Measured(36.0, 20, 100, False, 1.0))
-    found = plan.plan(load_study("tiny"), 3, (), 1, measure=True)
-    assert [line.seconds for line in found.lines] == [360.0] * 3
+    monkeypatch.setattr(plan, "time_step", lambda config, sample: StepTime(36.0, 20, 100, False, 1.0))
+    found = plan.make_plan(load_study("tiny"), 3, (), 1, measure=True)
+    assert [line.seconds for line in found.variants] == [360.0] * 3
     assert found.rate is not None
-    text = "\n".join(plan_tables.notes(found))
+    text = "\n".join(plan_table.notes(found))
     assert "9 cells (3 variants, 3 seeds)" in text
     assert f"{9 * 360 * found.threads / 3600:,.3g} core-hours of training, 54 min 00 s with 1 cell at once" in text
     assert "Time x rate: " in text
@@ -185,7 +185,7 @@ def test_totals_are_sums_over_cells(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_a_mistake_is_one_line(tiny: Path, arguments: list[str], expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        plan.main(arguments)
+        main(arguments)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -193,5 +193,5 @@ def test_a_mistake_is_one_line(tiny: Path, arguments: list[str], expected: str) 
 @pytest.mark.parametrize("option", ["--seeds", "--slots"])
 def test_numbers_begin_at_one(capsys: pytest.CaptureFixture[str], option: str) -> None:
     with pytest.raises(SystemExit):
-        plan.main(["--study", "tiny", option, "0"])
+        main(["--study", "tiny", option, "0"])
     assert f"argument {option}: 0 is no whole number of at least 1" in capsys.readouterr().err

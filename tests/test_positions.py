@@ -131,7 +131,7 @@ def test_a_normalised_count_of_the_decoder_is_by_the_longest_sentence() -> None:
     assert first.max() == 1
     assert not added(Positions.normalised_count, [3], causal=True)[:, 1:].any()
     alone = positions_of(Positions.normalised_count, causal=True, max_length=1)
-    assert not alone(torch.zeros(1, D), Layout.rectangle(1, 1), 0).any()
+    assert not alone(torch.zeros(1, D), Layout.uniform(1, 1), 0).any()
 
 
 def test_binary_positions_are_the_bits_of_the_place() -> None:
@@ -141,7 +141,7 @@ def test_binary_positions_are_the_bits_of_the_place() -> None:
     assert_close(added(Positions.binary, [4], causal=True, offset=2**D + 5), added(Positions.binary, [9])[5:], 0.0)
     narrow, wide = torch.zeros(9, 3), torch.zeros(9, 100)
     for x in (narrow, wide):
-        y = build_positions(PositionConfig(kind=Positions.binary), x.shape[1], False)(x, Layout.rectangle(1, 9), 0)
+        y = build_positions(PositionConfig(kind=Positions.binary), x.shape[1], False)(x, Layout.uniform(1, 9), 0)
         assert y[:, :3].tolist() == bits[:9, :3].tolist()
         assert y.shape == x.shape
 
@@ -154,16 +154,16 @@ def test_each_sentence_counts_from_its_own_first_token(kind: Positions, causal: 
     together = positions(x, LAYOUT, 0)
     for start, length in ((0, 3), (3, 1), (4, 4)):
         rows = slice(start, start + length)
-        assert_close(together[rows], positions(x[rows], Layout.rectangle(1, length), 0), 0.0)
+        assert_close(together[rows], positions(x[rows], Layout.uniform(1, length), 0), 0.0)
 
 
 @every_kind
 def test_an_offset_goes_on_where_the_cache_ends(kind: Positions) -> None:
     positions = positions_of(kind, causal=True)
     x = torch.randn(2, 6, D)
-    whole = positions(x.flatten(0, 1), Layout.rectangle(2, 6), 0).view(2, 6, D)
+    whole = positions(x.flatten(0, 1), Layout.uniform(2, 6), 0).view(2, 6, D)
     for place in range(6):
-        assert_close(positions(x[:, place], Layout.rectangle(2, 1), place), whole[:, place], 0.0)
+        assert_close(positions(x[:, place], Layout.uniform(2, 1), place), whole[:, place], 0.0)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Positions if kind.inside_attention or kind is Positions.none])
@@ -180,11 +180,11 @@ def test_a_sinusoidal_table_grows_and_is_no_parameter(kind: Positions) -> None:
     assert not list(positions.parameters())
     assert not positions.state_dict()
     length = len(positions.table.rows) + 5
-    y = positions(torch.zeros(length, D), Layout.rectangle(1, length), 0)
+    y = positions(torch.zeros(length, D), Layout.uniform(1, length), 0)
     assert len(positions.table.rows) >= length
     table = sinusoids if kind is Positions.sinusoidal else concatenated_sinusoids
     assert_close(y, table(length, D), 0.0)
-    assert positions.limit is None
+    assert positions.max_length is None
 
 
 def test_a_table_grown_in_inference_mode_still_serves_training() -> None:
@@ -200,8 +200,8 @@ def test_a_table_grown_in_inference_mode_still_serves_training() -> None:
 def test_learned_positions_refuse_what_is_longer() -> None:
     positions = positions_of(Positions.learned, causal=False, max_length=4)
     x = torch.zeros(4, D)
-    assert positions(x, Layout.rectangle(1, 4), 0).shape == (4, D)
-    for layout, offset, rows in ((Layout.rectangle(1, 5), 0, 5), (Layout.rectangle(2, 1), 4, 2)):
+    assert positions(x, Layout.uniform(1, 4), 0).shape == (4, D)
+    for layout, offset, rows in ((Layout.uniform(1, 5), 0, 5), (Layout.uniform(2, 1), 4, 2)):
         with pytest.raises(UserError, match=r"5 tokens is longer than the 4 learned.*model\.positions\.max_length"):
             positions(torch.zeros(rows, D), layout, offset)
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_modules import arrow_split, prepared
+from data_modules import prepared
 from data_modules.config import DataConfig
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from lit_transformer.errors import UserError
 
@@ -65,18 +65,18 @@ def test_files_are_those_promised(corpus: PreparedCorpus) -> None:
 
 
 def test_large_vocabularies_take_wider_ids() -> None:
-    assert arrow_split._record_batch([([70_000], [5], "a", "b")], 70_001).column(0).values.to_pylist() == [70_000]
+    assert prepared._record_batch([([70_000], [5], "a", "b")], 70_001).column(0).values.to_pylist() == [70_000]
 
 
 def test_several_chunks_are_one_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: PreparedCorpus) -> None:
-    monkeypatch.setattr(arrow_split, "ROWS", 8)
+    monkeypatch.setattr(prepared, "ROWS", 8)
     chunked = prepare(raw_corpus(), CONFIG, tmp_path / "chunked")
     one, other = chunked.split("train"), corpus.split("train")
     assert len(one._source.values) == 8
     assert np.array_equal(one.source_lengths, other.source_lengths)
     monkeypatch.undo()
     expected = [(source.tolist(), target.tolist()) for source, target in (other[pair] for pair in range(len(other)))]
-    monkeypatch.setattr(arrow_split, "ROWS", 8)
+    monkeypatch.setattr(prepared, "ROWS", 8)
     assert [
         (source.tolist(), target.tolist()) for source, target in (one[pair] for pair in range(len(one)))
     ] == expected
@@ -121,14 +121,14 @@ def test_training_pairs_left_out_are_counted(tmp_path: Path) -> None:
     train.source[3], train.target[8], train.source[20] = "", "", "drei " * 50
     test.source[1] = "drei " * 50 + "zwei"
     corpus = prepare(raw, CONFIG, tmp_path / "prepared")
-    assert corpus.left_out == {"an empty side": 2, "over 40 tokens (data.max_length)": 1}
+    assert corpus.left_out == {"empty source or target": 2, "longer than 40 tokens (data.max_length)": 1}
     assert len(corpus.split("train")) == 57
     kept = [pair for place, pair in enumerate(zip(train.source, train.target, strict=True)) if place not in (3, 8, 20)]
     assert list(zip(corpus.split("train").source_text, corpus.split("train").target_text, strict=True)) == kept
     assert corpus.split("test").source_text == test.source  # evaluation keeps every pair
     report = "\n".join(corpus.report())
-    assert "train: 2 pairs left out: an empty side" in report
-    assert "train: 1 pairs left out: over 40 tokens" in report
+    assert "train: 2 pairs left out: empty source or target" in report
+    assert "train: 1 pairs left out: longer than 40 tokens" in report
     assert "a note" in report
 
 
@@ -159,7 +159,7 @@ def broken(**changes: Any) -> RawCorpus:
     [
         (broken(test=ParallelText(["a", ""], ["b", "c"])), CONFIG, "'test' has an empty sentence"),
         (broken(train=ParallelText(["", ""], ["b", "c"])), CONFIG, "no training pair with text"),
-        (broken(**{"a/b": ParallelText(["a"], ["b"])}), CONFIG, "'a/b' is no name for a split"),
+        (broken(**{"a/b": ParallelText(["a"], ["b"])}), CONFIG, "'a/b' is not a valid split name"),
         (broken(), DataConfig("de", "en", 9000), "vocab_size is 9000, but the training text yields only"),
         (
             broken(train=ParallelText(["eins zwei"] * 5, ["one two"] * 5)),
@@ -181,7 +181,7 @@ def test_a_full_disk_leaves_the_old_corpus(
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(arrow_split, "write", full)
+    monkeypatch.setattr(prepared, "_write_split", full)
     with pytest.raises(UserError, match=r"cannot write .*prepared: No space left on device"):
         prepare(raw_corpus(30), CONFIG, corpus.folder)
     assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
@@ -228,6 +228,6 @@ def test_only_big_corpora_report_progress(
 ) -> None:
     prepare(raw_corpus(), CONFIG, tmp_path / "small")
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(prepared, "BIG", 10)
+    monkeypatch.setattr(prepared, "PROGRESS_FROM", 10)
     prepare(raw_corpus(), CONFIG, tmp_path / "big")
     assert capsys.readouterr().err.splitlines()[-1] == "encoded 76 of 76 pairs"

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from experiments.training.probe import LEAST, MEASURES, Probe, measure, probe_batch, softmax_measures
 from experiments.training.probe_csv import COLUMNS, Key, read_probe
-from experiments.training.stopping import Checkpoint
+from experiments.training.stopping import CheckpointWriter
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
 from lit_transformer.components.mixers.local import LocalAttention
@@ -104,11 +104,13 @@ def test_gradients_are_those_of_the_mean_loss() -> None:
     decoder: Any = network.decoder.layers[1]
     mixer = decoder.sublayers["mixer"].inner
     assert found["all", None, "gradient"] == pytest.approx(norm(network), rel=1e-4)
-    assert found["embedding", None, "gradient"] == pytest.approx(norm(network.softmax), rel=1e-4)
+    assert found["embedding", None, "gradient"] == pytest.approx(norm(network.output_embedding), rel=1e-4)
     assert found["encoder", 1, "gradient"] == pytest.approx(norm(network.encoder.layers[0]), rel=1e-4)
     assert found["decoder", 2, "gradient"] == pytest.approx(norm(decoder), rel=1e-4)
-    assert found["decoder", 2, "query_key_gradient"] == pytest.approx(norm(mixer.query, mixer.key), rel=1e-4)
-    assert found["decoder", 2, "value_gradient"] == pytest.approx(norm(mixer.value), rel=1e-4)
+    assert found["decoder", 2, "query_key_gradient"] == pytest.approx(
+        norm(mixer.in_proj.query, mixer.in_proj.key), rel=1e-4
+    )
+    assert found["decoder", 2, "value_gradient"] == pytest.approx(norm(mixer.in_proj.value), rel=1e-4)
 
 
 def of(
@@ -188,13 +190,13 @@ def test_a_band_is_measured_as_its_square(window: int) -> None:
     banded = measure(network, long)
     for part in inner:
         if isinstance(part, LocalAttention):
-            assert part.longest_square < min(long.src_layout.longest, long.tgt_layout.longest)
-            part.longest_square = math.inf
+            assert part.max_square < min(long.src_layout.max_seqlen, long.tgt_layout.max_seqlen)
+            part.max_square = math.inf
     assert banded == pytest.approx(measure(network, long), rel=1e-4, abs=1e-6)
 
 
 class SignalAt(pl.Callback):
-    def __init__(self, checkpoint: Checkpoint, batch: int) -> None:
+    def __init__(self, checkpoint: CheckpointWriter, batch: int) -> None:
         self.checkpoint, self.batch = checkpoint, batch
 
     def on_train_batch_start(self, trainer: pl.Trainer, lit: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -211,7 +213,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_a_resumed_run_has_the_rows_of_a_whole_one(tmp_path: Path, stop: int) -> None:
     whole, pieces = tmp_path / "whole.csv", tmp_path / "pieces.csv"
     trainer(8, callbacks=[Probe(whole, BATCH)], **VALIDATING).fit(module(), endless(BATCHES), validation())
-    checkpoint = Checkpoint(tmp_path, every=100, run_hash="hash")
+    checkpoint = CheckpointWriter(tmp_path, every=100, run_hash="hash")
     first = trainer(8, callbacks=[Probe(pieces, BATCH), SignalAt(checkpoint, stop), checkpoint], **VALIDATING)
     with pytest.raises(UserError, match="stopped at step"):
         first.fit(module(), endless(BATCHES), validation())

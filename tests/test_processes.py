@@ -92,13 +92,6 @@ def test_the_strategy_is_one_that_this_program_knows() -> None:
         TrainerConfig(strategy="fsdp")
 
 
-def test_lightning_still_asks_for_a_stop_where_it_is_taken_out() -> None:
-    """`Processes.start` replaces a method by name; a Lightning without it would ask at every batch again."""
-    from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
-
-    assert callable(_TrainingEpochLoop._broadcast_sigterm_tensor)
-
-
 def test_a_process_of_a_run_does_not_outlive_the_one_that_started_it() -> None:
     child = (
         "import os, time; from experiments.training.distributed import _die_with_parent; "

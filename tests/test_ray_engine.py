@@ -1,4 +1,4 @@
-"""Cells as Ray tasks: GPUs shared out, a killed worker, a lost node, a stop; nothing is left behind or lost."""
+"""Cells as Ray tasks: GPUs divided, a killed worker, a stop; nothing is left behind or lost."""
 
 import json
 import threading
@@ -11,9 +11,9 @@ import pytest
 
 from experiments.config.study import Study, parse_study
 from experiments.launching.attempts import Job
-from experiments.launching.board import Board
-from experiments.launching.cells import Outcome, run_cells
-from experiments.launching.slots import Node
+from experiments.launching.cells import CellsRun, run_cells
+from experiments.launching.progress import CellProgress
+from experiments.launching.resources import Node
 from lit_transformer.errors import UserError
 from tests.shell_cells import NAMES, ROOT, STUDY, ctrl_c_once_two_run, jobs, processes, slow, wait_for
 
@@ -34,7 +34,7 @@ def study(**trainer: Any) -> Study:
 
 @contextmanager
 def engine(node: Node | None = None, devices: int = 1, **options: Any) -> Iterator[Any]:
-    from experiments.launching.ray_engine import RayEngine
+    from experiments.launching.engines.ray_tasks import RayEngine
 
     found = RayEngine(study(devices=devices), node=node or Node(2), **options)
     try:
@@ -43,11 +43,11 @@ def engine(node: Node | None = None, devices: int = 1, **options: Any) -> Iterat
         found.close()
 
 
-def run(own: list[Job], ray_engine: Any, retries: int = 0) -> Outcome:
-    board = Board(own)
-    outcome = run_cells(own, ray_engine, board, retries)
-    board.close()
-    return outcome
+def run(cells: list[Job], ray_engine: Any, retries: int = 0) -> CellsRun:
+    progress = CellProgress(cells)
+    result = run_cells(cells, ray_engine, progress, retries)
+    progress.close()
+    return result
 
 
 def test_cells_share_the_gpus_and_each_sees_its_own() -> None:
@@ -70,31 +70,21 @@ def test_a_cell_of_two_devices_has_two_gpus() -> None:
     assert {Path(f"{name}.gpu").read_text().strip() for name in NAMES} <= {"0,1", "2,3", "1,0", "3,2"}
 
 
-def test_runs_to_be_measured_without_a_gpu_are_refused_at_once() -> None:
-    with pytest.raises(UserError, match="no node of this cluster has a GPU"), engine(Node(2), runs_per_gpu="auto"):
+def test_runs_per_gpu_without_a_gpu_are_refused_at_once() -> None:
+    with pytest.raises(UserError, match="no node of this cluster has a GPU"), engine(Node(2), runs_per_gpu=2):
         pass
 
 
-def test_a_measurement_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The study has no folder here, and the machine no GPU, whatever Ray was told."""
-    with (
-        pytest.raises(UserError, match="no study 'tiny'") as caught,
-        engine(Node(2, gpus=1), runs_per_gpu="auto"),
-    ):
-        pass
-    assert "\n" not in str(caught.value)
-
-
-def test_a_killed_worker_costs_one_try(tmp_path: Path) -> None:
-    """SIGKILL to the Ray worker: its cell's processes end after their last words, and the cell runs again."""
+def test_a_killed_worker_costs_one_attempt(tmp_path: Path) -> None:
+    """SIGKILL to the Ray worker: its cell's processes end after a checkpoint, and the cell runs again."""
     line = f"if [ $CELL = a-0 ] && [ ! -e a-0.pid ]; then {slow(tmp_path)}; fi; echo $CELL >> all.txt"
 
     def kill() -> None:
         import psutil
 
         wait_for(Path("a-0.pid").exists, 60)
-        keeper = json.loads(Path("runs/a-0/attempt.json").read_text())["process"]
-        worker = psutil.Process(keeper).parent()
+        supervisor = json.loads(Path("runs/a-0/attempt.json").read_text())["process"]
+        worker = psutil.Process(supervisor).parent()
         assert worker
         assert "ray::" in " ".join(worker.cmdline())
         worker.kill()
@@ -111,7 +101,7 @@ def test_a_killed_worker_costs_one_try(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("hears_ctrl_c")
-def test_ctrl_c_stops_every_task_after_its_last_words(tmp_path: Path) -> None:
+def test_ctrl_c_stops_every_task_after_a_checkpoint(tmp_path: Path) -> None:
     ctrl_c_once_two_run(tmp_path, 60.0)
     with engine() as ray_engine, pytest.raises(UserError, match="run the same command again"):
         run(jobs(slow(tmp_path)), ray_engine)
@@ -120,7 +110,7 @@ def test_ctrl_c_stops_every_task_after_its_last_words(tmp_path: Path) -> None:
 
 
 def test_no_cluster_at_the_address_is_one_line() -> None:
-    from experiments.launching.ray_engine import RayEngine
+    from experiments.launching.engines.ray_tasks import RayEngine
 
     with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers") as caught:
         RayEngine(study(), address="127.0.0.1:1")
@@ -130,7 +120,7 @@ def test_no_cluster_at_the_address_is_one_line() -> None:
 
 
 def test_a_study_of_the_cpu_takes_no_gpus() -> None:
-    from experiments.launching.ray_engine import RayEngine
+    from experiments.launching.engines.ray_tasks import RayEngine
 
     with pytest.raises(UserError, match=r"sets trainer\.accelerator to cpu"):
         RayEngine(study(accelerator="cpu"), node=Node(2, gpus=2), runs_per_gpu=2)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.config.run_config import RunConfig, resolve, to_dict, to_yaml, training_hash
+from experiments.config.run_config import RunConfig, config_hash, resolve, to_dict, to_yaml
 from experiments.config.study import flatten
 from lit_transformer.config import Mask, Placement, Positions, Smoothing
 from lit_transformer.errors import UserError
@@ -137,5 +137,5 @@ def test_the_name_of_a_recipe_is_no_part_of_the_hash_but_its_settings_are() -> N
     named = resolve([{"recipe": "t2t_2017"}])
     spelt_out = resolve([switched(Recipe.paper, Recipe.t2t_2017)])
     assert named != spelt_out
-    assert training_hash(named, "data", "code") == training_hash(spelt_out, "data", "code")
-    assert training_hash(named, "data", "code") != training_hash(RunConfig(), "data", "code")
+    assert config_hash(named, "data") == config_hash(spelt_out, "data")
+    assert config_hash(named, "data") != config_hash(RunConfig(), "data")

@@ -18,7 +18,7 @@ from lit_transformer.components.attention import SelfAttention
 from lit_transformer.components.relative import FirePositions, RotaryPositions, alibi_slopes, build_score_positions
 from lit_transformer.config import AttentionConfig, Positions, Scale
 from tests.small_models import BASE, assert_close
-from tests.small_positions import either_stack, first_layers, model_of, queries_at
+from tests.small_positions import either_stack, first_layers, model_of, queries_at, score_bias
 from tests.twins.relative import naive_bias, naive_slope
 
 
@@ -42,7 +42,7 @@ def test_t5_scores_are_those_of_transformers_and_x_transformers(queries: int, ca
     x_transformers = RelativePositionBias(scale=1.0, causal=causal, heads=3)
     for theirs in (transformers, x_transformers):
         theirs.relative_attention_bias.load_state_dict(positions.scores.state_dict())
-    bias = positions.bias(queries_at(queries), 150)
+    bias = score_bias(positions, queries_at(queries), 150)
     seen = torch.ones(150, 150).tril()[-queries:].bool() if causal else torch.ones(queries, 150).bool()
     expected = transformers.compute_bias(queries, 150, past_seen_tokens=150 - queries)
     assert bias.shape == (1, 3, queries, 150)
@@ -62,7 +62,7 @@ def test_alibi_slopes_are_the_papers() -> None:
 def test_alibi_is_that_of_x_transformers(heads: int, causal: bool) -> None:
     positions = first_layers(model_of(Positions.alibi, AttentionConfig(heads=heads, d_k=4, d_v=4)), causal)
     for queries in (1, 40):
-        bias = positions.bias(queries_at(queries, heads), 40)
+        bias = score_bias(positions, queries_at(queries, heads), 40)
         assert_close(bias[0], AlibiPositionalBias(heads)(queries, 40), 1e-6)
     assert alibi_slopes(heads) == pytest.approx([naive_slope(head, heads) for head in range(heads)])
     assert not positions.state_dict()
@@ -72,7 +72,7 @@ def test_alibi_is_that_of_x_transformers(heads: int, causal: bool) -> None:
 @pytest.mark.parametrize("base", [10000.0, 500.0])
 def test_rotary_is_that_of_x_transformers_and_gptj(base: float) -> None:
     x = torch.randn(2, 3, 30, 8)  # (B, H, L, E)
-    turned = RotaryPositions(8, base).turn(x, 0)
+    turned = RotaryPositions(8, base).apply_rotary(x, 0)
     assert_close(turned, turn_by_x_transformers(x, *RotaryEmbedding(8, base=base)(torch.arange(30))))
     if base == 10000:
         sin, cos = create_sinusoidal_positions(30, 8)[None].chunk(2, -1)  # (1, L, E/2) each
@@ -84,17 +84,17 @@ def test_a_rotary_score_depends_on_the_distance_only() -> None:
     positions = RotaryPositions(8, 10000.0).double()
     query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
     for step in (0, 1, 7, 400):
-        here = positions.turn(query, step) @ positions.turn(key, 0).transpose(-1, -2)
+        here = positions.apply_rotary(query, step) @ positions.apply_rotary(key, 0).transpose(-1, -2)
         for first in (1, 50, 3000):
-            there = positions.turn(query, first + step) @ positions.turn(key, first).transpose(-1, -2)
+            there = positions.apply_rotary(query, first + step) @ positions.apply_rotary(key, first).transpose(-1, -2)
             assert_close(there, here, 1e-6)  # the table is rounded to float32
-    apart = positions.turn(query, 1) @ positions.turn(key, 0).transpose(-1, -2)
+    apart = positions.apply_rotary(query, 1) @ positions.apply_rotary(key, 0).transpose(-1, -2)
     assert (apart - query @ key.transpose(-1, -2)).abs() > 1e-3
 
 
 def test_rotary_keeps_lengths_and_the_first_place() -> None:
     x = torch.randn(2, 3, 600, 8)
-    turned = RotaryPositions(8, 10000.0).turn(x, 0)
+    turned = RotaryPositions(8, 10000.0).apply_rotary(x, 0)
     assert_close(turned.norm(dim=-1), x.norm(dim=-1))
     assert_close(turned[:, :, 0], x[:, :, 0], 0.0)
     assert (turned - x)[:, :, 1:].abs().amax(-1).min() > 1e-3
@@ -102,10 +102,10 @@ def test_rotary_keeps_lengths_and_the_first_place() -> None:
 
 def test_rotary_turns_one_new_token_as_in_the_sentence() -> None:
     positions, x = RotaryPositions(8, 10000.0), torch.randn(2, 3, 700, 8)
-    whole = positions.turn(x, 0)
+    whole = positions.apply_rotary(x, 0)
     for place in (0, 5, 699):
-        assert_close(positions.turn(x[:, :, [place]], place), whole[:, :, [place]], 0.0)
-    assert positions.turn(x.bfloat16(), 0).dtype is torch.bfloat16
+        assert_close(positions.apply_rotary(x[:, :, [place]], place), whole[:, :, [place]], 0.0)
+    assert positions.apply_rotary(x.bfloat16(), 0).dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize("length", [3, 12])
@@ -118,19 +118,20 @@ def test_shaw_is_that_of_transformers(length: int) -> None:
     )  # fmt: skip
     theirs = Wav2Vec2BertSelfAttention(config)
     ours = SelfAttention(attention, 16, first_layers(model_of(Positions.shaw, attention, distance=4), False), False)
-    for mine, other in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "out")):
-        getattr(ours, mine).load_state_dict(getattr(theirs, f"linear_{other}").state_dict())
+    projections = (("in_proj.query", "q"), ("in_proj.key", "k"), ("in_proj.value", "v"), ("out_proj", "out"))
+    for mine, other in projections:
+        ours.get_submodule(mine).load_state_dict(getattr(theirs, f"linear_{other}").state_dict())
     ours.positions.vectors.load_state_dict(theirs.distance_embedding.state_dict())
     x = torch.randn(2, length, 16)
     expected, _ = theirs(x)
-    y, _ = ours(x.flatten(0, 1), Layout.rectangle(2, length))
+    y, _ = ours(x.flatten(0, 1), Layout.uniform(2, length))
     assert_close(y.view(2, length, 16), expected)
 
 
 @either_stack
 def test_shaw_does_not_tell_steps_beyond_its_distance(causal: bool) -> None:
     positions = first_layers(model_of(Positions.shaw, distance=3), causal)
-    bias = positions.bias(queries_at(9), 9)[0, 0]  # (Q, K), row i in steps of j - i
+    bias = score_bias(positions, queries_at(9), 9)[0, 0]  # (Q, K), row i in steps of j - i
     assert_close(bias[8, :6], bias[8, 5].expand(6), 0.0)
     assert (bias[8, 5:8] - bias[8, 6:9]).abs().min() > 1e-4
     assert_close(bias[0, 3:], bias[0, 3].expand(6), 0.0)
@@ -142,7 +143,7 @@ def test_shaw_does_not_tell_steps_beyond_its_distance(causal: bool) -> None:
 def test_shaw_scales_as_the_scores_are_scaled(scale: Scale, causal: bool) -> None:
     config = model_of(Positions.shaw, replace(BASE.attention, scale=scale), distance=2)
     positions, queries = first_layers(config, causal), queries_at(5)
-    bias = positions.bias(queries, 5)
+    bias = score_bias(positions, queries, 5)
     for head in range(3):
         for i in range(5):
             for j in range(i + 1 if causal else 5):
@@ -155,7 +156,7 @@ def test_a_trained_scale_of_shaw_starts_where_the_scores_start() -> None:
     fixed, trained = (build_score_positions(it, False)[0] for it in (model_of(Positions.shaw), config))
     trained.vectors.load_state_dict(fixed.vectors.state_dict())
     queries = queries_at(6)
-    assert_close(trained.bias(queries, 6), fixed.bias(queries, 6))
+    assert_close(score_bias(trained, queries, 6), score_bias(fixed, queries, 6))
 
 
 def fire(c: float = 0.1, threshold: float = 64.0) -> FirePositions:
@@ -179,12 +180,12 @@ def test_fire_is_the_papers_network_of_the_papers_parts(threshold: float) -> Non
     parts = (0.7 * distances + 1).log() / (0.7 * later.clamp(min=threshold) + 1).log()
     assert parts.max() <= 1
     expected = network(parts[..., None]).permute(2, 0, 1)
-    assert_close(positions.bias(queries_at(20), 20)[0], expected)
-    assert_close(positions.bias(queries_at(1), 20)[0], expected[:, -1:])
+    assert_close(score_bias(positions, queries_at(20), 20)[0], expected)
+    assert_close(score_bias(positions, queries_at(1), 20)[0], expected[:, -1:])
 
 
 def test_fire_sees_the_distance_alone_up_to_its_threshold() -> None:
-    bias = fire(threshold=10.0).bias(queries_at(30), 30)[0]  # (H, Q, K)
+    bias = score_bias(fire(threshold=10.0), queries_at(30), 30)[0]  # (H, Q, K)
     one_apart = bias.diagonal(-1, 1, 2)  # (H, 29), key i - 1 of query i = 1, ..., 29
     assert_close(one_apart[:, :10], one_apart[:, :1].expand(3, 10))
     assert (one_apart[:, 10:] - one_apart[:, :1]).abs().max() > 1e-4
@@ -193,7 +194,7 @@ def test_fire_sees_the_distance_alone_up_to_its_threshold() -> None:
 def test_fire_stays_in_the_range_it_was_trained_in() -> None:
     """However far the places: parts of the way from 0 to 1, so no output is beyond those of that range."""
     positions = fire(threshold=8.0)
-    near, far = positions.bias(queries_at(1), 9)[0], positions.bias(queries_at(1), 100_000)[0]
+    near, far = score_bias(positions, queries_at(1), 9)[0], score_bias(positions, queries_at(1), 100_000)[0]
     assert_close(near[:, :, 0], far[:, :, 0])  # the furthest key, at part 1 of either
     assert_close(near[:, :, -1], far[:, :, -1], 0.0)
     parts = torch.linspace(0, 1, 10_001)

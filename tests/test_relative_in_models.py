@@ -20,7 +20,16 @@ from lit_transformer.errors import UserError
 from lit_transformer.flops import parameter_count
 from lit_transformer.transformer import Memory
 from tests.small_models import VOCAB, assert_close, batch_of, build
-from tests.small_positions import BIASES, SHARED, either_stack, every_inside, first_layers, model_of, queries_at
+from tests.small_positions import (
+    BIASES,
+    SHARED,
+    either_stack,
+    every_inside,
+    first_layers,
+    model_of,
+    queries_at,
+    score_bias,
+)
 from tests.twins.model import naive_logits
 
 
@@ -28,15 +37,15 @@ from tests.twins.model import naive_logits
 @either_stack
 def test_a_cached_step_has_the_last_row_of_the_whole_pass(kind: Positions, causal: bool) -> None:
     positions, queries = first_layers(model_of(kind), causal), queries_at(40)
-    whole = positions.bias(queries, 40)
+    whole = score_bias(positions, queries, 40)
     for last in (1, 3):
-        assert_close(positions.bias(queries[:, :, -last:], 40), whole[:, :, -last:], 1e-6)
+        assert_close(score_bias(positions, queries[:, :, -last:], 40), whole[:, :, -last:], 1e-6)
 
 
 @pytest.mark.parametrize("kind", BIASES)
 def test_which_kinds_know_earlier_from_later(kind: Positions) -> None:
     queries = torch.ones(1, 3, 9, 4)
-    bias = first_layers(model_of(kind), causal=False).bias(queries, 9)
+    bias = score_bias(first_layers(model_of(kind), causal=False), queries, 9)
     symmetric = torch.allclose(bias, bias.transpose(-1, -2))
     assert symmetric == (kind in (Positions.alibi, Positions.fire))
 
@@ -62,16 +71,16 @@ def test_sentences_far_longer_than_any_before_are_placed(kind: Positions) -> Non
     with torch.inference_mode():
         logits = model(ids, ids)
     assert torch.isfinite(logits).all()
-    assert model.longest_target is None
+    assert model.max_target_length is None
 
 
 @every_inside
 def test_the_order_of_a_memory_is_not_looked_at(kind: Positions) -> None:
     """Relative positions act between the tokens of one sentence, never across."""
     model, batch, order = build(model_of(kind)).eval(), batch_of([([5, 6, 7, 8], [9, 10])]), [3, 0, 4, 2, 1]
-    memory = model.read(batch.src, batch.src_layout)
+    memory = model.encode_packed(batch.src, batch.src_layout)
     shuffled = Memory(memory.x[order], memory.layout)
-    said, again = (model.say(batch.tgt_in, batch.tgt_layout, it) for it in (memory, shuffled))
+    said, again = (model.decode(batch.tgt_in, batch.tgt_layout, it) for it in (memory, shuffled))
     assert_close(said, again)
 
 
@@ -99,11 +108,11 @@ def test_layers_share_what_the_source_shares(kind: Positions) -> None:
 def test_neutral_hooks_are_neutral(kind: Positions, causal: bool) -> None:
     positions, x = first_layers(model_of(kind), causal), queries_at(5)
     if kind is Positions.rotary:
-        assert positions.bias(x, 5) is None
+        assert score_bias(positions, x, 5) is None
     else:
-        assert positions.turn(x, 3) is x
-    assert ScorePositions().turn(x, 3) is x
-    assert ScorePositions().bias(x, 5) is None
+        assert positions.apply_rotary(x, 3) is x
+    assert ScorePositions().apply_rotary(x, 3) is x
+    assert score_bias(ScorePositions(), x, 5) is None
 
 
 @every_inside
@@ -119,7 +128,7 @@ def test_a_stack_without_attention_has_no_place_for_them(kind: Positions, stack:
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])
 def test_rotary_needs_pairs_and_a_product(stack: str) -> None:
     config = model_of(Positions.rotary)
-    with pytest.raises(UserError, match=rf"in pairs.*the {stack}'s self-attention is 5, which is odd"):
+    with pytest.raises(UserError, match=rf"rotates pairs.*the {stack}'s self-attention is 5, which is odd"):
         replace(config, **{f"{stack}_attention": AttentionDelta(d_k=5)})
     for score in (Score.additive, Score.bilinear):
         with pytest.raises(UserError, match=rf"score of the {stack}'s self-attention is {score}: choose dot"):

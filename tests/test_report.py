@@ -8,7 +8,7 @@ import pytest
 from synthetic_study import write_study
 
 from data_modules.config import DataConfig
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import prepare
 from experiments.commands import report
 from experiments.common import cli

@@ -35,7 +35,7 @@ def test_rezero_begins_as_the_identity_of_every_stack() -> None:
     config = replace(BASE, residual=ResidualConfig(Residual.rezero), norm=NormConfig(kind=Norm.none))
     model, batch = build_transformer(config, VOCAB), batch_of()
     entered = model.src_embedding(batch.src, batch.src_layout)
-    assert torch.equal(model.read(batch.src, batch.src_layout).x, entered)
+    assert torch.equal(model.encode_packed(batch.src, batch.src_layout).x, entered)
     hidden = model.hidden(batch)
     assert torch.equal(hidden, model.tgt_embedding(batch.tgt_in, batch.tgt_layout))
     model.logits(hidden).square().sum().backward()
@@ -72,13 +72,13 @@ def test_layer_drop_lets_each_sublayer_fall_by_itself() -> None:
     for sublayer in (part for _, part in model.encoder.sublayers()):
         sublayer.residual.register_forward_hook(lambda _, given, out: fallen.append(torch.equal(given[0], out)))
     batch = batch_of()
-    model.read(batch.src, batch.src_layout)
+    model.encode_packed(batch.src, batch.src_layout)
     assert len(fallen) == 16
     assert 0 < sum(fallen) < 16
     first = list(fallen)
-    model.read(batch.src, batch.src_layout)
+    model.encode_packed(batch.src, batch.src_layout)
     assert fallen[16:] != first
-    model.eval().read(batch.src, batch.src_layout)
+    model.eval().encode_packed(batch.src, batch.src_layout)
     assert not any(fallen[32:])
 
 

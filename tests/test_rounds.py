@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import joeynmt_model
-from benchmarks.rounds import Column, Turn, plain, print_table, rows, take_turns, timed
+from benchmarks.rounds import Column, Turn, as_json, print_table, rows, take_turns, timed
 from experiments.config.study import ROOT
 from lit_transformer.config import DecodeConfig
 from lit_transformer.errors import UserError
@@ -49,7 +49,7 @@ def test_the_table_and_the_json_hold_every_system(capsys: pytest.CaptureFixture[
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == ["ours", "1.0", "(0.5", "to", "2.0)", "2.00", "(1.00", "to", "3.00)", "100.0%"]
     assert lines[2][0] == "peer"
-    written = json.loads(json.dumps(plain("sentences", "peer", found, [SAME])))
+    written = json.loads(json.dumps(as_json("sentences", "peer", found, [SAME])))
     assert list(written) == ["ours", "peer"]
     assert written["ours"]["times peer"] == {"median": 2.0, "least": 1.0, "most": 3.0}
     assert written["ours"]["sentences_per_second"] == {"median": 1.0, "least": 0.5, "most": 2.0}
@@ -79,12 +79,12 @@ def test_every_tensor_of_a_layer_has_a_name_of_its_own_in_joeynmt() -> None:
     ("module", "words"),
     [
         ("decoding", ("JoeyNMT", "--out", "--beam")),
-        ("drawn_decoding", ("--size", "--beam")),
+        ("random_decoding", ("--size", "--beam")),
         ("training", ("JoeyNMT", "--out", "--precision", "--mixed")),
         ("scaling", ("--axis", "--out")),
         ("float32", ("--device", "--out")),
         ("shares", ("--size", "--out")),
-        ("around", ("--steps", "--out")),
+        ("overhead", ("--steps", "--out")),
     ],
 )
 def test_a_command_says_what_it_takes(module: str, words: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.config.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict, to_yaml, training_hash
+from experiments.config.run_config import RunConfig, config_hash, known_keys, read_yaml, resolve, to_dict, to_yaml
 from lit_transformer.config import Positions
 from lit_transformer.errors import UserError
 
@@ -82,13 +82,12 @@ def test_exponents_without_a_point_are_numbers(tmp_path):
 
 def test_the_hash_follows_training_and_not_decoding():
     base = resolve([])
-    same = training_hash(resolve([], ["decode.beam=8", "trainer.checkpoint_every=3"]), "data", "code")
-    assert training_hash(base, "data", "code") == same
+    same = config_hash(resolve([], ["decode.beam=8", "trainer.checkpoint_every=3"]), "data")
+    assert config_hash(base, "data") == same
     for other in (
-        training_hash(resolve([], ["model.dropout=0.2"]), "data", "code"),
-        training_hash(resolve([], ["seed=1"]), "data", "code"),
-        training_hash(base, "other data", "code"),
-        training_hash(base, "data", "other code"),
+        config_hash(resolve([], ["model.dropout=0.2"]), "data"),
+        config_hash(resolve([], ["seed=1"]), "data"),
+        config_hash(base, "other data"),
     ):
         assert other != same
 

@@ -130,7 +130,7 @@ def test_every_score_has_its_signature():
 
 def test_a_changed_way_of_scoring_makes_the_evaluations_stale():
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-    assert {"experiments/scoring/bleu.py", "experiments/scoring/perplexity.py"} <= set(stages["evaluate"]["deps"])
+    assert "experiments/scoring" in stages["evaluate"]["deps"]
 
 
 TEXT = [

@@ -146,7 +146,7 @@ def test_looking_rarely_for_finished_sentences_changes_nothing(monkeypatch: pyte
     arguments = {"beam": 3, "alpha": 0.6, "max_lengths": max_lengths, "nbest": 3}
     always = beam_search(toy.step, toy.begin(), **arguments)
     greedy = greedy_search(toy.step, toy.begin(), max_lengths=max_lengths)
-    monkeypatch.setattr("lit_transformer.decoding.search._may_look", lambda length, device: length % 8 == 0)
+    monkeypatch.setattr("lit_transformer.decoding.search._may_sync", lambda length, device: length % 8 == 0)
     assert beam_search(toy.step, toy.begin(), **arguments) == always
     assert greedy_search(toy.step, toy.begin(), max_lengths=max_lengths) == greedy
 

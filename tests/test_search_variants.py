@@ -36,7 +36,7 @@ def agrees(config: ModelConfig, beam: int) -> None:
     torch.manual_seed(3)
     model = build(config, WORDS).double().eval()
     src = torch.nn.utils.rnn.pad_sequence([torch.tensor(source) for source in SOURCES], batch_first=True)
-    state = model.start(model.encode(src))
+    state = model.init_cache(model.encode(src))
     found = beam_search(
         model.step, state, beam=beam, alpha=0.6, max_lengths=torch.full((len(SOURCES),), LONGEST), nbest=1
     )

@@ -72,7 +72,7 @@ STAGES = {f"{kind}@{variant}-{seed}" for kind in ("train", "evaluate") for varia
 
 
 def test_an_array_of_cells(slurm: None, project: Path) -> None:
-    module = ["python", "-m", "experiments.launching.array", "--study", "components", "--list"]
+    module = ["python", "-m", "experiments", "array", "--study", "components", "--list"]
     cells = call(project, *module).stdout
     assert cells.split() == ["base-0", "h1-0", "base-1", "h1-1"]
     (project / "cells.txt").write_text(cells)

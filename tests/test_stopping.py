@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.training import losses as kept
-from experiments.training.stopping import SIGNALS, Checkpoint
+from experiments.training.stopping import SIGNALS, CheckpointWriter
 from lit_transformer.errors import UserError
 from tests.small_training import BATCHES, OPTIM, Losses, endless, loader, module, trainer, weights
 
@@ -21,7 +21,7 @@ NEVER_VALIDATING: dict[str, Any] = {"val_check_interval": 1000, "check_val_every
 class SignalAt(pl.Callback):
     """Tells a checkpoint to stop during the given batch, as a signal would."""
 
-    def __init__(self, checkpoint: Checkpoint, batch: int) -> None:
+    def __init__(self, checkpoint: CheckpointWriter, batch: int) -> None:
         self.checkpoint, self.batch = checkpoint, batch
 
     def on_train_batch_start(self, trainer: pl.Trainer, lit: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -35,7 +35,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, accumulate: int, batc
     whole, losses = module(), Losses()
     trainer(6, callbacks=[losses], accumulate_grad_batches=accumulate, **NEVER_VALIDATING).fit(whole, endless(BATCHES))
 
-    checkpoint, before = Checkpoint(tmp_path, every=100, run_hash="hash"), Losses()
+    checkpoint, before = CheckpointWriter(tmp_path, every=100, run_hash="hash"), Losses()
     callbacks = [SignalAt(checkpoint, batch), before, checkpoint]
     stopping = trainer(6, callbacks=callbacks, accumulate_grad_batches=accumulate, **NEVER_VALIDATING)
     with pytest.raises(UserError, match="stopped at step") if batch + accumulate < 6 * accumulate else nullcontext():
@@ -55,7 +55,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, accumulate: int, batc
 def test_checkpoints_come_every_so_many_steps_and_carry_the_runs_hash(tmp_path: Path) -> None:
     steps = []
 
-    class Watched(Checkpoint):
+    class Watched(CheckpointWriter):
         def save(self, trainer: pl.Trainer) -> None:
             super().save(trainer)
             steps.append(trainer.global_step)
@@ -74,7 +74,7 @@ def test_a_signal_in_the_midst_of_an_accumulated_step_stops_after_it(tmp_path: P
                 signal.raise_signal(number)
 
     before = [signal.getsignal(one) for one in SIGNALS]
-    checkpoint, losses = Checkpoint(tmp_path, every=100, run_hash="hash"), Losses()
+    checkpoint, losses = CheckpointWriter(tmp_path, every=100, run_hash="hash"), Losses()
     running = trainer(6, callbacks=[Told(), losses, checkpoint], accumulate_grad_batches=3, **NEVER_VALIDATING)
     with pytest.raises(UserError, match="stopped at step 3 of 6"):
         running.fit(module(), endless(BATCHES))
@@ -89,7 +89,7 @@ def test_a_diverged_run_that_is_resumed_trains_no_further(tmp_path: Path) -> Non
 
     def run(resume: Path | None) -> tuple[kept.Losses, int]:
         losses, seen = kept.Losses(), Losses()
-        callbacks = [losses, seen, Checkpoint(tmp_path, every=100, run_hash="hash")]
+        callbacks = [losses, seen, CheckpointWriter(tmp_path, every=100, run_hash="hash")]
         running = trainer(200, callbacks=callbacks, **validating)
         running.fit(module(optim=optim), endless(BATCHES), loader(BATCHES), ckpt_path=resume, weights_only=True)
         assert running.global_step == kept.READ_EVERY

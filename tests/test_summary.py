@@ -35,8 +35,8 @@ def test_a_ratio_is_the_median_over_rounds_and_the_fastest_peer_has_the_least() 
     line = summary.read(content(TRAINING, seconds))
     assert line is not None
     assert line.ratios == {"JoeyNMT": 2.0, "torch.nn": 1.5}
-    assert line.least == 1.5
-    assert (line.name, line.rate, line.load) == ("training, tiny, float32, any lengths", "1,234 tokens/s", 1.5)
+    assert line.lowest_ratio == 1.5
+    assert (line.name, line.rate, line.load) == ("training, tiny, float32, random batches", "1,234 tokens/s", 1.5)
 
 
 def test_every_peer_of_the_benchmarks_has_a_column() -> None:

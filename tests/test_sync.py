@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.commands import sync
+from experiments.commands.sync import main
 from experiments.common.io import only_writer
+from experiments.tracking import sync
 from experiments.tracking import wandb as tracking
-from experiments.tracking.run_files import pieces_of
+from experiments.tracking.run_files import find_run_files
 from lit_transformer.errors import UserError
 from tests.test_tracking import CELL, CONFIG, ID, KEY, LOSSES, SAMPLES, SCORES, check_page, train
 from tests.wandb_server import Server, no_account, wandb_server
@@ -146,35 +147,33 @@ def test_mistakes_are_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match=r"W&B does not answer .* nothing is lost"):
         sync.sync(tmp_path, ID)
     monkeypatch.delenv("WANDB_API_KEY")
-    monkeypatch.setattr(sys, "argv", ["sync", str(tmp_path)])
     with pytest.raises(UserError, match="wandb login"):
-        sync.main()
+        main([str(tmp_path)])
 
 
 def test_a_run_that_is_refused_holds_no_other_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
+    attempted = []
 
-    def answer(folder: Path, run_id: str) -> bool:
-        asked.append(folder.name)
+    def send_or_refuse(folder: Path, run_id: str) -> bool:
+        attempted.append(folder.name)
         if folder.name in refused:
             raise UserError(f"{folder.name}: W&B did not take it; nothing is lost")
         return True
 
     runs = [(tmp_path / name, ID) for name in "abcdef"]
-    monkeypatch.setattr(sync, "sync", answer)
+    monkeypatch.setattr(sync, "sync", send_or_refuse)
     monkeypatch.setattr(sync, "runs_under", lambda roots: runs)
-    monkeypatch.setattr(sys, "argv", ["sync", str(tmp_path)])
     refused = "b"
     with pytest.raises(UserError, match="not everything was sent"):
-        sync.main()
-    assert "".join(asked) == "abcdef"
+        main([str(tmp_path)])
+    assert "".join(attempted) == "abcdef"
     assert "5 of 6 runs had something to send" in capsys.readouterr().out
-    asked, refused = [], "abcdef"
+    attempted, refused = [], "abcdef"
     with pytest.raises(UserError, match="not everything was sent"):
-        sync.main()
-    assert "".join(asked) == "abc", "the server is away; nobody waits for it six times"
+        main([str(tmp_path)])
+    assert "".join(attempted) == "abc", "the server is away; nobody waits for it six times"
 
 
 def test_an_evaluation_online_after_a_training_offline_loses_no_row(
@@ -196,11 +195,11 @@ def test_a_running_cell_is_left_for_later(tmp_path: Path, capsys: pytest.Capture
     with only_writer(tmp_path):
         assert not sync.sync(tmp_path, ID)
     assert capsys.readouterr().out.endswith("; left for later\n")
-    [piece] = pieces_of(tmp_path, ID)
-    assert not piece.sent
+    [files] = find_run_files(tmp_path, ID)
+    assert not files.synced
 
 
-def test_a_piece_that_was_cut_at_its_beginning_is_passed_over(tmp_path: Path) -> None:
+def test_files_without_a_run_are_passed_over(tmp_path: Path) -> None:
     cut = tmp_path / "wandb" / f"run-20261121_000000-{ID}"
     cut.mkdir(parents=True)
     (cut / f"run-{ID}.wandb").write_bytes(b"")

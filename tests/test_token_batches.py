@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_modules.batches import (
+    TokenBatchSampler,
+    padding_fraction,
+    plan_batches,
+    plan_evaluation,
+    rank_share,
+)
 from data_modules.config import DataConfig
 from data_modules.corpora import load_corpus
 from data_modules.prepared import prepare
-from data_modules.token_batches import (
-    TokenBatchSampler,
-    padding_share,
-    plan_batches,
-    plan_evaluation,
-    share,
-)
 from lit_transformer.errors import UserError
 
 PAIRS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=120)
@@ -60,7 +60,7 @@ def test_ranks_share_every_batch(pairs: list[tuple[int, int]], budget: int, rank
     assert sorted(np.concatenate(plan)) == list(range(len(pairs)))
     assert all(padded(batch, source, target) <= budget for batch in plan)
     for batch in plan:
-        shares = [share(batch, target, rank, ranks) for rank in range(ranks)]
+        shares = [rank_share([batch], target, rank, ranks)[0] for rank in range(ranks)]
         assert all(len(part.pairs) for part in shares)
         assert sorted(np.concatenate([part.pairs for part in shares])) == sorted(batch)
         assert {part.target_tokens for part in shares} == {target[batch].sum()}
@@ -126,7 +126,9 @@ def test_one_device_and_many_take_the_same_steps() -> None:
 
 def test_a_last_batch_too_small_takes_from_the_one_before() -> None:
     lengths = np.full(9, 10)
-    plan = plan_batches(lengths, lengths, 80, 0, 0, ranks=4)  # 8 pairs fit; the ninth alone would starve three ranks
+    plan = plan_batches(
+        lengths, lengths, 80, 0, 0, world_size=4
+    )  # 8 pairs fit; the ninth alone would starve three ranks
     assert sorted(len(batch) for batch in plan) == [4, 5]
 
 
@@ -153,14 +155,14 @@ def test_what_cannot_be_planned_is_said_in_one_line(lengths: list[int], budget: 
     assert "\n" not in str(caught.value)
 
 
-def test_padding_share_counts_cells() -> None:
+def test_padding_fraction_counts_padded_tokens() -> None:
     source, target = np.array([2, 4]), np.array([3, 3])
-    assert padding_share([np.array([0, 1])], source, target) == pytest.approx(1 - 12 / 14)
+    assert padding_fraction([np.array([0, 1])], source, target) == pytest.approx(1 - 12 / 14)
 
 
 def test_padding_of_caption_like_lengths_is_below_five_percent() -> None:
     source, target = normal_lengths(29_000)
-    assert padding_share(plan_batches(source, target, 4096, 0, 0), source, target) < 0.05
+    assert padding_fraction(plan_batches(source, target, 4096, 0, 0), source, target) < 0.05
 
 
 def test_padding_of_multi30k_is_below_five_percent(tmp_path: Path) -> None:
@@ -169,13 +171,13 @@ def test_padding_of_multi30k_is_below_five_percent(tmp_path: Path) -> None:
     config = DataConfig(source="de", target="en", vocab_size=8000)
     train = prepare(load_corpus("multi30k", config), config, tmp_path / "multi30k").split("train")
     plan = plan_batches(train.source_lengths, train.target_lengths, 4096, 0, 0)
-    assert padding_share(plan, train.source_lengths, train.target_lengths) < 0.05
+    assert padding_fraction(plan, train.source_lengths, train.target_lengths) < 0.05
 
 
 def test_the_stream_goes_on_from_any_position() -> None:
     source, target = normal_lengths(300)
     whole = TokenBatchSampler(source, target, 1000, seed=2)
-    count = whole.batches_per_epoch()
+    count = whole.batches_per_epoch
     batches = [batch.pairs.tolist() for batch in itertools.islice(whole, 3 * count)]
     for epoch in range(3):
         once = itertools.chain(*batches[epoch * count : (epoch + 1) * count])

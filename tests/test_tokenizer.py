@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_modules.tokenizer import SMALLEST, Tokenizer, train_tokenizer
+from data_modules.tokenizer import MIN_VOCAB_SIZE, Tokenizer, train_tokenizer
 from lit_transformer.batch import BOS, EOS, PAD, UNK
 from lit_transformer.errors import UserError
 
@@ -76,17 +76,15 @@ def test_saved_tokenizer_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> No
 
 
 def test_a_vocabulary_larger_than_the_text_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"vocab_size is 5000.*yields only (\d+) pieces; set data.vocab_size=\1"
-    ) as caught:
+    with pytest.raises(UserError, match=r"vocab_size is 5000.*yields only (\d+); set data.vocab_size=\1") as caught:
         train_tokenizer(sentences(), 5000)
     reached = int(str(caught.value).rsplit("=", 1)[1].split()[0])
     assert train_tokenizer(sentences(), reached).vocab_size == reached
 
 
 def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:
-    with pytest.raises(UserError, match=f"vocab_size is {SMALLEST - 1}; give {SMALLEST} or more"):
-        train_tokenizer(sentences(), SMALLEST - 1)
+    with pytest.raises(UserError, match=f"vocab_size is {MIN_VOCAB_SIZE - 1}; give {MIN_VOCAB_SIZE} or more"):
+        train_tokenizer(sentences(), MIN_VOCAB_SIZE - 1)
 
 
 def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:

@@ -53,13 +53,13 @@ def wandb_command(*arguments: str | Path, folder: Path) -> str:
 
 
 def inspect(folder: Path) -> dict[str, Any]:
-    """Return what `wandb leet` knows of the newest piece of the run in a run folder."""
+    """Return what `wandb leet` reads from the newest files in a run folder."""
     newest = max((folder / "wandb").glob("offline-run-*/*.wandb"))
     return json.loads(wandb_command("leet", "inspect", "--summary", "--json", newest, folder=folder))
 
 
 def check_page(server) -> None:
-    """See on the server one run with everything that was logged by two pieces of training and an evaluation."""
+    """See on the server one run with everything that was logged by a training in two parts and an evaluation."""
     assert list(server.runs) == [ID]
     run = server.runs[ID]
     assert run.group == "no_scaling"
@@ -103,13 +103,13 @@ def test_an_offline_run_can_be_inspected_and_synced(
     with wandb_server() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
-        pieces = sorted((tmp_path / "wandb").glob("offline-run-*"))
-        assert len(pieces) == 2  # the resumed training's holds all rows, and the evaluation's
-        wandb_command("sync", *pieces, folder=tmp_path)
+        run_files = sorted((tmp_path / "wandb").glob("offline-run-*"))
+        assert len(run_files) == 2  # the resumed training's holds all rows, and the evaluation's
+        wandb_command("sync", *run_files, folder=tmp_path)
         check_page(server)
 
 
-def test_a_piece_that_was_sent_before_the_resume_is_not_sent_twice(
+def test_rows_that_were_synced_before_the_resume_are_not_sent_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wandb_server() as server:
@@ -235,7 +235,7 @@ def test_scores_wait_for_whoever_sends_the_run(
     monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 0.2)
     with only_writer(tmp_path):
         tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
-    assert "scores not logged (UserError: " in capfd.readouterr().err
+    assert "scores not logged (TemporaryFailure: " in capfd.readouterr().err
     monkeypatch.undo()
     with ExitStack() as holds:
         holds.enter_context(only_writer(tmp_path))

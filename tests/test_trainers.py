@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.apart import processes
 from benchmarks.float32 import measure
-from benchmarks.pairs import draw, padded_pairs
+from benchmarks.random_pairs import draw, padded_pairs
 from benchmarks.sizes import SIZES
 from benchmarks.trainers import TRAINERS, Stepper, Task, build
+from benchmarks.workers import start_workers
 from experiments.config.study import ROOT
 from lit_transformer.batch import BOS, EOS, PAD
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
@@ -133,7 +133,7 @@ class Counting:
 
 def test_systems_run_in_processes_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     begin = {"one": Counting, "two": Counting, "none": partial(Counting, "at once")}
-    with processes(begin) as running:
+    with start_workers(begin) as running:
         assert list(running) == ["one", "two"]
         assert [running[name].turn() for name in ("one", "one", "two")] == [1.0, 2.0, 1.0]
         pids = {process.finish()["pid"] for process in running.values()}
@@ -143,7 +143,7 @@ def test_systems_run_in_processes_of_their_own(capsys: pytest.CaptureFixture[str
 
 
 def test_a_process_that_dies_is_told_from_one_that_works() -> None:
-    with processes({"dead": partial(Counting, "hard")}) as running, pytest.raises(UserError, match="status 3"):
+    with start_workers({"dead": partial(Counting, "hard")}) as running, pytest.raises(UserError, match="status 3"):
         running["dead"].turn()
 
 

@@ -103,20 +103,20 @@ def test_cached_steps_equal_the_whole_pass(config: ModelConfig) -> None:
     model, (src, tgt_in, _) = build(config).eval(), padded(batch_of())
     tgt_in = torch.where(tgt_in == PAD, 7, tgt_in)  # every row goes on to the end
     expected = model(src, tgt_in)
-    state = model.start(model.encode(src))
+    state = model.init_cache(model.encode(src))
     steps = []
     for place in range(tgt_in.shape[1]):
         logits, state = model.step(tgt_in[:, place], state)
         steps.append(logits)
     close_unless_leaking(config, torch.stack(steps, 1), expected)
-    assert state.said == tgt_in.shape[1]
+    assert state.seq_len == tgt_in.shape[1]
 
 
 @every_variant
 def test_selected_rows_go_on_as_the_sentences_they_are_of(config: ModelConfig) -> None:
     model, (src, tgt_in, _) = build(config).eval(), padded(batch_of())
     tgt_in = torch.where(tgt_in == PAD, 7, tgt_in)
-    state, sentences = model.start(model.encode(src)), torch.arange(len(src))
+    state, sentences = model.init_cache(model.encode(src)), torch.arange(len(src))
     # A sentence dropped and the hypotheses of the others repeated, then swapped within their sentences, then a sentence
     # dropped and the hypotheses of the others thinned out, then the order of the sentences changed.
     changes = [([0, 0, 1, 1, 3, 3], [0, 1, 3]), ([1, 0, 2, 3, 5, 5], None), ([0, 5], [0, 2]), ([1, 0], [1, 0])]
@@ -210,7 +210,7 @@ def test_tying_shares_or_parts_three_matrices() -> None:
     matrices = {}
     for kind in Tying:
         model = build(VARIANTS[f"embeddings.tying={kind}"])
-        matrices[kind] = [model.src_embedding.vectors, model.tgt_embedding.vectors, model.softmax]
+        matrices[kind] = [model.src_embedding.vectors, model.tgt_embedding.vectors, model.output_embedding]
         tied = [id(module.weight) for module in matrices[kind]]
         assert len(set(tied)) == {Tying.three_way: 1, Tying.two_way: 2, Tying.none: 3}[kind]
     assert matrices[Tying.two_way][1] is matrices[Tying.two_way][2]
@@ -219,13 +219,13 @@ def test_tying_shares_or_parts_three_matrices() -> None:
 def test_initial_weights_follow_their_laws() -> None:
     config = ModelConfig(d_model=256, encoder_layers=1, decoder_layers=1)
     model = build_transformer(config, 4000)
-    assert model.softmax.weight.detach().std() == pytest.approx(256**-0.5, rel=0.01)
+    assert model.output_embedding.weight.detach().std() == pytest.approx(256**-0.5, rel=0.01)
     layer = model.encoder.layers[0].sublayers
-    network = layer["feed_forward"].inner.inner
-    assert network.widen.weight.detach().abs().max() == pytest.approx((6 / (256 + 2048)) ** 0.5, rel=0.01)
-    assert not network.widen.bias.any()
+    network = layer["feed_forward"].inner
+    assert network.fc1.weight.detach().abs().max() == pytest.approx((6 / (256 + 2048)) ** 0.5, rel=0.01)
+    assert not network.fc1.bias.any()
     normal = build_transformer(ModelConfig(d_model=256, initialisation=Initialisation.normal), 4000)
-    assert normal.encoder.layers[0].sublayers["mixer"].inner.query.weight.detach().std() == pytest.approx(
+    assert normal.encoder.layers[0].sublayers["mixer"].inner.in_proj.query.weight.detach().std() == pytest.approx(
         0.02, rel=0.02
     )
 
@@ -233,5 +233,5 @@ def test_initial_weights_follow_their_laws() -> None:
 def test_only_learned_positions_bound_the_target() -> None:
     for kind in Positions:
         model = build(VARIANTS[f"positions.kind={kind}"])
-        assert model.longest_target == (32 if kind is Positions.learned else None)
+        assert model.max_target_length == (32 if kind is Positions.learned else None)
     assert PositionConfig().max_length == 256

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from experiments.commands import translate
-from experiments.commands.translate import Line, Translator, translate_stream, windows
 from experiments.config.cell import Cell
 from experiments.config.study import load_study
 from experiments.reporting.page.attention import MAX_SENTENCES as SENTENCES_OF_A_PAGE
-from experiments.scoring import inference as decoder
-from experiments.scoring.inference import max_lengths, to_line, trained_networks, translate_ids
+from experiments.scoring import inference, translator
+from experiments.scoring.inference import load_models, max_target_lengths, to_line, translate_ids
+from experiments.scoring.translator import Line, Translator, translate_stream, windows
 from lit_transformer.batch import EOS, TranslationBatch
 from lit_transformer.config import DecodeConfig, Ensemble
 from lit_transformer.decoding import DecoderState, EnsembleState, beam_search, ensemble_step
@@ -42,21 +42,21 @@ ODD = [
 pytestmark = pytest.mark.usefixtures("standing")
 
 
-def translator(variant: str = "base", *overrides: str, **options: object) -> Translator:
+def build(variant: str = "base", *overrides: str, **options: object) -> Translator:
     cell = Cell(load_study("tiny"), variant, 3, overrides)
-    networks, corpus = trained_networks([cell])
+    networks, corpus = load_models([cell])
     return Translator(networks, corpus.tokenizer, cell.config, **options)
 
 
 def translated(data: bytes, own: Translator | None = None) -> list[str]:
     target = io.BytesIO()
-    translate_stream(own or translator(), io.BytesIO(data), target)
+    translate_stream(own or build(), io.BytesIO(data), target)
     assert target.getvalue() == b"" or target.getvalue().endswith(b"\n")
     return target.getvalue().decode().split("\n")[:-1]
 
 
 def test_one_line_for_each_in_order_whatever_the_windows() -> None:
-    own = translator()
+    own = build()
     words = " ".join(SENTENCES).split()
     lines = [" ".join(random.Random(place).choices(words, k=1 + place % 9)) for place in range(40)]
     alone = [next(own.translate([Line(1, line)])) for line in lines]
@@ -67,17 +67,17 @@ def test_one_line_for_each_in_order_whatever_the_windows() -> None:
 
 
 def test_a_translation_is_the_best_of_the_beam_and_no_longer_than_allowed() -> None:
-    own = translator()
+    own = build()
     ids = own.tokenizer.encode(SENTENCES[0])
     (best,) = translate_ids(own.networks, [ids], own.config.decode)
     assert translated(SENTENCES[0].encode()) == [to_line(own.tokenizer, best[0].tokens)]
     assert len(best[0].tokens) <= len(ids) + own.config.decode.extra_length
-    assert max_lengths(torch.tensor([len(ids) + 1]), own.networks, own.config.decode).tolist() == [len(ids) + 3]
+    assert max_target_lengths(torch.tensor([len(ids) + 1]), own.networks, own.config.decode).tolist() == [len(ids) + 3]
 
 
 def test_odd_text_tears_no_line() -> None:
     assert len(translated("\n".join(ODD).encode())) == len(ODD)
-    tokenizer = translator().tokenizer
+    tokenizer = build().tokenizer
     for text in ODD:
         assert tokenizer.decode(tokenizer.encode(text)) == text
         assert "\n" not in to_line(tokenizer, tokenizer.encode(f"a\n{text}\r\n"))
@@ -105,7 +105,7 @@ def test_empty_and_blank_lines_stay_empty() -> None:
 def test_bytes_that_are_no_text_end_it_after_the_lines_before() -> None:
     target = io.BytesIO()
     with pytest.raises(UserError, match=r"^line 3 is not UTF-8 \(byte 0xff at place 3\); convert"):
-        translate_stream(translator(), io.BytesIO(b"a dog\nthe cat\nab\xff\nthe dog\n"), target)
+        translate_stream(build(), io.BytesIO(b"a dog\nthe cat\nab\xff\nthe dog\n"), target)
     assert target.getvalue().decode().split("\n") == [*translated(b"a dog\nthe cat"), ""]
 
 
@@ -116,13 +116,13 @@ def test_a_line_of_two_thousand_words(monkeypatch: pytest.MonkeyPatch) -> None:
         return logits.index_fill(1, torch.tensor([EOS]), 99.0), state
 
     line = "the old dog sleeps " * 500
-    own, step = translator("base", "decode.beam=1"), Transformer.step
-    monkeypatch.setattr(Transformer, "step", lambda *given: step(*given) if given[2].said < 4 else ended(*given))
+    own, step = build("base", "decode.beam=1"), Transformer.step
+    monkeypatch.setattr(Transformer, "step", lambda *given: step(*given) if given[2].seq_len < 4 else ended(*given))
     data = f"a dog\n{line}\nthe cat\n".encode()
     lines = translated(data, own)
     assert len(lines) == 3
     assert all(lines)
-    learned, target = translator("learned"), io.BytesIO()
+    learned, target = build("learned"), io.BytesIO()
     with pytest.raises(
         UserError, match=r"^line 2 has \d+ tokens, and the learned positions of this model end at 24: split"
     ):
@@ -131,7 +131,7 @@ def test_a_line_of_two_thousand_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_longest_source_that_learned_positions_place() -> None:
-    learned = translator("learned")
+    learned = build("learned")
     letters = "z" * 22  # 23 tokens with the blank in front, 24 with EOS
     assert len(learned.tokenizer.encode(letters)) == 23
     assert len(translated(letters.encode(), learned)) == 1
@@ -143,7 +143,7 @@ def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(translate, "translate_ids", full)
+    monkeypatch.setattr(translator, "translate_ids", full)
     with pytest.raises(
         UserError, match=r"^not enough memory: line 2 has \d+ tokens; split it, or lower decode.batch_tok"
     ):
@@ -151,7 +151,7 @@ def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nbest_and_scores() -> None:
-    own = translator("base", nbest=3, scores=True)
+    own = build("base", nbest=3, scores=True)
     rows = [line.split("\t") for line in translated(b"a dog\n\nthe cat sees\n", own)]
     assert len(rows) == 9
     assert rows[3:6] == [["0.0000", "0.0000", ""]] * 3
@@ -165,8 +165,10 @@ def test_nbest_and_scores() -> None:
 
 
 def test_a_hypothesis_that_is_not_there_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translate, "translate_ids", lambda *given: [best[:1] for best in decoder.translate_ids(*given)])
-    rows = [line.split("\t") for line in translated(b"a dog\n", translator(nbest=2, scores=True))]
+    monkeypatch.setattr(
+        translator, "translate_ids", lambda *given: [best[:1] for best in inference.translate_ids(*given)]
+    )
+    rows = [line.split("\t") for line in translated(b"a dog\n", build(nbest=2, scores=True))]
     assert rows[1] == ["-inf", "-inf", ""]
     assert math.isfinite(float(rows[0][0]))
 
@@ -174,12 +176,12 @@ def test_a_hypothesis_that_is_not_there_keeps_its_line(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", Ensemble)
 def test_an_ensemble_averages_its_members(kind: Ensemble) -> None:
     study = load_study("tiny")
-    networks, corpus = trained_networks([Cell(study, "base", seed) for seed in (3, 4)])
+    networks, corpus = load_models([Cell(study, "base", seed) for seed in (3, 4)])
     ids = [corpus.tokenizer.encode(text) for text in SENTENCES]
     config = DecodeConfig(extra_length=3, ensemble=kind)
     together = translate_ids(networks, ids, config)
     batch = TranslationBatch.from_pairs([(ids[1], [])])
-    state = EnsembleState([one.start(one.read(batch.src, batch.src_layout)) for one in networks])
+    state = EnsembleState([one.init_cache(one.encode_packed(batch.src, batch.src_layout)) for one in networks])
     step = ensemble_step([one.step for one in networks], kind)
     (expected,) = beam_search(step, state, beam=4, alpha=0.6, max_lengths=torch.tensor([len(ids[1]) + 3]))
     assert together[1][0].tokens == expected[0].tokens
@@ -190,10 +192,9 @@ def test_an_ensemble_averages_its_members(kind: Ensemble) -> None:
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str, data: bytes = b"a dog\n") -> bytes:
     """Run main() here with the given arguments; return what it wrote."""
     target = io.BytesIO()
-    monkeypatch.setattr(sys, "argv", ["translate", "--study", "tiny", "--variant", "base", *arguments])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(target, write_through=True))
-    translate.main()
+    translate.main(["--study", "tiny", "--variant", "base", *arguments])
     return target.getvalue()
 
 
@@ -218,9 +219,9 @@ def test_an_ensemble_is_every_trained_seed(monkeypatch: pytest.MonkeyPatch, caps
         (["--ensemble", "--attention", "page.html"], "leave out --ensemble"),
         (["--attention", "."], "is a folder"),
         (["--seed", "5"], "train the cell first"),
-        (["--averaged"], "keeps no average"),
+        (["--averaged"], "has no averaged weights"),
         (["decode.bea=5"], "decode.beam"),
-        (["--ensemble", "optim.steps=20"], "an ensemble has two models at least, and 0 of base is trained"),
+        (["--ensemble", "optim.steps=20"], "an ensemble needs at least two models, and 0 of base is trained"),
     ],
 )
 def test_mistakes(monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str) -> None:
@@ -255,7 +256,15 @@ def test_a_real_process_with_odd_input(project: Path) -> None:
 
 
 def test_a_reader_that_leaves_and_ctrl_c(project: Path) -> None:
-    start = command(project, "translate", "--study", "tiny", "--variant", "base", before="own.WINDOW = 4")
+    start = command(
+        project,
+        "translate",
+        "--study",
+        "tiny",
+        "--variant",
+        "base",
+        before="from experiments.scoring import translator; translator.WINDOW = 4",
+    )
     pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     child = subprocess.Popen(start, env=environment(), cwd=project, **pipe)
     child.stdout.close()

@@ -1,4 +1,4 @@
-"""The loaders: an endless stream that resumes exactly, evaluation with every pair once, global chance untouched."""
+"""The loaders: epochs or an endless stream that resumes exactly, evaluation with every pair once, no global RNG."""
 
 import itertools
 import random
@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from data_modules.config import DataConfig
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from data_modules.translation import TranslationDataModule
 from lit_transformer.batch import EOS, TranslationBatch
@@ -32,9 +32,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
 
 
 def module(corpus: PreparedCorpus, rank: int = 0, ranks: int = 1, seed: int = 7) -> TranslationDataModule:
-    data = TranslationDataModule(corpus, CONFIG, seed)
+    data = TranslationDataModule(corpus, CONFIG, seed, endless=True)
     if ranks > 1:
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)  # type: ignore[assignment]
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks, accumulate_grad_batches=1)  # type: ignore[assignment]
     return data
 
 
@@ -51,7 +51,7 @@ def test_batches_hold_their_pairs(corpus: PreparedCorpus) -> None:
             assert source.tolist() == [*split[pair][0].tolist(), EOS]
             assert corpus.tokenizer.decode(target) == split.target_text[pair]
         assert batch.target_tokens == batch.tgt_layout.tokens
-        assert len(batch.pairs) * max(batch.src_layout.longest, batch.tgt_layout.longest) <= CONFIG.batch_tokens
+        assert len(batch.pairs) * max(batch.src_layout.max_seqlen, batch.tgt_layout.max_seqlen) <= CONFIG.batch_tokens
 
 
 def test_training_streams_epochs_without_end(corpus: PreparedCorpus) -> None:
@@ -90,7 +90,7 @@ def test_loaders_leave_global_randomness_alone(corpus: PreparedCorpus) -> None:
 @pytest.mark.parametrize("split", ["valid", "test"])
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_evaluation_keeps_every_pair_once(corpus: PreparedCorpus, split: str, ranks: int) -> None:
-    loaders = [module(corpus, rank, ranks).test_loader(split) for rank in range(ranks)]
+    loaders = [module(corpus, rank, ranks).evaluation_loader(split) for rank in range(ranks)]
     assert len({len(loader) for loader in loaders}) == 1
     batches = [list(loader) for loader in loaders]
     pairs = torch.cat([batch.pairs for loader in batches for batch in loader]).tolist()
@@ -103,14 +103,14 @@ def test_evaluation_keeps_every_pair_once(corpus: PreparedCorpus, split: str, ra
 def test_validation_is_the_valid_split_longest_first(corpus: PreparedCorpus) -> None:
     batches = list(module(corpus).val_dataloader())
     assert sorted(torch.cat([batch.pairs for batch in batches]).tolist()) == list(range(40))
-    longest = [max(batch.src_layout.longest, batch.tgt_layout.longest) for batch in batches]
+    longest = [max(batch.src_layout.max_seqlen, batch.tgt_layout.max_seqlen) for batch in batches]
     assert longest == sorted(longest, reverse=True)
 
 
 def test_evaluation_may_have_its_own_budget_and_refuses_nothing(corpus: PreparedCorpus) -> None:
-    loader = module(corpus).test_loader("test", batch_tokens=1)
+    loader = module(corpus).evaluation_loader("test", batch_tokens=1)
     assert len(loader) == 50
-    assert len(module(corpus).test_loader("test", batch_tokens=100_000)) == 1
+    assert len(module(corpus).evaluation_loader("test", batch_tokens=100_000)) == 1
 
 
 def test_ranks_train_on_shares_of_the_same_batches(corpus: PreparedCorpus) -> None:
@@ -123,20 +123,22 @@ def test_ranks_train_on_shares_of_the_same_batches(corpus: PreparedCorpus) -> No
 
 def test_more_ranks_than_pairs(corpus: PreparedCorpus) -> None:
     with pytest.raises(UserError, match="split 'tiny': 2 pairs cannot be shared by 3 ranks"):
-        module(corpus, 0, 3).test_loader("tiny")
+        module(corpus, 0, 3).evaluation_loader("tiny")
 
 
 class Recorder(pl.LightningModule):
-    """Notes which pairs Lightning hands over."""
+    """Records the batches that Lightning passes to it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.trained: list[list[int]] = []
+        self.target_tokens: list[int] = []
         self.validated: list[int] = []
 
     def training_step(self, batch: TranslationBatch) -> torch.Tensor:
         self.trained.append(batch.pairs.tolist())
+        self.target_tokens.append(batch.target_tokens)
         return self.weight * batch.target_tokens
 
     def validation_step(self, batch: TranslationBatch) -> None:
@@ -144,6 +146,48 @@ class Recorder(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_test_loaders_are_the_other_splits(corpus: PreparedCorpus) -> None:
+    data = module(corpus)
+    data.setup("test")
+    assert data.test_splits == ["test", "tiny"]
+    for loaders in (data.test_dataloader(), data.predict_dataloader()):
+        pairs = [sorted(torch.cat([batch.pairs for batch in loader]).tolist()) for loader in loaders]
+        assert pairs == [list(range(50)), list(range(2))]
+
+
+def test_a_corpus_without_test_splits_cannot_be_tested(tmp_path: Path) -> None:
+    text = ParallelText(["ab cde f"] * 40, ["AB CDE F"] * 40)
+    bare = prepare(RawCorpus("bare", "de", "en", {"train": text, "valid": text}), CONFIG, tmp_path / "bare")
+    module(bare).setup("fit")
+    with pytest.raises(UserError, match="corpus bare has no split besides 'train' and 'valid' to test"):
+        module(bare).setup("test")
+
+
+def test_lightning_trains_epoch_by_epoch(corpus: PreparedCorpus, tmp_path: Path) -> None:
+    """One pass per epoch, in the order of the endless stream; a last accumulated step counts its own batches."""
+    data, recorder = TranslationDataModule(corpus, CONFIG, seed=7), Recorder()
+    steps = data.batches_per_epoch()
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accumulate_grad_batches=4,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(recorder, datamodule=data)
+    stream = first(module(corpus), 2 * steps)
+    assert recorder.trained == [batch.pairs.tolist() for batch in stream]
+    assert len(recorder.validated) == 2 * 40
+    assert trainer.global_step == 2 * -(-steps // 4)
+    groups = [stream[start : min(start + 4, steps)] for start in range(0, steps, 4)]
+    expected = [sum(batch.tgt_layout.tokens for batch in group) for group in groups for _ in group]
+    assert recorder.target_tokens[:steps] == expected
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -1,7 +1,7 @@
 """Corpora by name: "grammar", "hub:NAME", or a folder of parallel text files."""
 
 from data_modules.config import DataConfig
-from data_modules.corpora.raw import ParallelText, RawCorpus
+from data_modules.corpora.text import ParallelText, RawCorpus
 
 __all__ = ["ParallelText", "RawCorpus", "load_corpus"]
 
@@ -10,9 +10,9 @@ def load_corpus(name: str, config: DataConfig) -> RawCorpus:
     """Load the corpus `name` in the languages of `config`.
 
     "grammar" is generated; "hub:NAME" comes from Hugging Face `datasets`; any other name is a folder in $LIT_CORPORA,
-    or a path to a folder. Raises UserError with one line that names the place and the fix.
+    or a path to a folder. Raises UserError, one line that names the location and the fix.
     """
-    # Each source of text is imported when asked for: none should cost the start of a run that uses another.
+    # Imported on demand: no run pays for the imports of a corpus that it does not use.
     if name == "grammar":
         from data_modules.corpora.grammar import generate
 

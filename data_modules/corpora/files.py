@@ -1,23 +1,23 @@
-"""Parallel text files: <split>.<language> or <split>.<language>.gz, one sentence a line, UTF-8."""
+"""Parallel text files: <split>.<language> or <split>.<language>.gz, one sentence per line, UTF-8."""
 
 import gzip
 import os
 import zlib
 from pathlib import Path
 
-from data_modules.corpora.raw import RawCorpus
-from data_modules.corpora.text import ALIASES, TRAIN, VALID, align, require_train_and_valid
+from data_modules.corpora.text import ALIASES, TRAIN, VALID, RawCorpus, align, require_train_and_valid
 from lit_transformer.errors import UserError, nearest
 
 VARIABLE = "LIT_CORPORA"
 
-Pairs = dict[str, dict[str, Path]]
+SplitFiles = dict[str, dict[str, Path]]
+"""Split -> language -> file."""
 
 
 def corpus_folder(name: str) -> Path:
     """Return the folder of a corpus: a path when `name` looks like one, else a folder of that name in $LIT_CORPORA.
 
-    Raises UserError, naming the folder looked for and those that exist.
+    Raises UserError that names the missing folder and those that exist.
     """
     if os.sep in name or name.startswith((".", "~")):
         folder = Path(name).expanduser()
@@ -26,7 +26,7 @@ def corpus_folder(name: str) -> Path:
         return folder
     root = os.environ.get(VARIABLE, "")
     if not root:
-        here = f"write ./{name} for the folder here, " if Path(name).is_dir() else ""
+        here = f"write ./{name} for the folder in the current directory, " if Path(name).is_dir() else ""
         raise UserError(
             f"corpus '{name}': the environment variable {VARIABLE} is not set; "
             f"set it to the folder that holds {name}/ with train.en, train.de, ..., or {here}{_alternatives(name)}"
@@ -40,7 +40,7 @@ def corpus_folder(name: str) -> Path:
     if not folder.is_dir():
         known = sorted(entry.name for entry in Path(root).iterdir() if entry.is_dir())
         raise UserError(
-            f"corpus '{name}': there is no folder {folder} ({VARIABLE}={root}); found there: "
+            f"corpus '{name}': there is no folder {folder} ({VARIABLE}={root}); it has: "
             f"{', '.join(known) or 'no folders'}{nearest(name, known)}; or {_alternatives(name)}"
         )
     return folder
@@ -49,18 +49,17 @@ def corpus_folder(name: str) -> Path:
 def load_files(folder: Path, source: str, target: str) -> RawCorpus:
     """Read the parallel text of one folder.
 
-    Every pair of files is a split under its own name; "val", "dev" and "validation" are "valid". A further split that
-    lacks one of the two languages is left out with a note. Raises UserError for misaligned or missing files, two files
-    for the same lines, bad UTF-8, a broken .gz, and an empty line in an evaluation split.
+    Every pair of files is a split of that name; "val", "dev" and "validation" are "valid". A split other than these two
+    that lacks a language is left out with a note. Raises UserError for misaligned or missing files, two files for the
+    same split and language, invalid UTF-8, a damaged .gz, and an empty line in an evaluation split.
     """
     notes: list[str] = []
-    pairs = _pairs(folder, source, target, notes)
-    require_train_and_valid(list(pairs), str(folder))
+    files = _split_files(folder, source, target, notes)
+    require_train_and_valid(list(files), str(folder))
     splits = {}
-    for split, paths in pairs.items():
-        sides = paths[source], paths[target]
-        places = str(sides[0]), str(sides[1])
-        splits[split] = align(split, read_lines(sides[0]), read_lines(sides[1]), places, notes)
+    for split, paths in files.items():
+        locations = str(paths[source]), str(paths[target])
+        splits[split] = align(split, read_lines(paths[source]), read_lines(paths[target]), locations, notes)
     return RawCorpus(folder.resolve().name, source, target, splits, notes)
 
 
@@ -71,10 +70,10 @@ def read_lines(path: Path) -> list[str]:
         if path.suffix == ".gz":
             data = gzip.decompress(data)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is not a whole gzip file ({error}); fetch or compress it again") from error
+        raise UserError(f"{path} is not a complete gzip file ({error}); download or compress it again") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors put in front
+    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
     try:
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -85,18 +84,18 @@ def read_lines(path: Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _pairs(folder: Path, source: str, target: str, notes: list[str]) -> Pairs:
-    """Find the splits that have both languages: train and valid first, the others by name."""
-    found: Pairs = {}
+def _split_files(folder: Path, source: str, target: str, notes: list[str]) -> SplitFiles:
+    """Return the files of the splits that have both languages: train and valid first, the others by name."""
+    splits: SplitFiles = {}
     for path in sorted(folder.iterdir()):
         stem, _, language = path.name.removesuffix(".gz").rpartition(".")
         if language not in (source, target) or not stem or stem.startswith(".") or not path.is_file():
             continue
-        files = found.setdefault(ALIASES.get(stem, stem), {})
+        files = splits.setdefault(ALIASES.get(stem, stem), {})
         if language in files:
             raise UserError(f"{files[language]} and {path} are two files for the same lines; keep one of them")
         files[language] = path
-    for split, files in sorted(found.items()):
+    for split, files in sorted(splits.items()):
         missing = {source, target} - set(files)
         if not missing:
             continue
@@ -108,9 +107,9 @@ def _pairs(folder: Path, source: str, target: str, notes: list[str]) -> Pairs:
                 "add the file, or choose other languages with data.source and data.target"
             )
         notes.append(f"split '{split}' left out: {present.name} has no counterpart in '{language}'")
-        del found[split]
-    order = sorted(found, key=lambda split: (split != TRAIN, split != VALID, split))
-    return {split: found[split] for split in order}
+        del splits[split]
+    order = sorted(splits, key=lambda split: (split != TRAIN, split != VALID, split))
+    return {split: splits[split] for split in order}
 
 
 def _alternatives(name: str) -> str:

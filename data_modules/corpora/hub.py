@@ -1,8 +1,8 @@
 """Parallel text from Hugging Face `datasets`: by short name, by repository, or from a folder on disk.
 
 hub:multi30k                            a short name, see KNOWN
-hub:Helsinki-NLP/opus_books:de-en       a repository and its configuration; without one, the one that names both
-hub:/data/corpus                        a data set kept with `save_to_disk`, or a folder that `load_dataset` reads
+hub:Helsinki-NLP/opus_books:de-en       a repository and its configuration; default: the one that names both languages
+hub:/data/corpus                        a data set written by `save_to_disk`, or a folder that `load_dataset` reads
 """
 
 import os
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from data_modules.corpora.raw import RawCorpus
-from data_modules.corpora.text import ALIASES, align, require_train_and_valid
+from data_modules.corpora.text import ALIASES, RawCorpus, align, require_train_and_valid
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,43 +23,42 @@ KNOWN = ("multi30k", "iwslt14", "iwslt2017", "wmt14")
 
 
 def load_hub(name: str, source: str, target: str) -> RawCorpus:
-    """Load a data set that has a translation feature, or one text column a language.
+    """Load a data set that has a translation feature, or one text column per language.
 
-    `validation` becomes "valid", other splits keep their names. Raises UserError when the data set cannot be reached or
-    read, lacks a language, or holds an empty line in an evaluation split.
+    `validation` becomes "valid"; other splits keep their names. Raises UserError when the data set cannot be reached or
+    read, lacks a language, or has an empty line in an evaluation split.
     """
     data = _load(name, source, target)
     notes: list[str] = []
     splits = {}
-    for split, part in data.items():
-        own_name = ALIASES.get(str(split), str(split))
-        places = f"hub:{name}/{split}.{source}", f"hub:{name}/{split}.{target}"
-        sides = _sides(part, name, source, target)
-        splits[own_name] = align(own_name, *sides, places, notes)
+    for hub_split, dataset in data.items():
+        split = ALIASES.get(str(hub_split), str(hub_split))
+        locations = f"hub:{name}/{hub_split}.{source}", f"hub:{name}/{hub_split}.{target}"
+        splits[split] = align(split, *_sides(dataset, name, source, target), locations, notes)
     require_train_and_valid(list(splits), f"hub:{name}")
     return RawCorpus(f"hub:{name}", source, target, splits, notes)
 
 
 def _load(name: str, source: str, target: str) -> "DatasetDict":
-    path, _, setting = name.partition(":")
+    path, _, configuration = name.partition(":")
     local = Path(path).expanduser()
-    if not local.is_dir() and not _hub_has_an_address():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the client would try for half a minute; its cache still serves
-    import datasets  # imported late: it takes more than a second, and reads the line above
+    if not local.is_dir() and not _hub_resolves():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the client would retry for half a minute; its cache still works
+    import datasets  # imported late: takes more than a second, and reads HF_HUB_OFFLINE
 
     datasets.disable_progress_bars()
     try:
         if local.is_dir():
             return _from_disk(local)
-        return datasets.load_dataset(**_repository(path, setting, source, target))
+        return datasets.load_dataset(**_repository(path, configuration, source, target))
     except UserError:
         raise
     except Exception as error:  # the client raises a dozen types that share no base
         raise UserError(_reason(name, path, error)) from error
 
 
-def _hub_has_an_address() -> bool:
-    """Say whether the hub's name can be looked up, or is left to a proxy."""
+def _hub_resolves() -> bool:
+    """Return whether the hub's host name resolves, or a proxy is configured."""
     address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     if getproxies():
         return True
@@ -80,50 +78,54 @@ def _from_disk(folder: Path) -> "DatasetDict":
     return datasets.load_dataset(str(folder))
 
 
-def _repository(path: str, setting: str, source: str, target: str) -> dict[str, Any]:
+def _repository(path: str, configuration: str, source: str, target: str) -> dict[str, Any]:
     """Return the arguments of `load_dataset` for a repository.
 
-    Checked against the repositories in 2026: multi30k has a text column a language and no configurations; iwslt2017
-    is a script, which `datasets` 4 refuses, so its conversion to Parquet is read, one folder a configuration and every
-    direction its own; wmt14 names its configurations after the foreign language first.
-    iwslt14, as its card and list of files say, is a script too, with both directions in one folder: 171,721 pairs to
-    train on, the 887 of dev2010, and the 4,698 of tst2010 to tst2012 as one test set.
+    Checked against the repositories in 2026. multi30k has one text column per language and no configurations.
+    iwslt2017 is a loading script, which `datasets` 4 no longer runs, so its Parquet conversion is read: one folder per
+    configuration, one configuration per direction. wmt14 puts the foreign language first in configuration names.
+    iwslt14, by its card and file list, is a script too, with both directions in one folder: 171,721 training pairs,
+    887 of dev2010, and 4,698 of tst2010 to tst2012 as one test set.
     """
     match path:
         case "multi30k":
             return {"path": "bentrevett/multi30k"}
         case "iwslt14":
-            return {"path": "bbaaaa/iwslt14-de-en", "revision": "refs/convert/parquet", "data_dir": setting or "de-en"}
+            return {
+                "path": "bbaaaa/iwslt14-de-en",
+                "revision": "refs/convert/parquet",
+                "data_dir": configuration or "de-en",
+            }
         case "iwslt2017":
-            folder = setting or f"iwslt2017-{source}-{target}"
+            folder = configuration or f"iwslt2017-{source}-{target}"
             return {"path": "IWSLT/iwslt2017", "revision": "refs/convert/parquet", "data_dir": folder}
         case "wmt14":
             foreign = target if source == "en" else source
-            return {"path": "wmt/wmt14", "name": setting or f"{foreign}-en"}
+            return {"path": "wmt/wmt14", "name": configuration or f"{foreign}-en"}
         case _:
-            return {"path": path, "name": setting or _configuration(path, source, target)}
+            return {"path": path, "name": configuration or _configuration(path, source, target)}
 
 
-def _configuration(path: str, source: str, target: str) -> str | None:
-    """Return the one configuration whose name holds both languages, or None when there is but one to choose."""
+def _configuration(path: str, source: str, target: str) -> str:
+    """Return the name of the configuration that names both languages, or of the only one."""
     import datasets
 
     names = datasets.get_dataset_config_names(path)
     if len(names) == 1:
         return str(names[0])
-    fitting = [name for name in names if {source, target} <= set(re.split(r"[^A-Za-z]+", name))]
-    if len(fitting) != 1:
-        shown = ", ".join((fitting or names)[:8])
+    matching = [name for name in names if {source, target} <= set(re.split(r"[^A-Za-z]+", name))]
+    if len(matching) != 1:
+        shown = ", ".join((matching or names)[:8])
         raise UserError(f"hub:{path} has {len(names)} configurations ({shown}, ...); choose one: hub:{path}:NAME")
-    return str(fitting[0])
+    return str(matching[0])
 
 
-def _sides(part: "Dataset", name: str, source: str, target: str) -> tuple[list[str], list[str]]:
+def _sides(dataset: "Dataset", name: str, source: str, target: str) -> tuple[list[str], list[str]]:
     """Return the sentences of one split in both languages; a missing value becomes an empty line."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table: pa.Table = part.with_format("arrow")[:]
+    table: pa.Table = dataset.with_format("arrow")[:]
     structs = [column for column in table.column_names if pa.types.is_struct(table.schema.field(column).type)]
     fields = {column: [field.name for field in table.schema.field(column).type] for column in structs}
     for column, languages in fields.items():
@@ -131,7 +133,8 @@ def _sides(part: "Dataset", name: str, source: str, target: str) -> tuple[list[s
             return _texts(pc.struct_field(table[column], source)), _texts(pc.struct_field(table[column], target))
     if source in table.column_names and target in table.column_names:
         return _texts(table[source]), _texts(table[target])
-    seen = [f"columns {', '.join(table.column_names)}", *(f"{key} holds {', '.join(of)}" for key, of in fields.items())]
+    seen = [f"columns {', '.join(table.column_names)}"]
+    seen += [f"{column} holds {', '.join(names)}" for column, names in fields.items()]
     raise UserError(
         f"hub:{name} has no text in both '{source}' and '{target}' ({'; '.join(seen)}); "
         "set data.source and data.target to two of these"
@@ -143,16 +146,16 @@ def _texts(column: Any) -> list[str]:
 
 
 def _reason(name: str, path: str, error: Exception) -> str:
-    """Return one line for a data set that could not be loaded."""
+    """Return the one-line error for a data set that could not be loaded."""
     files = "put train.en, train.de, ... into a folder of LIT_CORPORA and name that folder instead"
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     known = f"; short names: {', '.join(KNOWN)}" if path not in KNOWN else ""
     causes = [error, error.__cause__, error.__context__]
     network = ("Connect", "Offline", "Timeout", "Transport", "LocalEntryNotFound", "ProxyError", "MaxRetry")
-    if any(isinstance(cause, ConnectionError | TimeoutError) or _named(cause, network) for cause in causes):
+    if any(isinstance(cause, ConnectionError | TimeoutError) or _is_any(cause, network) for cause in causes):
         return f"hub:{name}: no network, or the Hugging Face hub cannot be reached ({first}); {files}"
     return f"hub:{name} cannot be loaded ({first}){known}; or {files}"
 
 
-def _named(error: BaseException | None, words: tuple[str, ...]) -> bool:
-    return error is not None and any(word in kind.__name__ for kind in type(error).__mro__ for word in words)
+def _is_any(error: BaseException | None, names: tuple[str, ...]) -> bool:
+    return error is not None and any(name in cls.__name__ for cls in type(error).__mro__ for name in names)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.common import cli, machine
-from experiments.scoring.inference import trained_networks, translate_ids
+from experiments.scoring.inference import load_models, translate_ids
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def look(args: argparse.Namespace) -> None:
         raise UserError("--line is empty; give a sentence of the source language")
     heads = _heads(args.heads)
     machine.set_up(cell.config.trainer.matmul.value)
-    (network,), corpus = trained_networks([cell], args.averaged)
+    (network,), corpus = load_models([cell], args.averaged)
     from experiments.common.io import write_text
     from experiments.reporting.attention import MAX_TOKENS, sentence_attention
     from experiments.reporting.page.attention import attention_page

@@ -1,39 +1,39 @@
-"""Lists every component: each axis, its members with their sources, and the line of a study that selects one.
+"""List every component: each axis, its members with their sources, and the line of a study that selects one.
 
-    python -m experiments components               everything
-    python -m experiments components norm alibi    what has one of these words in it
+    python -m experiments components               all of them
+    python -m experiments components norm alibi    those that match one of these words
 
-A `*` marks the default, which is the paper's. What is listed is read from the config classes themselves.
+A `*` marks the default, which is the paper's. The list is read from the config classes themselves.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from experiments.config.run_config import RunConfig
 from lit_transformer.config import Kind
 from lit_transformer.errors import UserError, nearest
 
-PLACES = "model.encoder_attention, model.decoder_attention and model.cross_attention set apart what differs there"
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLACES = "model.encoder_attention, model.decoder_attention and model.cross_attention set what differs there"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One member of an axis or one option: how it is chosen, what it is, where it comes from."""
+    """A member of an axis, or an option: how it is selected, what it is, where it comes from."""
 
     name: str
     default: bool
     about: str
     source: str
     lines: tuple[str, ...]
-    """What selects it: flow YAML, as it stands behind a variant's name; one line for each key of the axis."""
+    """Flow YAML that selects it, to be written behind a variant's name: one line per key of the axis."""
 
-    def has(self, words: Sequence[str]) -> bool:
-        """Say whether one of the words is in what is printed of it."""
+    def matches(self, words: Sequence[str]) -> bool:
+        """Return whether one of the words is in its printed text."""
         text = " ".join((self.name, self.about, self.source, *self.lines)).lower()
         return any(word.lower() in text for word in words)
 
@@ -50,35 +50,37 @@ class Axis:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the axes, or those entries that have one of the words."""
+    """Print the axes, or the entries that match one of the words."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="*", help="show only what has one of these words in it")
+    parser.add_argument("words", nargs="*", help="show only what matches one of these words")
     words = parser.parse_args(argv).words
-    axes = [axis for axis in every_axis() if not words or _chosen(axis, words).entries]
+    axes = [axis for axis in every_axis() if not words or _matching(axis, words).entries]
     if not axes:
         known = [entry.name for axis in every_axis() for entry in axis.entries]
         raise UserError(f"no component has {' or '.join(words)} in it{nearest(words[0], known)}")
+    from rich.console import Console
+
     console = Console(highlight=False)
     for axis in axes:
-        _print(console, _chosen(axis, words) if words else axis)
+        _print(console, _matching(axis, words) if words else axis)
     if not words:
-        console.print(_counted(axes), style="dim", soft_wrap=True)
+        console.print(_count_line(axes), style="dim", soft_wrap=True)
 
 
 def every_axis() -> list[Axis]:
     """Return every axis of a run's config; sections of one class, such as the two stacks' mixers, are one axis."""
-    found: dict[tuple[type, str], list[str]] = {}
-    shown: dict[tuple[type, str], Any] = {}
-    for key, section in _sections(RunConfig(), ""):
+    keys: dict[tuple[type, str], list[str]] = {}
+    values: dict[tuple[type, str], Any] = {}
+    for prefix, section in _sections(RunConfig(), ""):
         for item in fields(section):
             value = getattr(section, item.name)
             if isinstance(value, Kind):
-                found.setdefault((type(value), item.name), []).append(f"{key}{item.name}")
-                shown[type(value), item.name] = (section, value)
+                keys.setdefault((type(value), item.name), []).append(f"{prefix}{item.name}")
+                values[type(value), item.name] = (section, value)
         if any("about" in item.metadata for item in fields(section)):
-            found[type(section), ""] = [key.rstrip(".")]
-            shown[type(section), ""] = (section, None)
-    return [_axis(tuple(keys), *shown[name]) for name, keys in found.items()]
+            keys[type(section), ""] = [prefix.rstrip(".")]
+            values[type(section), ""] = (section, None)
+    return [_axis(tuple(keys[axis]), *values[axis]) for axis in keys]
 
 
 def _axis(keys: tuple[str, ...], section: Any, value: Kind | None) -> Axis:
@@ -95,11 +97,11 @@ def _axis(keys: tuple[str, ...], section: Any, value: Kind | None) -> Axis:
 
 
 def _lines(keys: tuple[str, ...], member: Kind) -> tuple[str, ...]:
-    """Return the lines that choose a member, without those that a config refuses whatever else it says."""
-    return tuple(flow(key, member.name) for key in keys if _admitted(key, member))
+    """Return the lines that select a member, without those that every config refuses."""
+    return tuple(flow(key, member.name) for key in keys if _is_possible(key, member))
 
 
-def _admitted(key: str, member: Kind) -> bool:
+def _is_possible(key: str, member: Kind) -> bool:
     try:
         _changed(RunConfig(), key.split("."), member)
     except UserError:
@@ -147,19 +149,21 @@ def flow(key: str, value: str) -> str:
     return "{" + ": {".join(parts) + f": {value}" + "}" * len(parts)
 
 
-def _chosen(axis: Axis, words: Sequence[str]) -> Axis:
+def _matching(axis: Axis, words: Sequence[str]) -> Axis:
     if any(word.lower() in key for word in words for key in axis.keys):
         return axis
-    return Axis(axis.keys, axis.about, tuple(entry for entry in axis.entries if entry.has(words)), axis.numbers)
+    return Axis(axis.keys, axis.about, tuple(entry for entry in axis.entries if entry.matches(words)), axis.numbers)
 
 
-def _counted(axes: Sequence[Axis]) -> str:
+def _count_line(axes: Sequence[Axis]) -> str:
     members = sum(len(axis.entries) for axis in axes)
     return f"{members} choices on {len(axes)} axes; {PLACES}. Settings: lit_transformer/config/."
 
 
-def _print(console: Console, axis: Axis) -> None:
-    """Print an axis: its keys, then two lines an entry, which wrap nowhere but at the terminal's edge."""
+def _print(console: "Console", axis: Axis) -> None:
+    """Print an axis: its keys, then two lines per entry, which wrap only at the terminal's edge."""
+    from rich.text import Text
+
     console.print(Text(" · ".join(axis.keys), style="bold"), Text(axis.about, style="dim"), sep="  ", soft_wrap=True)
     for entry in axis.entries:
         mark = "*" if entry.default else " "

@@ -1,28 +1,29 @@
-"""Run a study's stale cells several at once: `python -m experiments launch --study S [--slots K] [--dry-run]`.
+"""Bring a study up to date, several cells at once: `python -m experiments launch --study S [--slots K] [--dry-run]`.
 
-DVC says what is stale; the data stage runs once; then slots take the cells one by one, each with its share of the cores
-and GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the variants that study.yaml names under
-`ensembles` are scored, all seeds as one model; the report comes last.
+DVC decides what is stale. The data stage runs first; then every stale cell, each in a slot with its share of cores and
+GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored; the report
+comes last.
 
-A cell that crashes or is killed is tried again from its checkpoint, one that a user's mistake stops is not; either
-leaves the others running, and the exit status is not 0 while any cell has failed. Ctrl-C stops every cell at its next
-step; the same command goes on from there. Cells that use GPUs together, or a cluster (--address), run by Ray:
-pip install -c constraints.txt -e '.[cluster]'; docs/scale.md and docs/slurm.md tell more.
+A cell that crashes or is killed is retried from its checkpoint; one with a mistake of the user is not. Either leaves
+the others running, and the exit status is not 0 if any cell failed. Ctrl-C stops every cell at its next step, after a
+checkpoint; the same command resumes. Cells that share GPUs, or a cluster (--address), run on Ray:
+pip install -c constraints.txt -e '.[cluster]'. See docs/scale.md and docs/slurm.md.
 """
 
 import argparse
+from pathlib import Path
 
 from experiments.common import cli, machine
+from experiments.common.io import only_writer
 from experiments.config.study import Study, load_study
 from experiments.launching.attempts import LOG, Job
-from experiments.launching.board import Board
-from experiments.launching.cells import Outcome, run_cells
-from experiments.launching.engine import INSTALL, Engine, needs_ray
-from experiments.launching.jobs import RETRIES, job_of, stale_cells
-from experiments.launching.local import LocalEngine, default_slots, gpus_here
-from experiments.launching.pipeline import Pipeline
-from experiments.launching.signals import stop_as_on_ctrl_c
-from experiments.launching.slots import AUTO, Node, share_of
+from experiments.launching.cells import RETRIES, CellsRun, run_cells
+from experiments.launching.engines import INSTALL, Engine, needs_ray
+from experiments.launching.engines.processes import ProcessEngine
+from experiments.launching.progress import CellProgress
+from experiments.launching.resources import Node, default_slots, gpu_count, share_of
+from experiments.launching.signals import interrupt_on_signals
+from experiments.launching.stages import Stages
 from lit_transformer.errors import UserError
 
 
@@ -31,88 +32,90 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     parser.add_argument(
-        "--slots", type=cli.at_least(1), help="cells at once (default: one a core; one where a GPU is used)"
+        "--slots", type=cli.at_least(1), help="cells at once (default: one per core, or one where a GPU is used)"
     )
-    parser.add_argument("--runs-per-gpu", type=_runs, metavar="K", help="cells at once on a GPU, or auto (default: 1)")
-    parser.add_argument("--address", help="a Ray cluster that runs: auto or HOST:6379")
+    parser.add_argument("--runs-per-gpu", type=cli.at_least(1), metavar="K", help="cells at once on a GPU (default: 1)")
+    parser.add_argument("--address", help="address of a running Ray cluster: auto or HOST:6379")
     parser.add_argument("--engine", choices=("auto", "local", "ray"), default="auto", help="(default: Ray if needed)")
     parser.add_argument(
-        "--retries", type=cli.at_least(0), default=RETRIES, help="further tries at a cell that crashes (%(default)s)"
+        "--retries", type=cli.at_least(0), default=RETRIES, help="further attempts at a cell that crashes (%(default)s)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="name the stale stages and stop")
+    parser.add_argument("--dry-run", action="store_true", help="list the stale stages and exit")
     args = parser.parse_args()
-    study = load_study(args.study)
-    launch(study, args)
+    launch(load_study(args.study), args)
 
 
 def launch(study: Study, args: argparse.Namespace) -> None:
     """Run what is stale; say so where nothing is."""
-    pipeline = Pipeline.of(study)
-    gpus = 0 if args.address else gpus_here(study)
-    on_ray = needs_ray(args.engine, args.address, gpus // study.devices, args.runs_per_gpu)
-    stale, joint = pipeline.stale(), pipeline.joint(study)
+    stages = Stages.of(study)
+    ensembles = stages.of_ensembles(study)
+    stale = stages.stale()
+    stale_ensembles = ensembles.stale() if ensembles else set()
     page = study.report_folder / "index.html"
-    stop_as_on_ctrl_c()
-    if "prepare" in stale and not args.dry_run:
-        pipeline.call("prepare")
-        stale = pipeline.stale()  # the same text again makes no cell stale
-    if not (stale or (joint and joint.stale())):
+    if not stale | stale_ensembles:
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")
-        return
-    cells = stale_cells(study, pipeline, stale)
-    counted = f"{study.name}: {len(cells)} of {len(study.cells())} cells to run"
-    if args.dry_run:
-        print("\n".join([counted, *sorted(stale | (joint.stale() if joint else set()))]))
-        return
-    jobs = {job_of(cell, pipeline): cell for cell in cells}
-    outcome = _run(list(jobs), study, args, on_ray, gpus, counted) if jobs else Outcome()
-    for job, reason in outcome.failed.items():
+    elif args.dry_run:
+        _list(study, stages, stale, stale_ensembles)
+    else:
+        interrupt_on_signals()
+        with only_writer(Path("runs") / study.name):
+            _launch(study, args, stages, ensembles, stale)
+        print(f"The page: {page.resolve()}")
+
+
+def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[str]) -> None:
+    print(f"{study.name}: {len(stages.stale_cells(study, stale))} of {len(study.cells())} cells to run")
+    print("\n".join(sorted(stale | stale_ensembles)))
+
+
+def _launch(study: Study, args: argparse.Namespace, stages: Stages, ensembles: Stages | None, stale: set[str]) -> None:
+    gpus = 0 if args.address else gpu_count(study)
+    on_ray = needs_ray(args.engine, args.address, gpus // study.devices, args.runs_per_gpu)
+    if "prepare" in stale:
+        stages.run("prepare")
+        stale = stages.stale()  # the same text prepared again leaves no cell stale
+    jobs = {stages.job(cell): cell for cell in stages.stale_cells(study, stale)}
+    result = _run_cells(list(jobs), study, args, on_ray, gpus) if jobs else CellsRun()
+    for job, reason in result.failed.items():
         print(f"FAILED {job.name}: {reason} (see {job.folder / LOG})")
-    if joint:
-        _join_seeds(joint, {jobs[job].variant for job in outcome.failed})
-    pipeline.call("report")
-    print(f"The page: {page.resolve()}")
-    if outcome.failed:
+    if ensembles:
+        _score_ensembles(ensembles, {jobs[job].variant for job in result.failed})
+    stages.run("report")
+    if result.failed:
         raise UserError(
-            f"{len(outcome.failed)} of {len(cells)} cells failed, as said above; mend it and run the same again"
+            f"{len(result.failed)} of {len(jobs)} cells failed (see above); fix the cause and run the same again"
         )
 
 
-def _run(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, gpus: int, counted: str) -> Outcome:
-    engine = _ray(study, args, gpus) if on_ray else _local(study, args, gpus)
+def _run_cells(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, gpus: int) -> CellsRun:
+    engine = _ray_engine(study, args, gpus) if on_ray else _process_engine(study, args, gpus)
     try:
-        stop_as_on_ctrl_c()  # once more: Ray has set handlers of its own
-        print(f"{counted}, {engine.slots} at once", flush=True)
-        board = Board(jobs)
-        outcome = run_cells(jobs, engine, board, args.retries)
-        board.close()
+        interrupt_on_signals()  # once more: Ray has set handlers of its own
+        print(f"{study.name}: {len(jobs)} of {len(study.cells())} cells to run, {engine.slots} at once", flush=True)
+        progress = CellProgress(jobs)
+        result = run_cells(jobs, engine, progress, args.retries)
+        progress.close()
     finally:
         engine.close()
-    print(
-        f"The slots were busy {100 * outcome.occupancy:.0f} % of their time ({outcome.offered / 3600:.2f} slot-hours)"
-    )
-    return outcome
+    print(f"Slots were busy {100 * result.occupancy:.0f} % of the time ({result.available / 3600:.2f} slot-hours)")
+    return result
 
 
-def _local(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
+def _process_engine(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
     if gpus > study.devices:
-        print(f"{gpus} GPUs are here and {study.devices} used; to use all: {INSTALL}")
+        print(f"This machine has {gpus} GPUs, of which {study.devices} used; to use all: {INSTALL}")
     slots = args.slots or default_slots(study)
-    return LocalEngine(slots, share_of([Node(machine.cores())], slots=slots, devices=study.devices).threads)
+    return ProcessEngine(slots, share_of([Node(machine.cores())], slots=slots, devices=study.devices).threads)
 
 
-def _ray(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
-    from experiments.launching.ray_engine import RayEngine
+def _ray_engine(study: Study, args: argparse.Namespace, gpus: int) -> Engine:
+    from experiments.launching.engines.ray_tasks import RayEngine
 
     return RayEngine(study, args.address, Node(machine.cores(), gpus), args.runs_per_gpu, args.slots)
 
 
-def _join_seeds(joint: Pipeline, failed: set[str]) -> None:
-    """Score the stale ensembles, but for variants of which a seed failed: theirs would be of fewer models."""
-    for stage in sorted(joint.stale()):
+def _score_ensembles(ensembles: Stages, failed: set[str]) -> None:
+    """Score the stale ensembles, but for variants of which a seed failed: theirs would have fewer models."""
+    for stage in sorted(ensembles.stale()):
         if stage.rpartition("@")[2] not in failed:
-            joint.call(stage)
-
-
-def _runs(text: str) -> int | str:
-    return text if text == AUTO else cli.at_least(1)(text)
+            ensembles.run(stage)

@@ -12,6 +12,9 @@ from experiments.common.io import only_writer
 from experiments.config.run_config import resolve
 from experiments.config.study import load_study
 
+PATIENCE = 3600.0
+"""Seconds to wait for another process that prepares the same corpus."""
+
 
 def main() -> None:
     """Parse the command line and prepare."""
@@ -34,6 +37,6 @@ def main() -> None:
     from data_modules.prepared import prepare
 
     raw = load_corpus(name, config)
-    with only_writer(folder.parent):
+    with only_writer(Path("runs/prepare") / folder.name, patience=PATIENCE):
         corpus = prepare(raw, config, folder)
     print(f"{folder}:", "\n".join(corpus.report()))

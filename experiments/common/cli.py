@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from experiments.common.outcome import write_outcome
 from experiments.config.cell import Cell
 from experiments.config.study import ROOT, load_study
 from lit_transformer.errors import UserError
@@ -17,12 +18,18 @@ STARTED_IN = Path.cwd()
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run an entry point from the project's root; a user's mistake is one line on stderr and exit status 2."""
+    """Run an entry point from the project's root; a `UserError` is one line on stderr and its exit status.
+
+    Exit statuses: 0 done; 2 a user's mistake; 75 a temporary failure; 130 interrupted; anything else is a crash. Where
+    LIT_OUTCOME names a file, a failure is written there as well (`experiments.common.outcome`).
+    """
+    if not (ROOT / "pyproject.toml").is_file():
+        _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
     os.chdir(ROOT)
     try:
         main()
     except UserError as error:
-        _leave(str(error), 2)
+        _leave(str(error), error.status)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except BrokenPipeError:
@@ -30,9 +37,13 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            write_outcome(1, f"{type(error).__name__}: {error}")
             raise
         place = error.filename or Path.cwd()
-        _leave(f"{place}: {error.strerror}; free space or mend the permission and run the same command again", 2)
+        _leave(f"{place}: {error.strerror}; free space or fix the permission and run the same command again", 2)
+    except Exception as error:
+        write_outcome(1, f"{type(error).__name__}: {error}")
+        raise
 
 
 def cell_parser(
@@ -84,5 +95,6 @@ def page_folder(out: Path | None, kind: str, names: Sequence[str]) -> Path:
 
 
 def _leave(message: str, status: int) -> None:
+    write_outcome(status, message)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from lit_transformer.errors import UserError
+from lit_transformer.errors import TemporaryFailure, UserError
 
 
 def replace(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
@@ -33,6 +34,34 @@ def replace(path: Path, write: Callable[[Path], object], keep: Path | None = Non
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` fill a new folder beside `path`, then put it in the place of `path`, whose content goes only then."""
+    beside, before = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.before")
+    for left_over in (beside, before):
+        shutil.rmtree(left_over, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        fill(beside)
+        if path.exists():
+            os.replace(path, before)
+        os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file so that `target` is whole or as it was."""
+    replace(target, partial(shutil.copyfile, source))
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder so that `target` is whole or as it was."""
+    replace_folder(target, partial(shutil.copytree, source, dirs_exist_ok=True))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -64,7 +93,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def only_writer(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold a lock on a folder; raise `UserError` where another process holds it for all of `patience`, in seconds."""
+    """Hold a lock on a folder; raise `TemporaryFailure` where another holds it for all of `patience`, in seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as handle:
         deadline = time.monotonic() + patience
@@ -73,7 +102,7 @@ def only_writer(folder: Path, patience: float = 0.0) -> Iterator[None]:
         if not ours:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
-            raise UserError(f"{folder} is being written by process {holder}; wait for it or stop it")
+            raise TemporaryFailure(f"{folder} is being written by process {holder}; wait for it or stop it")
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()

@@ -22,26 +22,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from experiments.config.stages import training_code
 from experiments.config.study import ROOT
 
 PACKAGES = ("torch", "pytorch-lightning", "tokenizers", "sacrebleu", "omegaconf", "wandb", "dvc")
-TRAINING_CODE = (
-    "lit_transformer/batch.py",
-    "lit_transformer/components",
-    "lit_transformer/config",
-    "lit_transformer/initialisation.py",
-    "lit_transformer/layers.py",
-    "lit_transformer/module.py",
-    "lit_transformer/recipes.py",
-    "lit_transformer/training",
-    "lit_transformer/transformer.py",
-    "data_modules/loaders.py",
-    "data_modules/token_batches.py",
-    "data_modules/translation.py",
-    "experiments/training/averaging.py",
-)
-"""The code that decides what a training computes: what the train stages of every dvc.yaml depend on."""
-
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
@@ -111,7 +95,7 @@ def git_commit() -> str:
     try:
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", *TRAINING_CODE],
+            ["git", "status", "--porcelain", "--", *training_code()],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -127,7 +111,7 @@ def git_commit() -> str:
 def code_hash() -> str:
     """Return a hash of the training code, so that a changed component is never mistaken for the trained one."""
     digest = hashlib.sha256()
-    for name in TRAINING_CODE:
+    for name in training_code():
         top = ROOT / name
         for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -1,8 +1,9 @@
 """A cell: one variant and one seed of a study. It owns every path and name of its run; nobody derives them again.
 
-runs/<study>/<variant>/seed<k>/                         checkpoints to resume from, log, W&B files; DVC knows nothing of it
-experiments/studies/<study>/results/<variant>/seed<k>/  what DVC keeps of the cell, never in git:
-    training.json  model/  curve.csv  probe.csv             written by `train`
+runs/<study>/<variant>/seed<k>/                         resume checkpoints, log, W&B files; unknown to DVC
+experiments/studies/<study>/models/<variant>/seed<k>/   the trained model, kept by DVC, never in git
+experiments/studies/<study>/results/<variant>/seed<k>/  what the cell found, kept by DVC, never in git:
+    training.json  curve.csv  probe.csv                     written by `train`, as the model is
     scores.json  metrics.json  sentences.csv  translations/ written by `evaluate`
 """
 
@@ -76,7 +77,9 @@ class Cell:
     @property
     def model_folder(self) -> Path:
         """The trained model, as `lit_transformer.load_exported` reads it."""
-        return self.training_folder / "model"
+        if self.label != self.variant:
+            return self.run_folder / "model"
+        return self.study.models(self.variant, self.seed)
 
     @property
     def averaged_model_folder(self) -> Path:

@@ -132,9 +132,10 @@ def _with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[Mapping[Any, 
 
 def _recipe(name: Any) -> Recipe:
     for recipe in Recipe:
-        if recipe == name:
+        if name in (recipe, recipe.value):
             return recipe
-    raise UserError(f"recipe is '{name}'{nearest(str(name), Recipe)} (recipes: {', '.join(Recipe)})")
+    known = [recipe.value for recipe in Recipe]
+    raise UserError(f"recipe is '{name}'{nearest(str(name), known)} (recipes: {', '.join(known)})")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -163,8 +164,8 @@ def to_yaml(config: RunConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
 
 
-def training_hash(config: RunConfig, data_hash: str, code_hash: str) -> str:
-    """Return 12 hex digits of everything the trained weights depend on: not decoding, not checkpoints.
+def config_hash(config: RunConfig, data_hash: str) -> str:
+    """Return 12 hex digits of the settings and data that the trained weights depend on: not decoding, not checkpoints.
 
     Nor the recipe's name: its settings are there, and the same settings without the name train the same weights.
     """
@@ -173,8 +174,12 @@ def training_hash(config: RunConfig, data_hash: str, code_hash: str) -> str:
         plain.pop(key)
     for key in ("accelerator", "checkpoint_every"):
         plain["trainer"].pop(key)
-    text = json.dumps([plain, data_hash, code_hash], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_hash([plain, data_hash])
+
+
+def short_hash(content: Any) -> str:
+    """Return 12 hex digits of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def known_keys(kind: Any = RunConfig, prefix: str = "") -> Iterator[str]:

@@ -1,10 +1,12 @@
 """A study: a folder of deltas. Reads study.yaml, names folders, resolves each cell's config.
 
 experiments/studies/<study>/study.yaml     the question, the corpus, the baseline, seeds, base and variants
-data/<study>/                              the prepared corpus                              (heavy, not in git)
-runs/<study>/<variant>/seed<k>/            config, checkpoint, log, W&B files               (heavy, not in git)
-experiments/studies/<study>/results/...    what a cell found                                (small, in git)
-experiments/studies/<study>/report/        table, figures, page
+experiments/studies/<study>/published/     the results that the project vouches for, compact; all of this is in git
+data/<study>/                              the prepared corpus
+runs/<study>/<variant>/seed<k>/            checkpoints, log, W&B files
+experiments/studies/<study>/models/...     trained models
+experiments/studies/<study>/results/...    what each cell found
+experiments/studies/<study>/report/        table, figures, page; none of these is in git, DVC keeps the last three
 """
 
 import re
@@ -79,6 +81,10 @@ class Study:
         """Return the folder of one cell's results."""
         return self.folder / "results" / variant / f"seed{seed}"
 
+    def models(self, variant: str, seed: int) -> Path:
+        """Return the folder of one cell's trained model."""
+        return self.folder / "models" / variant / f"seed{seed}"
+
     def ensemble(self, variant: str) -> Path:
         """Return the folder of what all seeds of a variant score as one model."""
         return self.folder / "results" / ENSEMBLES / variant
@@ -122,8 +128,8 @@ def list_studies() -> list[str]:
 def load_study(name: str) -> Study:
     """Read and check experiments/studies/<name>/study.yaml, every variant's config included."""
     path = STUDIES / name / "study.yaml"
-    if not path.is_file() and path.with_name("dvc.yaml").is_file():
-        raise UserError(f"{path.parent} is a study without cells: `dvc repro {path.with_name('dvc.yaml')}` runs it")
+    if not path.is_file() and path.with_name("layers.yaml").is_file():
+        raise UserError(f"{path.parent} is a study without cells: `make layers` runs it")
     if not path.is_file():
         known = list_studies()
         raise UserError(f"no study '{name}' ({path} is missing){nearest(name, known)} (studies: {', '.join(known)})")

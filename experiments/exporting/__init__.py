@@ -1,7 +1,8 @@
-"""What an exported model is written and proven with.
+"""Exported models: the formats, and the comparison of each export with the model it comes from.
 
-marian_folder.py       what Hugging Face's Marian reads
+export.py              the export of a cell as one folder
+marian.py              the files of Hugging Face's Marian
 ctranslate2_model.py   the format of CTranslate2
-cards.py               the README.md of an export
-checks.py              an export, loaded as its users load it, against the network it comes from
+comparison.py          an export, loaded as its users load it, against the cell's own model
+model_card.py          the formats' names and the README.md of an exported folder
 """

@@ -1,31 +1,33 @@
-"""One try at a cell: how it is started, how it is stopped, and what its end means."""
+"""One attempt at a job, a cell's command under a supervisor, and how it ended."""
 
 import json
 import os
-import re
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from experiments.common.io import write_json
-from experiments.launching import keeper
-from experiments.launching.pipeline import environment
+from experiments.common.outcome import read_outcome
+from experiments.launching import supervisor
+from lit_transformer.errors import UserError
 
 LOG = "log.txt"
-"""What the stages of a cell print, in its run folder."""
-MARK = "attempt.json"
-"""Who runs the cell since when: node, process, threads."""
-USER_ERROR = 2
-"""The exit status of a stage that refuses what the user asked for (`experiments.common.cli`)."""
+"""Output of the cell's stages, in its run folder."""
+ATTEMPT = "attempt.json"
+"""The last attempt that started in a run folder: its id, node, process and threads."""
+OUTCOME = "outcome.json"
+"""What a command that failed wrote (`experiments.common.outcome`)."""
+LOCK = ".lock"
+"""Held by the training that writes the run folder (`experiments.common.io.only_writer`)."""
+TAIL = 4096
+"""Bytes at the end of a log in which its last line is looked for."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell as an engine sees it: a name for people, a command, and the folder for its log and marks."""
+    """A cell as engines see it: its name, the command that runs it, and its run folder."""
 
     name: str
     command: tuple[str, ...]
@@ -33,18 +35,18 @@ class Job:
 
 
 class Verdict(StrEnum):
-    """What the end of a try means."""
+    """How an attempt ended."""
 
     done = "done"
-    refused = "refused"
-    """A user's mistake: the next try would end in the same way."""
+    user_error = "user_error"
+    """The next attempt would end in the same way."""
     crashed = "crashed"
-    """Anything else, a killed process among it: another try goes on from the last checkpoint."""
+    """Anything else, killed and interrupted processes included: another attempt resumes from the last checkpoint."""
 
 
 @dataclass(frozen=True)
 class End:
-    """The end of a try, why, and the seconds for which it held its slot."""
+    """The end of an attempt, the reason of a failure, and the seconds for which it held its slot."""
 
     verdict: Verdict
     reason: str
@@ -52,83 +54,66 @@ class End:
 
 
 class Attempt:
-    """A running try. `stop` lets the training write its checkpoint, and returns once no process of it is left.
+    """A running attempt, each process of which gets `threads`, or all cores where that is None.
 
-    An OSError says that it could not begin (`cannot_begin`): the run folder cannot be written.
+    Raises OSError where the run folder cannot be written (`cannot_start`).
     """
 
-    def __init__(self, job: Job, threads: int, mark: str, root: Path | None = None) -> None:
-        root = root or Path.cwd()
-        self.folder = root / job.folder
+    def __init__(self, job: Job, threads: int | None, attempt_id: str, root: Path | None = None) -> None:
+        self.folder = (root or Path.cwd()) / job.folder
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "progress.json").unlink(missing_ok=True)
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         with open(self.folder / LOG, "ab") as log:
-            self.log_from = log.tell()
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", keeper.__name__, str(self.folder / ".lock"), *job.command],
-                cwd=root,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment(threads),
-                start_new_session=True,  # Ctrl-C at the terminal reaches the launcher alone
-            )
-        about = {"mark": mark, "node": socket.gethostname(), "process": self.child.pid, "threads": threads}
+            self.log_start = log.tell()
+            self.process = supervisor.start(job.command, self.folder / LOCK, self.folder / OUTCOME, threads, root, log)
+        about = {"id": attempt_id, "node": socket.gethostname(), "process": self.process.pid, "threads": threads}
         try:
-            write_json(self.folder / MARK, {**about, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")})
+            write_json(self.folder / ATTEMPT, {**about, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")})
         except OSError:
             self.stop()
             raise
 
     def end(self) -> End | None:
-        """Return how the try ended, None while it runs."""
-        code = self.child.poll()
-        if code is None:
+        """Return how the attempt ended, None while it runs."""
+        status = self.process.poll()
+        if status is None:
             return None
-        if self.child.stdin:
-            self.child.stdin.close()
-        with open(self.folder / LOG, "rb") as log:
-            log.seek(self.log_from)
-            text = log.read().decode("utf-8", errors="replace")
-        verdict, reason = judge(code, text)
-        return End(verdict, reason, time.monotonic() - self.begun)
+        self._close()
+        verdict = {0: Verdict.done, UserError.status: Verdict.user_error}.get(status, Verdict.crashed)
+        return End(verdict, self._reason(status) if status else "", time.monotonic() - self.started)
 
     def stop(self, wait: bool = True) -> None:
-        """Ask for a stop; wait for the end of all processes unless told otherwise."""
-        if self.child.stdin:
-            self.child.stdin.close()
+        """Stop the attempt after a checkpoint; unless `wait` is False, return once none of its processes is left."""
+        self._close()
         if wait:
-            self.child.wait()
+            self.process.wait()
+
+    def _close(self) -> None:
+        if self.process.stdin:
+            self.process.stdin.close()
+
+    def _reason(self, status: int) -> str:
+        """Return the error that the command wrote, else the signal that ended it, else the last line of its log."""
+        if written := read_outcome(self.folder / OUTCOME):
+            return written.error
+        if 128 < status < 128 + 65:
+            return f"ended by signal {status - 128}"
+        with open(self.folder / LOG, "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self.log_start, size - TAIL))
+            lines = log.read().decode("utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {status}, no output")
 
 
-def cannot_begin(error: OSError) -> End:
-    """Return the end of a try that never began: its cell fails, and the others go on."""
-    return End(Verdict.refused, f"{error.filename}: {error.strerror}", 0.0)
+def cannot_start(error: OSError) -> End:
+    """Return the end of an attempt that never started: its cell fails, and the others go on."""
+    return End(Verdict.user_error, f"{error.filename}: {error.strerror}", 0.0)
 
 
-def judge(code: int, log: str) -> tuple[Verdict, str]:
-    """Say what an exit status means, from what was printed: DVC ends with a status of its own, whatever the stage's."""
-    if code == 0:
-        return Verdict.done, ""
-    said = [line.removeprefix("error: ") for line in log.splitlines() if line.startswith("error: ")]
-    found = re.findall(r"exited with (-?\d+)", log)
-    status = int(found[-1]) if found else code
-    if status == USER_ERROR and said:
-        # A training that somebody else told to stop holds a checkpoint, and one that found its folder taken can have
-        # it later: neither was a mistake.
-        passes = said[-1].startswith("stopped at step") or " is being written by process " in said[-1]
-        return (Verdict.crashed if passes else Verdict.refused), said[-1]
-    signal_number = -status if status < 0 else status - 128
-    if 0 < signal_number < 65:
-        return Verdict.crashed, f"ended by signal {signal_number}"
-    lines = [line for line in log.splitlines() if line.strip()]
-    return Verdict.crashed, said[-1] if said else (lines[-1] if lines else "no message")
-
-
-def read_mark(folder: Path) -> str | None:
-    """Return the mark of the try that last started in a run folder, None where there is none."""
+def last_attempt(folder: Path) -> str | None:
+    """Return the id of the attempt that last started in a run folder, None where there is none."""
     try:
-        return str(json.loads((folder / MARK).read_text(encoding="utf-8"))["mark"])
+        return str(json.loads((folder / ATTEMPT).read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, KeyError):
         return None

@@ -33,7 +33,7 @@ class LayerKind:
 
 UNFUSED = {"mask": Mask.minus_1e9}
 """A mask that no fused kernel supports, so that scores and weights are materialised on every device."""
-PROJECTIONS = ("query", "key", "value", "output")
+PROJECTIONS = ("in_proj", "out_proj")
 LAYERS = (
     LayerKind(
         "self_attention", "self-attention", SELF_ATTENTION, 2, 1, Mixer.attention, PROJECTIONS, attention=UNFUSED
@@ -49,9 +49,9 @@ LAYERS = (
         fused=True,
         path_of="self_attention",
     ),
-    LayerKind("lstm", "recurrent (LSTM)", RECURRENT, 1, 2, Mixer.lstm, ("output",), causal=True),
+    LayerKind("lstm", "recurrent (LSTM)", RECURRENT, 1, 2, Mixer.lstm, ("out_proj",), causal=True),
     LayerKind("convolution", "convolution", CONVOLUTIONAL, 1, 2, Mixer.gated_convolution, ()),
-    LayerKind("dilated", "convolution, dilated", CONVOLUTIONAL, 1, 2, Mixer.dilated_convolution, ("output",)),
+    LayerKind("dilated", "convolution, dilated", CONVOLUTIONAL, 1, 2, Mixer.dilated_convolution, ("out_proj",)),
     LayerKind(
         "restricted",
         "self-attention, restricted",

@@ -25,9 +25,10 @@ from experiments.layer_costs.layers import LAYERS, LayerKind
 from experiments.layer_costs.settings import Settings
 from lit_transformer.batch import Layout
 from lit_transformer.components.attention import MultiHeadAttention
+from lit_transformer.components.cost import linear_cost
 from lit_transformer.components.kernels import FusedKernel
 from lit_transformer.components.mixers import build_mixers
-from lit_transformer.components.part import Part, linear_cost
+from lit_transformer.components.token_mixer import TokenMixer
 from lit_transformer.config import AttentionConfig, MixerConfig, ModelConfig, PositionConfig, Positions
 
 MIN_SECONDS = 0.02
@@ -84,7 +85,7 @@ def _training_pass(kind: LayerKind, n: int, d: int, settings: Settings, device: 
     with device:
         (part,) = build(kind, d, settings.heads, settings.kernel, settings.window)
         x, upstream = torch.randn(n, d, requires_grad=True), torch.randn(n, d)
-    layout, inputs = Layout.rectangle(1, n, device), [x, *part.parameters()]
+    layout, inputs = Layout.uniform(1, n, device), [x, *part.parameters()]
 
     def run() -> None:
         y, _ = part(x, layout)
@@ -136,18 +137,7 @@ def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
     return peak
 
 
-class FusedOnAnyDevice(nn.Module):
-    """The library's fused attention kernel without its exception for CPUs."""
-
-    def __init__(self, kernel: FusedKernel) -> None:
-        super().__init__()
-        self.kernel = kernel
-
-    def forward(self, *inputs: Any) -> Tensor:
-        return self.kernel.fused(*inputs)
-
-
-def build(kind: LayerKind, width: int, heads: int, kernel: int, window: int, layers: int = 1) -> list[Part]:
+def build(kind: LayerKind, width: int, heads: int, kernel: int, window: int, layers: int = 1) -> list[TokenMixer]:
     """Build the mixers of a stack of `layers`, bottom first, with random weights."""
     mixer = MixerConfig(kind.mixer, window=window, kernel=kernel, dilations=max(layers, 1))
     config = ModelConfig(
@@ -162,11 +152,11 @@ def build(kind: LayerKind, width: int, heads: int, kernel: int, window: int, lay
     parts = build_mixers(config, causal=kind.causal)
     for part in parts:
         if kind.fused and isinstance(part, MultiHeadAttention) and isinstance(part.kernel, FusedKernel):
-            part.set_submodule("kernel", FusedOnAnyDevice(part.kernel))
+            part.kernel.fuse_on_cpu = True
     return parts
 
 
-def left_out_operations(kind: LayerKind, part: Part) -> int:
+def left_out_operations(kind: LayerKind, part: TokenMixer) -> int:
     """Return the operations per token, forward and backward, of the linear layers that the paper leaves out."""
     return 3 * sum(linear_cost(part.get_submodule(name)) for name in kind.left_out)
 
@@ -190,7 +180,7 @@ def count_exactly(kind: LayerKind, n: int, d: int, settings: Settings) -> dict[s
         (part,) = build(kind, d, settings.heads, settings.kernel, settings.window)
         x = torch.empty(n, d, requires_grad=True)
     with sdpa_kernel(SDPBackend.MATH), unfused, FlopCounterMode(display=False) as counter:
-        y, _ = part(x, Layout.rectangle(1, n, torch.device("meta")))
+        y, _ = part(x, Layout.uniform(1, n, torch.device("meta")))
         chain = longest_chain(y)
         y.sum().backward()
     total = counter.get_total_flops()
@@ -233,10 +223,10 @@ def _layers_needed(kind: LayerKind, n: int, kernel: int, window: int) -> int:
     return bisect_left(range(upper + 1), True, lo=upper // 2 + 1, key=lambda layers: all_connected(parts[:layers], n))
 
 
-def all_connected(parts: list[Part], n: int) -> bool:
+def all_connected(parts: list[TokenMixer], n: int) -> bool:
     """Return whether every output of a stack depends on every input."""
     x = torch.rand(n, PATH_WIDTH, dtype=torch.float64, requires_grad=True)
-    y, layout = x, Layout.rectangle(1, n)
+    y, layout = x, Layout.uniform(1, n)
     for part in parts:
         y, _ = part(y, layout)
         y = y / y.detach().amax(dim=1, keepdim=True)  # normalise each token, so that deep stacks do not overflow
@@ -248,7 +238,7 @@ def all_connected(parts: list[Part], n: int) -> bool:
     return True
 
 
-def _recurrent_steps(part: Part, n: int) -> int:
+def _recurrent_steps(part: TokenMixer, n: int) -> int:
     """Return the number of steps from the first token to the last output that a gradient passes.
 
     The state is detached after each step, so each gradient covers one step; they are counted from the last output back.
@@ -258,7 +248,7 @@ def _recurrent_steps(part: Part, n: int) -> int:
         token = torch.rand(1, PATH_WIDTH, dtype=torch.float64)
         state = None if past is None else tuple(tensor.detach().requires_grad_() for tensor in past.tensors)
         before = None if state is None else type(past)(state)
-        y, past = part(token, Layout.rectangle(1, 1), before)
+        y, past = part(token, Layout.uniform(1, 1), before)
         depends.append(state is not None and _depends(y, state[0]))
     steps, place = 1, n - 1  # the first token's own step
     while place > 0 and depends[place]:
@@ -272,7 +262,7 @@ def _depends(y: Tensor, state: Tensor) -> bool:
     return gradient is not None and bool((gradient != 0).any())
 
 
-def _positive(part: Part) -> Part:
+def _positive(part: TokenMixer) -> TokenMixer:
     draw = partial(nn.init.uniform_, a=0.1, b=0.5)
     for parameter in part.double().parameters():
         draw(parameter)

@@ -1,6 +1,6 @@
-"""What a study would cost before it runs.
+"""What a model or a study costs before it runs.
 
-step_times.py    steps timed on this machine
-planned.py       every cell's operations, time and memory; plan_tables.py: as a reader sees them
-separable.py     what so many seeds can tell apart
+step_times.py    the time of a training step on this machine
+plan.py          operations, time and disk of every cell, and what its seeds can separate; plan_table.py prints it
+description.py   parameters and operations of one variant, place by place
 """

@@ -1,35 +1,34 @@
-"""What a step of training costs on this machine: a few steps on the batches that training would meet."""
+"""The time of a training step on this machine, from a few steps on batches of the study's corpus."""
 
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from data_modules.token_batches import plan_batches
+from data_modules.batches import plan_batches
+from data_modules.prepared import PreparedCorpus, Split
 from experiments.common.device_rates import clock
-from experiments.common.stand_ins import import_lightning
 from experiments.config.run_config import Precision, RunConfig
 from experiments.config.study import Study
+from lit_transformer import LitTransformer, build_transformer
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
-    from data_modules.arrow_split import Split
-    from lit_transformer.batch import TranslationBatch
+from lit_transformer.flops import Work, training_flops
+from lit_transformer.training.objective import forward_passes
 
 STEPS = 20
-"""Timed steps of a probe, or as many as fit into SECONDS, after WARM_UP steps that are not timed."""
+"""Timed steps, or as many as fit into SECONDS, after WARM_UP steps that are not timed."""
 SECONDS = 5.0
 PATIENCE = 20.0
-"""Seconds that may pass meanwhile, where others use the machine too."""
+"""Most seconds of wall time, where other programs use the machine too."""
 WARM_UP = 2
 CPU_FLOPS = 2e11
-"""Most operations of a probed step on a CPU; a batch of more is cut, and its time scaled by the operations."""
+"""Most operations of a timed step on a CPU; a larger batch is cut, and its time scaled by the operations."""
 RANDOM_PAIRS = 20_000
 RANDOM_LENGTH = (25.0, 0.5)
 """Median and spread (of the logarithm) of the random lengths of a corpus that is not prepared."""
@@ -37,23 +36,21 @@ RANDOM_LENGTH = (25.0, 0.5)
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The training pairs that a plan reckons with: the prepared corpus's, else random ones; `origin` says which."""
+    """The training pairs that a plan is based on: the prepared corpus's, else random ones; `origin` says which."""
 
     source_lengths: NDArray[np.int64]
     target_lengths: NDArray[np.int64]
     vocab_size: int
     origin: str
-    split: "Split | None" = None
+    split: Split | None = None
 
     @cache  # noqa: B019 - a sample lives as long as the plan that is printed
     def batches(self, batch_tokens: int) -> list[NDArray[np.int64]]:
-        """Return the batches of one epoch, pair indexes each."""
+        """Return the batches of one epoch, pair indices each."""
         return plan_batches(self.source_lengths, self.target_lengths, batch_tokens, seed=0, epoch=0)
 
-    def batch(self, pairs: NDArray[np.int64]) -> "TranslationBatch":
-        """Build a batch; ids of random pairs are random too."""
-        from lit_transformer.batch import TranslationBatch
-
+    def batch(self, pairs: NDArray[np.int64]) -> TranslationBatch:
+        """Build a batch; random pairs have random ids."""
         if self.split is not None:
             return TranslationBatch.from_pairs([self.split[int(pair)] for pair in pairs])
         draw = np.random.default_rng(0).integers
@@ -64,8 +61,6 @@ class Sample:
 
 def sample_of(study: Study) -> Sample:
     """Return the training pairs of the study's prepared corpus, or random ones where it is not prepared."""
-    from data_modules.prepared import PreparedCorpus
-
     if (study.data_folder / "corpus.json").exists():
         corpus = PreparedCorpus.open(study.data_folder)
         split = corpus.split("train")
@@ -83,11 +78,6 @@ def sample_of(study: Study) -> Sample:
 
 def step_flops(config: RunConfig, sample: Sample) -> float:
     """Return the operations of a step of training, on average over an epoch."""
-    import torch
-
-    from lit_transformer.flops import Work, training_flops
-    from lit_transformer.training.objective import forward_passes
-
     lengths = (torch.from_numpy(side) for side in (sample.source_lengths, sample.target_lengths))
     epoch = training_flops(config.model, sample.vocab_size, Work.of_lengths(config.model, *lengths))
     batches = len(sample.batches(config.data.batch_tokens))
@@ -95,9 +85,9 @@ def step_flops(config: RunConfig, sample: Sample) -> float:
 
 
 def shape_of(config: RunConfig) -> Hashable:
-    """Return what the time of a step depends on: two configs of the same shape need one probe.
+    """Return the settings that the time of a step depends on: configs of the same shape are timed once.
 
-    A dropout rate above 0 is as good as any other; rates of the loss and of the optimiser cost nothing.
+    All dropout rates above 0 take the same time; the settings of the loss and of the optimiser take none.
     """
     model = replace(config.model, dropout=0.1 if config.model.dropout > 0 else 0.0)
     trainer, optim = config.trainer, config.optim
@@ -106,11 +96,11 @@ def shape_of(config: RunConfig) -> Hashable:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A probe: seconds of a step by `rates.clock`, how many steps were timed, and what makes the figure less sure.
+class StepTime:
+    """The measured time of a step, by `device_rates.clock`, and what it was measured on.
 
-    `tokens` is the budget of the probed batches, below data.batch_tokens where they were `cut`. `busy` is the processor
-    time over the time that passed and the threads: well below 1 where others used the processor.
+    `steps` were timed. `tokens` is the budget of their batches, below data.batch_tokens where they were `cut`. `busy`
+    is the processor time over wall time and threads: well below 1 where other programs used the processor.
     """
 
     seconds: float
@@ -120,91 +110,81 @@ class Measured:
     busy: float
 
 
-def device_of(config: RunConfig) -> "torch.device":
-    """Return the device that training would take here."""
-    import torch
-
+def device_of(config: RunConfig) -> torch.device:
+    """Return the device that a training would use here."""
     wants = config.trainer.accelerator in ("auto", "gpu", "cuda")
     return torch.device("cuda" if wants and torch.cuda.is_available() else "cpu")
 
 
-def probe(config: RunConfig, sample: Sample) -> Measured:
-    """Time steps of one variant as training takes them, on this machine and with the threads in use."""
-    import torch
+def time_step(config: RunConfig, sample: Sample) -> StepTime:
+    """Time training steps of one variant on this machine, with the threads in use.
 
+    Raises UserError where a batch does not fit into the GPU's memory.
+    """
     device = device_of(config)
     flops, tokens = step_flops(config, sample), config.data.batch_tokens
     if device.type == "cpu" and flops > CPU_FLOPS * config.optim.accumulate:
         longest = int(max(sample.source_lengths.max(), sample.target_lengths.max()))
         tokens = max(longest, int(tokens * CPU_FLOPS * config.optim.accumulate / flops))
     try:
-        passes, update, steps, busy = _time(config, sample, tokens, device)
+        seconds_per_flop, update, steps, busy = _time(config, sample, tokens, device)
     except torch.OutOfMemoryError:
         raise UserError(
             f"a batch of data.batch_tokens = {tokens} does not fit into this GPU's memory; lower it and raise "
-            "optim.accumulate as many times, or leave the probe out with --no-probe"
+            "optim.accumulate as many times, or measure nothing with --no-probe"
         ) from None
-    return Measured(passes * flops + update, steps, tokens, tokens < config.data.batch_tokens, busy)
+    return StepTime(seconds_per_flop * flops + update, steps, tokens, tokens < config.data.batch_tokens, busy)
 
 
 class Steps:
-    """The steps of a training, taken by hand on drawn batches, with its own optimiser and clipping."""
+    """Training steps without a Trainer, on batches of a sample, with the training's optimiser and clipping."""
 
-    def __init__(self, config: RunConfig, sample: Sample, tokens: int, device: "torch.device") -> None:
-        import torch
-
-        import_lightning()
-        from lit_transformer import LitTransformer, build_transformer
-
+    def __init__(self, config: RunConfig, sample: Sample, tokens: int, device: torch.device) -> None:
         torch.manual_seed(0)
         self.sample, self.device = sample, device
         self.module = LitTransformer(build_transformer(config.model, sample.vocab_size), config.optim).to(device)
         self.adam = cast(dict[str, Any], self.module.configure_optimizers())["optimizer"]
-        self.plan = sample.batches(tokens)
+        self.batches = sample.batches(tokens)
         self.bfloat16 = config.trainer.precision is Precision.bfloat16
 
-    def batch(self, number: int) -> "TranslationBatch":
-        """Return a batch on the device, the same for the same number."""
-        return self.sample.batch(self.plan[number % len(self.plan)]).to(self.device)
+    def batch(self, number: int) -> TranslationBatch:
+        """Return a batch on the device, always the same for a number."""
+        return self.sample.batch(self.batches[number % len(self.batches)]).to(self.device)
 
-    def passes(self, batch: "TranslationBatch") -> None:
-        """Go forward and backward."""
-        import torch
-
+    def forward_backward(self, batch: TranslationBatch) -> None:
+        """Compute the loss and its gradient."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             nats, auxiliary = self.module.objective(self.module.network, batch)
         sum(auxiliary.values(), nats / batch.target_tokens).backward()
 
     def update(self) -> None:
-        """Clip, and change the weights."""
+        """Clip the gradient and update the weights."""
         self.module.on_before_optimizer_step(self.adam)
         self.adam.step()
         self.adam.zero_grad()
 
 
-def _time(config: RunConfig, sample: Sample, tokens: int, device: "torch.device") -> tuple[float, float, int, float]:
-    """Return seconds of forward and backward for each operation, seconds of an update, timed steps, and `busy`."""
-    import torch
-
+def _time(config: RunConfig, sample: Sample, tokens: int, device: torch.device) -> tuple[float, float, int, float]:
+    """Return seconds of forward and backward per operation, seconds of an update, timed steps, and `busy`."""
     steps = Steps(config, sample, tokens, device)
     cut = replace(config, data=replace(config.data, batch_tokens=tokens))
-    expected = step_flops(cut, sample) / config.optim.accumulate
-    halves: list[tuple[float, float]] = []
-    begun = used = 0.0
+    operations = step_flops(cut, sample) / config.optim.accumulate
+    times: list[tuple[float, float]] = []  # of forward and backward, and of the update
+    wall_start = processor_start = 0.0
     now = clock(device)
-    for place in range(WARM_UP + STEPS):
-        if place == WARM_UP:
-            begun, used = time.perf_counter(), time.process_time()
-        batch = steps.batch(place)
-        started = now()
-        steps.passes(batch)
-        between = now()
+    for number in range(WARM_UP + STEPS):
+        if number == WARM_UP:
+            wall_start, processor_start = time.perf_counter(), time.process_time()
+        batch = steps.batch(number)
+        start = now()
+        steps.forward_backward(batch)
+        middle = now()
         steps.update()
-        halves.append((between - started, now() - between))
-        spent = sum(passes + update for passes, update in halves[WARM_UP:])
-        if place > WARM_UP and (spent > SECONDS or time.perf_counter() - begun > PATIENCE):
+        times.append((middle - start, now() - middle))
+        spent = sum(sum(pair) for pair in times[WARM_UP:])
+        if number > WARM_UP and (spent > SECONDS or time.perf_counter() - wall_start > PATIENCE):
             break
-    passed, busy = time.perf_counter() - begun, time.process_time() - used
-    timed = np.median(halves[WARM_UP:], axis=0)
+    wall, processor = time.perf_counter() - wall_start, time.process_time() - processor_start
+    passes, update = np.median(times[WARM_UP:], axis=0)
     threads = 1 if device.type == "cuda" else torch.get_num_threads()
-    return float(timed[0]) / expected, float(timed[1]), len(halves) - WARM_UP, min(1.0, busy / (passed * threads))
+    return float(passes) / operations, float(update), len(times) - WARM_UP, min(1.0, processor / (wall * threads))

@@ -1,169 +1,165 @@
-"""A cell's trained network, and what it translates: what evaluating and translating share."""
+"""Trained models of cells, and what they translate: for evaluation, translation, export and pictures of attention."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from experiments.common import machine
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_modules.batches import plan_evaluation
+from data_modules.prepared import PreparedCorpus
+from data_modules.tokenizer import Tokenizer
 from experiments.common.io import read_json
 from experiments.config.cell import Cell
-from experiments.config.run_config import RunConfig, training_hash
+from experiments.config.run_config import RunConfig, config_hash
+from lit_transformer import Transformer, load_exported
+from lit_transformer.batch import Ids, TranslationBatch
 from lit_transformer.config import DecodeConfig, Ensemble
+from lit_transformer.decoding import (
+    EnsembleState,
+    Hypothesis,
+    beam_search,
+    ensemble_step,
+    greedy_search,
+)
 from lit_transformer.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
-    from data_modules.prepared import PreparedCorpus
-    from data_modules.tokenizer import Tokenizer
-    from lit_transformer import Transformer
-    from lit_transformer.batch import Ids
-    from lit_transformer.decoding import Hypothesis
-
-LAST = "last.ckpt"
-AVERAGED = "averaged.pt"
-"""The weights of a run: those of its last step, and their average where optim.averaging asks for one."""
+from lit_transformer.packing import pack_for_search
 
 
-def training_record(cell: Cell, config: RunConfig, corpus: "PreparedCorpus") -> dict[str, Any]:
-    """Return what the training of a cell recorded; a `UserError` where it is missing or of another config or code."""
-    path = cell.run_folder / "training.json"
-    command = f"python -m experiments train {cell.arguments}"
+def training_record(cell: Cell, corpus: PreparedCorpus) -> dict[str, Any]:
+    """Return what the training of a cell recorded.
+
+    Raises UserError where the cell is not trained, or was trained with other settings or data. Whether the code has
+    changed since is for DVC to say.
+    """
+    path = cell.record_path
     if not path.is_file():
-        raise UserError(f"{path} is missing; train the cell first: {command}")
+        raise UserError(f"{path} is missing; train the cell first, or `dvc pull` it: {_train(cell)}")
     record: dict[str, Any] = read_json(path)
-    expected = training_hash(config, corpus.hash, machine.code_hash())
-    if record["config_hash"] != expected:
+    expected = config_hash(cell.config, corpus.hash)
+    if record.get("config_hash") != expected:
         raise UserError(
-            f"{path} is of another config, corpus or code ({record['config_hash']}, now {expected}); "
-            f"train it again: {command}"
+            f"{path} is of other settings or another corpus ({record.get('config_hash')}, now {expected}); "
+            f"train it again: {_train(cell)}"
         )
     return record
 
 
-def load_network(cell: Cell, config: RunConfig, corpus: "PreparedCorpus", weights: str = LAST) -> "Transformer":
-    """Build the network and fill it from a file of the run, on a GPU where the training would use one.
+def load_model(cell: Cell, averaged: bool = False) -> Transformer:
+    """Load a cell's trained model, in eval(), on a GPU where the training would use one.
 
-    Raises UserError where the file is missing, damaged or not of the training that training.json tells of.
+    `averaged`: the model of the averaged weights instead of the last. Raises UserError where a file is missing or
+    damaged.
     """
-    import torch
-
-    from experiments.training.seals import fault_of
-    from lit_transformer import build_transformer
-
-    path = cell.run_folder / weights
-    again = f"train the cell again: python -m experiments train {cell.arguments}"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; {again}")
-    if fault := fault_of(path, read_json(cell.run_folder / "training.json")):
-        raise UserError(f"{path} {fault}; {again}")
-    network = build_transformer(config.model, corpus.vocab_size)
-    saved = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
-    use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return network.to("cuda" if use_gpu else "cpu").eval()
+    folder = cell.averaged_model_folder if averaged else cell.model_folder
+    try:
+        network = load_exported(folder)
+    except UserError as error:
+        raise UserError(f"{error}; or train the cell again: {_train(cell)}") from None
+    use_gpu = cell.config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return network.to("cuda" if use_gpu else "cpu")
 
 
-def trained_seeds(cell: Cell, others: Sequence[str] = ()) -> list[Cell]:
+def load_models(cells: Sequence[Cell], averaged: bool = False) -> tuple[list[Transformer], PreparedCorpus]:
+    """Load the models of cells of one study, and its corpus; raise UserError where one is not trained or diverged."""
+    corpus = PreparedCorpus.open(cells[0].study.data_folder)
+    networks = []
+    for cell in cells:
+        record = training_record(cell, corpus)
+        if record["status"] == "diverged":
+            raise UserError(f"{cell.title} diverged at step {record['diverged_at']}: there is no model")
+        if averaged and "averaging" not in record:
+            raise UserError(f"{cell.title} has no averaged weights; choose an optim.averaging and train")
+        networks.append(load_model(cell, averaged))
+    return networks, corpus
+
+
+def trained_seeds(cell: Cell, other_variants: Sequence[str] = ()) -> list[Cell]:
     """Return the trained cells of a cell's variant and of others, the seeds of each in the study's order.
 
-    A diverged training leaves no model and is none of them. A `UserError` where there are fewer than two to join.
+    A diverged training has no model and is left out. Raises UserError where fewer than two are left.
     """
-    variants = [cell.variant, *others]
-    cells = [Cell(cell.study, name, seed, cell.overrides) for name in variants for seed in cell.study.seeds]
-    _ = [one.config for one in cells]  # a misspelt variant is said before anything slow is imported
-    members = [one for one in cells if _has_a_model(one)]
+    variants = [cell.variant, *other_variants]
+    cells = [Cell(cell.study, variant, seed, cell.overrides) for variant in variants for seed in cell.study.seeds]
+    _ = [candidate.config for candidate in cells]  # a misspelt variant is reported as such
+    members = [member for member in cells if _has_model(member.record_path)]
     if len(members) < 2:
-        missing = next((one for one in cells if one not in members), cell)
+        missing = next((candidate for candidate in cells if candidate not in members), cell)
         raise UserError(
-            f"an ensemble has two models at least, and {len(members)} of {', '.join(variants)} is trained: "
-            f"python -m experiments train {missing.arguments}"
+            f"an ensemble needs at least two models, and {len(members)} of {', '.join(variants)} is trained: "
+            f"{_train(missing)}"
         )
     return members
 
 
-def _has_a_model(cell: Cell) -> bool:
-    path = cell.run_folder / "training.json"
-    return path.is_file() and bool(read_json(path)["status"] == "finished")
-
-
-def trained_networks(cells: Sequence[Cell], averaged: bool = False) -> tuple[list["Transformer"], "PreparedCorpus"]:
-    """Load the networks of cells of one study, and its corpus; a `UserError` where one is not trained, or diverged.
-
-    `averaged`: the average of the weights that a run with optim.averaging keeps, instead of its last weights.
-    """
-    from data_modules.prepared import PreparedCorpus
-
-    corpus = PreparedCorpus.open(cells[0].study.data_folder)
-    networks = []
-    for cell in cells:
-        record = training_record(cell, cell.config, corpus)
-        if record["status"] == "diverged":
-            raise UserError(f"{cell.run_folder} diverged at step {record['diverged_at']}: there is no model")
-        if averaged and "averaging" not in record:
-            raise UserError(f"{cell.run_folder} keeps no average of its weights; choose an optim.averaging and train")
-        networks.append(load_network(cell, cell.config, corpus, AVERAGED if averaged else LAST))
-    return networks, corpus
-
-
 def translate_ids(
-    networks: Sequence["Transformer"],
-    sources: Sequence["Ids"],
+    networks: Sequence[Transformer],
+    sources: Sequence[Ids],
     decode: DecodeConfig,
     nbest: int = 1,
-    done: Callable[[int], object] = lambda sentences: None,
-) -> list[list["Hypothesis"]]:
+    progress: Callable[[int], object] = lambda sentences: None,
+) -> list[list[Hypothesis]]:
     """Translate by beam search; return each source's `nbest` best hypotheses, best first, in the order given.
 
-    Several networks translate as one. Sources are ids without EOS; they are decoded longest first, in batches of
-    decode.batch_tokens padded tokens, beam included, and `done` hears how many each batch held.
+    Several networks form an ensemble. Sources are ids without EOS; they are decoded longest first, in batches of
+    decode.batch_tokens padded tokens, beam included, and `progress` is called with the size of each batch.
     """
-    import numpy as np
-    import torch
-
-    from data_modules.token_batches import plan_evaluation
-    from lit_transformer.batch import TranslationBatch
-    from lit_transformer.decoding import beam_search, greedy_search, packed_weights
-
-    found: list[list[Hypothesis]] = [[] for _ in sources]
-    if not found:
-        return found
+    hypotheses: list[list[Hypothesis]] = [[] for _ in sources]
+    if not hypotheses:
+        return hypotheses
     lengths = np.array([len(ids) + 1 for ids in sources])
-    step, start = _joined(networks, decode.ensemble)
-    with torch.inference_mode(), packed_weights(networks):
-        for places in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
-            batch = TranslationBatch.from_pairs([(sources[place], []) for place in places])
-            batch = batch.to(networks[0].softmax.weight.device)
-            longest = max_lengths(batch.src_layout.lengths, networks, decode)
-            rules: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": longest}
+    networks = [pack_for_search(network) for network in networks]
+    step, init_state = _joint_step(networks, decode.ensemble)
+    with torch.inference_mode():
+        for indices in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
+            batch = TranslationBatch.from_pairs([(sources[index], []) for index in indices])
+            batch = batch.to(networks[0].output_embedding.weight.device)
+            max_lengths = max_target_lengths(batch.src_layout.lengths, networks, decode)
+            options: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": max_lengths}
             if decode.beam == nbest == 1:  # a beam of one, with less to keep
-                best = [[only] for only in greedy_search(step, start(batch), **rules)]
+                best = [[only] for only in greedy_search(step, init_state(batch), **options)]
             else:
-                best = beam_search(step, start(batch), beam=decode.beam, nbest=nbest, **rules)
-            for place, hypotheses in zip(places, best, strict=True):
-                found[place] = hypotheses
-            done(len(places))
-    return found
+                best = beam_search(step, init_state(batch), beam=decode.beam, nbest=nbest, **options)
+            for index, found in zip(indices, best, strict=True):
+                hypotheses[index] = found
+            progress(len(indices))
+    return hypotheses
 
 
-def max_lengths(src_lengths: "torch.Tensor", networks: Sequence["Transformer"], decode: DecodeConfig) -> "torch.Tensor":
-    """Source tokens (EOS apart) + 50, as in section 6.1; never past the places a decoder knows."""
-    longest = src_lengths - 1 + decode.extra_length
-    limits = [network.longest_target - 1 for network in networks if network.longest_target is not None]
-    return longest.clamp(max=min(limits)) if limits else longest
+def max_target_lengths(src_lengths: Tensor, networks: Sequence[Transformer], decode: DecodeConfig) -> Tensor:
+    """Source tokens without EOS + 50, as in section 6.1; at most as many as a decoder has positions."""
+    lengths = src_lengths - 1 + decode.extra_length
+    limits = [network.max_target_length - 1 for network in networks if network.max_target_length is not None]
+    return lengths.clamp(max=min(limits)) if limits else lengths
 
 
-def to_line(tokenizer: "Tokenizer", tokens: Sequence[int]) -> str:
-    """Return the text of token ids in one line, whatever kinds of line breaks a model has said."""
+def to_line(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """Return the text of token ids in one line, whatever line breaks a model has generated."""
     return " ".join(tokenizer.decode(tokens).splitlines())
 
 
-def _joined(networks: Sequence["Transformer"], kind: Ensemble) -> tuple[Any, Any]:
-    """Return the step of all networks as one, and what begins its state from a batch."""
-    from lit_transformer.decoding import EnsembleState, ensemble_step
+def decoding_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings of the search that scores depend on."""
+    return {"beam": config.decode.beam, "alpha": config.decode.alpha, "extra_length": config.decode.extra_length}
 
-    def starts(batch: Any) -> list[Any]:
-        return [network.start(network.read(batch.src, batch.src_layout)) for network in networks]
+
+def _has_model(record_path: Path) -> bool:
+    return record_path.is_file() and bool(read_json(record_path)["status"] == "finished")
+
+
+def _train(cell: Cell) -> str:
+    return f"python -m experiments train {cell.arguments}"
+
+
+def _joint_step(networks: Sequence[Transformer], kind: Ensemble) -> tuple[Any, Any]:
+    """Return the decoding step of all networks as one model, and the function that starts its state from a batch."""
+
+    def init_states(batch: TranslationBatch) -> list[Any]:
+        return [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
 
     if len(networks) == 1:
-        return networks[0].step, lambda batch: starts(batch)[0]
-    return ensemble_step([network.step for network in networks], kind), lambda batch: EnsembleState(starts(batch))
+        return networks[0].step, lambda batch: init_states(batch)[0]
+    step = ensemble_step([network.step for network in networks], kind)
+    return step, lambda batch: EnsembleState(init_states(batch))

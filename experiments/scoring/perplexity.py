@@ -41,12 +41,12 @@ def reference_nats(
     """Return the nats of a split's references and their tokens, the end of each sentence included in both."""
     import torch
 
-    from data_modules.loaders import evaluation_loader
+    from data_modules.batches import evaluation_loader
 
     nats, tokens = 0.0, 0
     with torch.inference_mode():
         for cpu_batch in evaluation_loader(corpus, split, batch_tokens):
-            batch = cpu_batch.to(networks[0].softmax.weight.device)
+            batch = cpu_batch.to(networks[0].output_embedding.weight.device)
             nats += _nats(networks[0], batch) if len(networks) == 1 else _joined_nats(networks, kind, batch)
             tokens += len(batch.tgt_out)
     return nats, tokens
@@ -54,9 +54,9 @@ def reference_nats(
 
 def _nats(network: "Transformer", batch: "TranslationBatch") -> float:
     """Return the nats of a batch's references."""
-    from lit_transformer.training.losses import plain_nats
+    from lit_transformer.training.losses import cross_entropy
 
-    return float(plain_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out))
+    return float(cross_entropy(network.hidden(batch), network.output_embedding.weight, batch.tgt_out))
 
 
 def _joined_nats(networks: Sequence["Transformer"], kind: Ensemble, batch: "TranslationBatch") -> float:

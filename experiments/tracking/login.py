@@ -1,4 +1,4 @@
-"""Whether runs go to W&B online: what the user asked for, and whether W&B knows the user. Asks no server."""
+"""Whether runs go to W&B online: the mode the user chose, and whether the user is logged in. Contacts no server."""
 
 import configparser
 import netrc
@@ -14,10 +14,10 @@ MODES = ("auto", "online", "offline", "disabled")
 
 
 def wandb_mode(requested: str) -> str:
-    """Return "online", "offline" or "disabled" for a request, which may also be "auto".
+    """Resolve "auto", "online", "offline" or "disabled" to one of the last three.
 
     "auto" is $WANDB_MODE where that is set, else online for a user who is logged in, else offline. Raises UserError
-    for any other word.
+    for any other mode.
     """
     if requested not in MODES:
         raise UserError(f"--wandb {requested}: choose from {', '.join(MODES)}{nearest(requested, MODES)}")
@@ -35,7 +35,7 @@ def wandb_mode(requested: str) -> str:
 
 
 def logged_in() -> bool:
-    """Say whether an API key lies where wandb looks for one; asks no server."""
+    """Return whether there is an API key where wandb looks for one; contacts no server."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(_server()).hostname or ""
@@ -50,7 +50,7 @@ def logged_in() -> bool:
 
 
 def _server() -> str:
-    """Return the address that `wandb login --host` has left, or an environment variable names."""
+    """Return the server's address: of the environment, else as `wandb login --host` saved it."""
     if url := os.environ.get("WANDB_BASE_URL"):
         return url
     settings = configparser.ConfigParser(interpolation=None)
@@ -61,5 +61,5 @@ def _server() -> str:
 
 
 def warn(message: str) -> None:
-    """Say on stderr, in one line, what W&B does not do; nothing stops for it."""
+    """Print on stderr, in one line, what W&B does not do; nothing stops for it."""
     print(f"wandb: {' '.join(message.split())}", file=sys.stderr, flush=True)

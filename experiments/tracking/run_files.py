@@ -1,27 +1,28 @@
-"""What W&B leaves of a run in the run's folder: a piece for each time that it was opened.
+"""The files that W&B leaves in a run folder: one folder for each time that the run was opened.
 
-A training's piece holds numbered rows from the first that the server was not known to have; an evaluation's the scores.
-Online pieces were sent as they grew, as far as the server was there. A run that has one keeps its offline pieces under
-`held`/, where `wandb sync runs/*/*/*/wandb/offline-run-*` does not find them: only the server knows how many rows it
-has, so `experiments.commands.sync` asks it and sends the others.
+A training's holds the numbered rows of its history from the first that the server was not known to have; an
+evaluation's holds the scores. Online files were sent as they grew, as far as the server answered. A run that has some
+keeps its offline files under `aside`/, where `wandb sync runs/*/*/*/wandb/offline-run-*` does not find them: only the
+server knows how many rows it has, so `tracking.sync` reads its count and sends the rest.
 """
 
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-TRAINING = "training"  # a file that marks the piece of a training
-HELD = "held"
+TRAINING = "training"  # a file that marks the files of a training
+ASIDE = "aside"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One opening of a run: a folder with W&B's own log of it, which may end anywhere."""
+class RunFiles:
+    """One opening of a run: a folder with W&B's log of it, which may end anywhere."""
 
     path: Path
 
@@ -30,30 +31,30 @@ class Piece:
         return not self.path.name.startswith("offline-")
 
     @property
-    def held(self) -> bool:
-        return self.path.parents[1].name == HELD
+    def aside(self) -> bool:
+        return self.path.parents[1].name == ASIDE
 
     @property
     def of_training(self) -> bool:
         return (self.path / TRAINING).exists()
 
     @property
-    def sent(self) -> bool:
+    def synced(self) -> bool:
         """Whether all of it is known to be on the server; W&B's own command leaves the same mark."""
         return any(self.path.glob("*.synced"))
 
     @property
-    def waits(self) -> bool:
-        """Whether nothing of it can be on the server."""
-        return not (self.online or self.sent)
+    def only_local(self) -> bool:
+        """Whether none of it can be on the server."""
+        return not (self.online or self.synced)
 
-    def mark_sent(self) -> None:
+    def mark_synced(self) -> None:
         for log in self.path.glob("*.wandb"):
             log.with_name(f"{log.name}.synced").touch()
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        """What W&B had written when this was first asked, up to where a killed process stopped."""
+        """The records of the log at the first access, up to where a killed process stopped."""
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(self.path)]
         lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
         return [json.loads(line) for line in lines]
@@ -64,65 +65,65 @@ class Piece:
         return {item["_step"]: {key: item[key] for key in item if not key.startswith("_")} for item in items}
 
     def summary_keys(self) -> set[str]:
-        """Return the names of the values that its summary was given."""
-        given = [record["summary"].get("update", {}) for record in self.records if record["type"] == "summary"]
-        return {key for update in given for key in update if not key.startswith("_")}
+        """Return the names of the values in its summary."""
+        updates = [record["summary"].get("update", {}) for record in self.records if record["type"] == "summary"]
+        return {key for update in updates for key in update if not key.startswith("_")}
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what `wandb.init` was given, so that another process can open the same run; empty if cut before."""
+    def init_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `wandb.init` that open the same run again; empty where the log has no run yet."""
         runs = [record["run"] for record in self.records if record["type"] == "run"]
         if not runs:
             return {}
         run = runs[0]
         names = {"run_id": "id", "display_name": "name", "run_group": "group"}
-        kept = ("project", "run_id", "display_name", "run_group", "job_type", "tags")
+        keys = ("project", "run_id", "display_name", "run_group", "job_type", "tags")
         config = {key: value for key, value in run["config"]["update"].items() if not key.startswith("_")}
-        return {**{names.get(key, key): run[key] for key in kept if key in run}, "config": config}
+        return {**{names.get(key, key): run[key] for key in keys if key in run}, "config": config}
 
 
-def pieces_of(folder: Path, run_id: str = "*") -> list[Piece]:
-    """Return the pieces of a run in its folder, or of all that are there, the oldest first."""
-    places = [folder / "wandb", folder / HELD / "wandb"]
-    found = [path for place in places for path in place.glob(f"*run-*-{run_id}") if any(path.glob("*.wandb"))]
-    return [Piece(path) for path in sorted(found, key=lambda path: path.name.removeprefix("offline-"))]
+def find_run_files(folder: Path, run_id: str = "*") -> list[RunFiles]:
+    """Return the files of a run in its folder, or of every run there, oldest first."""
+    parents = [folder / "wandb", folder / ASIDE / "wandb"]
+    paths = [path for parent in parents for path in parent.glob(f"*run-*-{run_id}") if any(path.glob("*.wandb"))]
+    return [RunFiles(path) for path in sorted(paths, key=lambda path: path.name.removeprefix("offline-"))]
 
 
-def folder_of(place: Path) -> Path:
-    """Return the run folder of a place that pieces lie in."""
-    return place.parent if place.name == HELD else place
+def run_folder(parent: Path) -> Path:
+    """Return the run folder that a `wandb` folder with this parent belongs to."""
+    return parent.parent if parent.name == ASIDE else parent
 
 
-def rows_by_number(pieces: list[Piece]) -> dict[int, dict[str, Any]]:
-    """Return all rows that trainings logged; a resumed training repeats those of before, with the same numbers."""
-    return {number: row for piece in pieces if piece.of_training for number, row in piece.rows().items()}
+def history_rows(run_files: Sequence[RunFiles]) -> dict[int, dict[str, Any]]:
+    """Return all rows that trainings logged, by number; a resumed training repeats earlier rows under their numbers."""
+    return {number: row for files in run_files if files.of_training for number, row in files.rows().items()}
 
 
-def offline_place(folder: Path, run_id: str) -> Path:
-    """Return where the next offline piece of a run belongs: apart, once the server may have some of its rows."""
-    return folder / HELD if was_online(pieces_of(folder, run_id)) else folder
+def offline_folder(folder: Path, run_id: str) -> Path:
+    """Return the folder for the next offline files of a run: apart, once the server may have some of its rows."""
+    return folder / ASIDE if may_have_rows(find_run_files(folder, run_id)) else folder
 
 
-def was_online(pieces: list[Piece]) -> bool:
-    """Say whether the server may have rows of a training that no mark tells of."""
-    return any(piece.of_training and (piece.online or piece.held) for piece in pieces)
+def may_have_rows(run_files: Sequence[RunFiles]) -> bool:
+    """Return whether the server may have rows of a training that are not marked as synced."""
+    return any(files.of_training and (files.online or files.aside) for files in run_files)
 
 
-def hold(folder: Path, run_id: str) -> None:
-    """Set the offline pieces of a run apart that were not sent: the server is about to get their rows."""
-    for piece in pieces_of(folder, run_id):
-        if piece.waits and not piece.held:
-            place = folder / HELD / "wandb"
-            place.mkdir(parents=True, exist_ok=True)
-            piece.path.rename(place / piece.path.name)
+def set_aside(folder: Path, run_id: str) -> None:
+    """Move the offline files of a run that were not sent under `aside`/: the server is about to get their rows."""
+    for files in find_run_files(folder, run_id):
+        if files.only_local and not files.aside:
+            target = folder / ASIDE / "wandb"
+            target.mkdir(parents=True, exist_ok=True)
+            files.path.rename(target / files.path.name)
 
 
-def rows_sent(folder: Path, run_id: str) -> int:
-    """Count the rows of a run's training that are known to be on the server."""
-    return max(rows_by_number([piece for piece in pieces_of(folder, run_id) if piece.sent]), default=-1) + 1
+def synced_rows(folder: Path, run_id: str) -> int:
+    """Return the number of rows of a run's training that are known to be on the server."""
+    return max(history_rows([files for files in find_run_files(folder, run_id) if files.synced]), default=-1) + 1
 
 
-def drop_unsent(folder: Path, run_id: str) -> None:
-    """Remove the offline pieces of a training that were not sent: the one that begins now will hold all their rows."""
-    for piece in pieces_of(folder, run_id):
-        if piece.of_training and piece.waits:
-            shutil.rmtree(piece.path)
+def drop_local(folder: Path, run_id: str) -> None:
+    """Remove the offline files of a training that were not sent: a training that starts now logs all rows again."""
+    for files in find_run_files(folder, run_id):
+        if files.of_training and files.only_local:
+            shutil.rmtree(files.path)

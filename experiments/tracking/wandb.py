@@ -1,10 +1,10 @@
-"""Everything Weights & Biases: one run a cell, online or offline. It shows results and never decides one.
+"""Weights & Biases: one run per variant and seed, online or offline. It shows results and never decides one.
 
-A run's id is a hash of what the run is, so a resumed training and a later evaluation add to the same run; offline the
-training and the evaluation leave a piece each with that id (`pieces`), and `python -m experiments sync` sends what the
-server lacks. A resumed training gives all its rows again (`training.history`): its offline pieces of before go, unless
-they were sent. Nothing that fails here stops a training: it costs one line on stderr. `wandb leet <run folder>/wandb`
-shows an offline run.
+A run's id is a hash of its cell and config, so a resumed training and a later evaluation add to the same run. Offline,
+training and evaluation each leave files with that id (`run_files`), and `python -m experiments sync` sends what the
+server lacks. A resumed training logs all its rows again (`training.callbacks.History`), so its earlier offline files
+are removed unless they were sent. A failure here never stops a training: it costs one line on stderr.
+`wandb leet <run folder>/wandb` shows an offline run.
 """
 
 import hashlib
@@ -17,24 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.common.io import only_writer
-from experiments.common.stand_ins import NoInputs, standing_in
-from experiments.tracking.login import MODES, warn
+from experiments.tracking.login import warn
 from experiments.tracking.run_files import (
     TRAINING,
-    drop_unsent,
-    folder_of,
-    hold,
-    offline_place,
-    pieces_of,
-    rows_by_number,
-    rows_sent,
-    was_online,
+    drop_local,
+    find_run_files,
+    history_rows,
+    may_have_rows,
+    offline_folder,
+    run_folder,
+    set_aside,
+    synced_rows,
 )
 
 if TYPE_CHECKING:
     import wandb
-
-    from experiments.tracking.safe_run import PatientRun
 
 STEP = "trainer/global_step"  # optimiser steps, as Lightning's own logger would call them
 # A summary of "min" alone would drop the last value. A name in full: "*" would go before another pattern.
@@ -42,6 +39,28 @@ SUMMARIES = {"train/loss": "min,last", "valid/loss": "min,last", "valid/ppl": "m
 START_TIMEOUT = 10  # seconds to wait for the server before going on offline
 FINISH_TIMEOUT = 60  # seconds to wait at the end for rows on their way
 SYSTEM_INTERVAL = 60  # seconds between samples of system load
+
+
+class SafeRun:
+    """A W&B run that cannot stop a training: it warns once and falls silent when W&B no longer takes rows.
+
+    The first `known` rows, which W&B has from earlier openings of the run, are skipped.
+    """
+
+    def __init__(self, run: "wandb.Run", known: int) -> None:
+        self.run = run
+        self._known = known
+        self._broken = False
+
+    def log(self, row: Mapping[str, Any], number: int) -> None:
+        """Add row `number` of the history, counted from 0 since the training began."""
+        if self._broken or number < self._known:
+            return
+        try:
+            self.run.log(dict(row), step=number, commit=True)
+        except Exception as error:
+            self._broken = True
+            warn(f"{type(error).__name__}: {error}; the training goes on without it")
 
 
 def run_id(project: str, study: str, variant: str, seed: int, config_hash: str) -> str:
@@ -60,24 +79,22 @@ def start_training(
     folder: Path,
     tags: Sequence[str],
     mode: str,
-) -> "PatientRun | None":
-    """Start or resume the run of a cell; files go to `folder`/wandb. None, and a line, where nothing can be started.
+) -> SafeRun | None:
+    """Start or resume the run of a cell, with files in `folder`/wandb; None and a warning where it cannot start.
 
-    Runs are grouped by variant, so that a group is the seeds of one variant. `config` may be nested. For the first of
-    several processes alone. Close with `finish`.
+    Runs are grouped by variant, so that a group is the seeds of one variant. `config` may be nested. Of several
+    processes, only rank 0 calls this. Close with `finish`.
     """
-    from experiments.tracking.safe_run import PatientRun
-
     cell = _Cell(project, study, variant, seed, config_hash)
     try:
-        sent = rows_sent(folder, cell.run_id)
-        drop_unsent(folder, cell.run_id)
+        synced = synced_rows(folder, cell.run_id)
+        drop_local(folder, cell.run_id)
         identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
         run = _start(cell, folder, mode, tags=list(tags), config={**config, **identity})
         if not run.disabled:
             Path(run.dir).with_name(TRAINING).touch()
         define_metrics(run)
-        return PatientRun(run, max(run.starting_step, sent), warn)
+        return SafeRun(run, max(run.starting_step, synced))
     except Exception as error:
         warn(f"cannot start ({type(error).__name__}: {error}); the training goes on without it")
         return None
@@ -96,7 +113,7 @@ def log_scores(
     samples: Sequence[Mapping[str, str]],
     attention: str = "",
 ) -> None:
-    """Add a cell's scores to the summary of its run, a table of sample translations, and a page of HTML, if any.
+    """Add a cell's scores to its run's summary, with a table of sample translations and, if given, a page of HTML.
 
     `scores` may be nested: {"test": {"bleu": 30.0}} becomes test/bleu; lists are left out. `samples` have the keys
     source, reference and hypothesis. The run may be that of another process, finished or not; nothing is raised.
@@ -105,7 +122,7 @@ def log_scores(
         return
     cell = _Cell(project, study, variant, seed, config_hash)
     try:
-        with only_writer(folder, patience=2 * FINISH_TIMEOUT):  # the command sync may be at it
+        with only_writer(folder, patience=2 * FINISH_TIMEOUT):  # `sync` may hold it
             try:
                 _log_scores(cell, folder, mode, scores, samples, attention)
             finally:
@@ -122,17 +139,17 @@ def _log_scores(
     samples: Sequence[Mapping[str, str]],
     attention: str,
 ) -> None:
-    waiting = [piece for piece in pieces_of(folder, cell.run_id) if piece.of_training and piece.waits]
-    known = waiting[0].arguments() if waiting and mode == "online" else {}  # the server may never have heard of it
-    run = _start(cell, folder, mode, **{key: known[key] for key in ("tags", "config") if key in known})
+    local = [files for files in find_run_files(folder, cell.run_id) if files.of_training and files.only_local]
+    arguments = local[0].init_arguments() if local and mode == "online" else {}  # the server may not know the run
+    run = _start(cell, folder, mode, **{key: arguments[key] for key in ("tags", "config") if key in arguments})
     import wandb
 
     if not run.offline and not run.disabled:
-        hold(folder, cell.run_id)
-        earlier = pieces_of(folder, cell.run_id)
-        if was_online(earlier):
-            give_rows(run, rows_by_number(earlier))  # first: the samples below are a row too
-    run.summary.update({**_kept_summary(run), **dict(_flat(scores))})
+        set_aside(folder, cell.run_id)
+        earlier = find_run_files(folder, cell.run_id)
+        if may_have_rows(earlier):
+            log_missing_rows(run, history_rows(earlier))  # first: the samples below are a row too
+    run.summary.update({**_earlier_summary(run), **dict(_flat(scores))})
     columns: list[str | int] = ["source", "reference", "hypothesis"]
     rows = [[sample[str(column)] for column in columns] for sample in samples]
     page = {"attention": wandb.Html(attention, inject=False, data_is_not_path=True)} if attention else {}
@@ -140,25 +157,25 @@ def _log_scores(
 
 
 def finish(exit_code: int = 0) -> None:
-    """Close the open run, if there is one, waiting for its rows at most FINISH_TIMEOUT seconds; raises nothing."""
+    """Close the open run, if any, waiting at most FINISH_TIMEOUT seconds for its rows; raises nothing."""
     wandb = sys.modules.get("wandb")
     if wandb is None or wandb.run is None:
         return
     try:
-        if wandb.run.step > wandb.run.starting_step:  # else wandb takes {"min": ...} of the piece before for a value
+        if wandb.run.step > wandb.run.starting_step:  # else wandb takes the earlier {"min": ...} for a value
             _summary_file(wandb.run).write_text(json.dumps(wandb.run.summary._as_dict(), default=str))
         wandb.finish(exit_code=exit_code)
     except Exception as error:
         warn(f"run not closed ({type(error).__name__}: {error})")
 
 
-def open_run(place: Path, mode: str, **arguments: Any) -> "wandb.Run":
-    """Open a run, new or known, with its files in `place`/wandb, as every part of the project does.
+def open_run(folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
+    """Open a run, new or known, with its files in `folder`/wandb and the settings of this project.
 
-    Raises what W&B raises, after START_TIMEOUT seconds at most; it may then be tried in another mode.
+    Raises what W&B raises, after START_TIMEOUT seconds at most; another mode may then be tried.
     """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")  # read on import: the login speaks before any settings are known
+    os.environ.setdefault("WANDB_SILENT", "true")  # read on import: the login prints before any settings are known
     import wandb
 
     settings = wandb.Settings(
@@ -174,32 +191,31 @@ def open_run(place: Path, mode: str, **arguments: Any) -> "wandb.Run":
         finish_timeout=FINISH_TIMEOUT,
         finish_timeout_raises=False,
     )
-    place.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with standing_in("wandb.sdk.launch.inputs.internal", StagedLaunchInputs=NoInputs):
-            return wandb.init(
-                **arguments,
-                mode=mode,  # type: ignore[arg-type]
-                dir=place,
-                resume="allow",
-                reinit="finish_previous",
-                settings=settings,
-            )
+        return wandb.init(
+            **arguments,
+            mode=mode,  # type: ignore[arg-type]
+            dir=folder,
+            resume="allow",
+            reinit="finish_previous",
+            settings=settings,
+        )
     except Exception:
-        wandb.teardown()  # or the id stays taken by the run that did not start
+        wandb.teardown()  # else the id stays taken by the run that did not start
         raise
 
 
 def define_metrics(run: "wandb.Run") -> None:
-    """Say what a training's rows are drawn against, and what of them a run's summary keeps."""
+    """Plot a training's metrics against optimiser steps, and choose what the run's summary keeps of them."""
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
     for name, summary in SUMMARIES.items():
         run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
 
 
-def give_rows(run: "wandb.Run", rows: Mapping[int, Mapping[str, Any]]) -> int:
-    """Give an online run the rows of its training that the server lacks; returns how many these are."""
+def log_missing_rows(run: "wandb.Run", rows: Mapping[int, Mapping[str, Any]]) -> int:
+    """Log to an online run the rows of its training that the server lacks; return their number."""
     missing = sorted(number for number in rows if number >= run.starting_step)
     if missing:
         define_metrics(run)
@@ -210,7 +226,7 @@ def give_rows(run: "wandb.Run", rows: Mapping[int, Mapping[str, Any]]) -> int:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What makes a run the run it is."""
+    """The identity of a run."""
 
     project: str
     study: str
@@ -234,34 +250,32 @@ class _Cell:
 
 
 def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
-    """Open the run, offline where the server does not answer, or one that keeps nothing where that fails as well."""
-    ladder = MODES[1:]
-    for rung in ladder[ladder.index(mode) :]:
-        place = offline_place(folder, cell.run_id) if rung == "offline" else folder
-        try:
-            return open_run(place, rung, **cell.arguments, **arguments)
-        except Exception as error:
-            if rung == ladder[-1]:
-                raise
-            warn(f"cannot start {rung} ({type(error).__name__}: {error}); going on {ladder[ladder.index(rung) + 1]}")
-    raise AssertionError(f"{mode} is no mode")
+    """Open the run: offline where the server does not answer, and disabled where that fails as well."""
+    fallbacks = {"online": "offline", "offline": "disabled"}
+    parent = offline_folder(folder, cell.run_id) if mode == "offline" else folder
+    try:
+        return open_run(parent, mode, **cell.arguments, **arguments)
+    except Exception as error:
+        if mode not in fallbacks:
+            raise
+        warn(f"cannot start {mode} ({type(error).__name__}: {error}); going on {fallbacks[mode]}")
+    return _start(cell, folder, fallbacks[mode], **arguments)
 
 
 def _summary_file(run: "wandb.Run") -> Path:
-    return folder_of(Path(run.settings.root_dir)) / "wandb" / f"summary-{run.id}.json"
+    return run_folder(Path(run.settings.root_dir)) / "wandb" / f"summary-{run.id}.json"
 
 
-def _kept_summary(run: "wandb.Run") -> dict[str, Any]:
-    """Return the summary of the piece before: when offline pieces are synced, the last one's summary replaces it."""
+def _earlier_summary(run: "wandb.Run") -> dict[str, Any]:
+    """Return the summary at the last `finish`: of several offline files that are synced, the last summary stays."""
     path = _summary_file(run)
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    return {
-        key: value for key, value in kept.items() if not key.startswith("_") and key not in ("samples", "attention")
-    }
+    summary = json.loads(path.read_text()) if path.is_file() else {}
+    media = ("samples", "attention")
+    return {key: value for key, value in summary.items() if not key.startswith("_") and key not in media}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield ("a/b", value) for the numbers and words in nested mappings."""
+    """Yield ("a/b", value) for the numbers and strings in nested mappings."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}/")

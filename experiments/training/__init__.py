@@ -1,8 +1,9 @@
-"""What stands around a training's steps.
+"""What surrounds the optimiser steps of one training.
 
-checkpoints.py      files that are whole or not there; stopping.py: when they are written
-losses.py           the loss of every step; callbacks.py: curve and progress; history.py: the rows for W&B
-probe.py            what goes on inside the model
-processes.py        one process a device, whoever starts them
-training_record.py  training.json, written last
+checkpoints.py   files to resume from; stopping.py: when they are written
+losses.py        the loss of every step; callbacks.py: training curve, history for W&B, progress
+averaging.py     averages of the weights
+probe.py         softmax and gradient statistics of the model; probe_csv.py: their file
+distributed.py   one process per device, whoever starts them
+record.py        training.json, written last
 """

@@ -1,13 +1,12 @@
 """Keeps the average of a run's weights that its config asks for; the average is scored beside the last weights.
 
-Both kinds write averaged.pt beside last.ckpt when the training is over. Until then the checkpoint holds what they are
-made of, or names it, so that a resumed run has the average of the uninterrupted one: to the bit, where steps and not
-minutes set the pace.
+When the training is over, the average is a second model beside the one of the last step. Until then the checkpoint
+holds what it is made of, or names it, so that a resumed run has the average of the uninterrupted one: to the bit, where
+steps and not minutes set the pace.
 """
 
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, assert_never, cast
 
@@ -15,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.common.io import replace
-from experiments.training.seals import write_sealed
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
 from lit_transformer.module import LitTransformer
@@ -26,7 +24,7 @@ from lit_transformer.transformer import Transformer
 class Averager(pl.Callback):
     """An average of the weights, kept by the first rank alone, as all have the same.
 
-    Stand before `Checkpoint`, which then holds the average with the step's weights.
+    Stand before `CheckpointWriter`, which then holds the average with the step's weights.
     """
 
     def on_train_batch_end(
@@ -156,9 +154,3 @@ def build_averager(config: AveragingConfig, folder: Path, seconds: Callable[[], 
             return SmoothedWeights(config)
         case _:
             assert_never(config.kind)
-
-
-def write_average(averager: Averager, network: Transformer, path: Path, run_hash: str) -> None:
-    """Write the average as a sealed checkpoint of the module's weights and nothing else, with the run's hash."""
-    weights = {f"network.{name}": value for name, value in averager.average(network).items()}
-    replace(path, partial(write_sealed, {"run_hash": run_hash, "state_dict": weights}))

@@ -1,10 +1,10 @@
-"""What a run tells of itself while it trains: its curve, and its progress."""
+"""Training-curve, history and progress callbacks."""
 
 import csv
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from experiments.common.io import write_json, write_text
+from experiments.tracking.wandb import STEP, SafeRun
 from experiments.training.losses import READ_EVERY, Losses
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.flops import Work, work_sums
@@ -30,12 +31,12 @@ CURVE_COLUMNS = (
 
 
 class Curve(pl.Callback):
-    """Counts work and time, and writes a row of curve.csv at each validation; its state travels in the checkpoint.
+    """Counts work and time, and writes a row of curve.csv at each validation; its state is part of the checkpoint.
 
-    `seconds` is training time: validation and start-up are left out, checkpoints in between are not, nor are the steps
-    that a killed run took after its last checkpoint. train_loss is the mean of the loss that training lowers, over the
-    steps since the row before; learning_rate is that of the row's step. Work is that of all ranks, counted together at
-    a validation and for a checkpoint; in between the others' is taken to be like this rank's. Stand after `Losses`.
+    `seconds` is training time: without start-up and validation, with checkpoints; steps that a resumed run repeats
+    count once. train_loss is the mean training objective over the steps since the row before; learning_rate is that of
+    the row's step. Work is summed over ranks at a validation and for a checkpoint; in between, the other ranks are
+    assumed to have done as much as this one. Place it after `Losses`.
     """
 
     def __init__(self, path: Path, losses: Losses, steps_per_epoch: Callable[[], float]) -> None:
@@ -46,7 +47,7 @@ class Curve(pl.Callback):
         self.work = [0, 0, 0, 0, 0]
         self.seconds = 0.0
         self.since = 0.0
-        self.pending: Tensor | None = None
+        self.pending: Tensor | None = None  # this rank's work since the ranks were last summed
         self.mean_loss = math.nan
         self._strategy: Any = None
         self._ranks = 1
@@ -55,7 +56,7 @@ class Curve(pl.Callback):
         self._strategy, self._ranks = trainer.strategy, trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
-        self._settle()
+        self._sum_ranks()
         return {"rows": self.rows, "work": list(self.work), "seconds": self.training_seconds()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -75,8 +76,8 @@ class Curve(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
         self.mean_loss = sum(self.losses.means(int(self.rows[-1]["step"]) if self.rows else 0).values())
-        self.losses.forget(step - step % READ_EVERY)
-        self._settle()
+        self.losses.drop(step - step % READ_EVERY)
+        self._sum_ranks()
         self.seconds, self.since = self.training_seconds(), 0.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -99,15 +100,15 @@ class Curve(pl.Callback):
 
     def total_work(self) -> Work:
         """Return the work of all steps so far."""
-        own = [0] * len(self.work) if self.pending is None else self.pending.tolist()
-        return Work(*(done + self._ranks * new for done, new in zip(self.work, own, strict=True)))
+        pending = [0] * len(self.work) if self.pending is None else self.pending.tolist()
+        return Work(*(done + self._ranks * new for done, new in zip(self.work, pending, strict=True)))
 
     def training_seconds(self) -> float:
-        """Return the training time so far, those of a resumed run's earlier pieces included."""
+        """Return the training time so far, including that before a resumed run was interrupted."""
         return self.seconds + (time.perf_counter() - self.since if self.since else 0.0)
 
-    def _settle(self) -> None:
-        """Count the ranks' work together: every rank comes here at the same step."""
+    def _sum_ranks(self) -> None:
+        """Sum the pending work over ranks; every rank calls this at the same step."""
         if self.pending is None:
             return
         new = self.pending if self._ranks == 1 else self._strategy.reduce(self.pending, reduce_op="sum")
@@ -122,10 +123,57 @@ class Curve(pl.Callback):
         write_text(self.path, text.getvalue())
 
 
-class Progress(pl.Callback):
-    """Prints a line at each validation, and keeps progress.json up to date for whoever watches many runs.
+class History(pl.Callback):
+    """Numbers the rows of a run's history, keeps them in the checkpoint, and logs them to W&B where there is a run.
 
-    Its loss is a late batch's, null where it is none; its speed is in non-pad target tokens of training time.
+    W&B writes rows late: it loses the last ones of a killed process, or has rows from after the last checkpoint. So a
+    resumed run logs all rows of its checkpoint again, and W&B knows them by number. There is a row every `READ_EVERY`
+    steps, with the learning rate and the mean of each term of the loss over these steps; a row per validation, with its
+    loss and perplexity; and whatever others `add`. Place it after `Losses` and before `CheckpointWriter`.
+    """
+
+    def __init__(self, losses: Losses, run: SafeRun | None = None) -> None:
+        self.losses = losses
+        self.run = run
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+    def add(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Add a row; `step` is the optimiser step that the values belong to, if any."""
+        self.rows.append({**values} if step is None else {**values, STEP: step})
+        self._log(len(self.rows) - 1)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for number in range(len(self.rows)):
+            self._log(number)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and step % READ_EVERY == 0:
+            means = {f"train/{name}": value for name, value in self.losses.means(step - READ_EVERY).items()}
+            self.add({**means, "lr": cast(LitTransformer, pl_module).schedule(step)}, step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self.add({name: float(metrics[name]) for name in ("valid/loss", "valid/ppl")}, trainer.global_step)
+
+    def _log(self, number: int) -> None:
+        if self.run:
+            self.run.log(self.rows[number], number)
+
+
+class Progress(pl.Callback):
+    """Prints a line at each validation, and keeps progress.json up to date for a launcher that watches many runs.
+
+    Its loss is that of a recent batch, null where it is not finite; its speed counts non-pad target tokens per second
+    of training time.
     """
 
     def __init__(self, folder: Path, curve: Curve, steps: int) -> None:
@@ -144,7 +192,7 @@ class Progress(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            self._write(trainer, self.curve.mean_loss)  # a watcher sees that only the scores are to come
+            self._write(trainer, self.curve.mean_loss)  # the launcher sees that only the evaluation is left
 
     def _write(self, trainer: pl.Trainer, loss: float) -> None:
         speed = self.curve.total_work().tgt / max(self.curve.training_seconds(), 1e-9)

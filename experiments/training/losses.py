@@ -1,4 +1,4 @@
-"""The loss of every training step, over all ranks: averaged for the curve and for W&B, and watched for divergence."""
+"""The loss of every training step, over all ranks: averaged for the curve and W&B, and checked for divergence."""
 
 import math
 from typing import Any
@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 READ_EVERY = 50
-"""Steps between two looks at the losses: a GPU waits at each."""
+"""Steps between two reads of the losses: each makes a GPU wait."""
 
 
 class Losses(pl.Callback):
     """Keeps the terms of each step's loss and stops a run in which one is no longer finite: a result, not a crash.
 
-    They stay on the device and each rank's own until they are read together, at the same steps on every rank: every
-    `READ_EVERY` steps, at a validation and for a checkpoint. Stand before whoever asks for a mean. `diverged_at` is
-    the first optimiser step whose loss was not finite, or at which the validation's was not.
+    The terms stay on the device, per rank, until all ranks read them at the same steps: every `READ_EVERY` steps, at a
+    validation and for a checkpoint. Place it before callbacks that need a mean. `diverged_at` is the first optimiser
+    step whose loss was not finite, or at which the validation loss was not.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.values: list[list[float]] = []
-        self.forgotten = 0
+        self.dropped = 0  # steps whose terms are no longer in `values`
         self.diverged_at: int | None = None
         self._step: Tensor | None = None
         self._unread: list[Tensor] = []
@@ -34,11 +34,11 @@ class Losses(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         self._read()
         names, values = list(self.names), [list(row) for row in self.values]
-        return {"names": names, "values": values, "forgotten": self.forgotten, "diverged_at": self.diverged_at}
+        return {"names": names, "values": values, "dropped": self.dropped, "diverged_at": self.diverged_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.names, self.values = state_dict["names"], state_dict["values"]
-        self.forgotten, self.diverged_at = state_dict["forgotten"], state_dict["diverged_at"]
+        self.dropped, self.diverged_at = state_dict["dropped"], state_dict["diverged_at"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop_if_diverged(trainer)  # a resumed run that had diverged
@@ -47,8 +47,8 @@ class Losses(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         terms = outputs["terms"]
-        share = torch.stack(list(terms.values())).float() / trainer.accumulate_grad_batches
-        self._step = share if self._step is None else self._step + share
+        stacked = torch.stack(list(terms.values())).float() / trainer.accumulate_grad_batches
+        self._step = stacked if self._step is None else self._step + stacked
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         self.names = list(terms)
@@ -68,15 +68,15 @@ class Losses(pl.Callback):
 
     def means(self, after: int) -> dict[str, float]:
         """Return the mean of each term over the steps after step `after` that were read; nan where there is none."""
-        rows = self.values[max(after - self.forgotten, 0) :]
+        rows = self.values[max(after - self.dropped, 0) :]
         if not rows:
             return dict.fromkeys(self.names, math.nan)
-        return {name: sum(row[place] for row in rows) / len(rows) for place, name in enumerate(self.names)}
+        return {name: sum(row[i] for row in rows) / len(rows) for i, name in enumerate(self.names)}
 
-    def forget(self, until: int) -> None:
-        """Drop the steps up to `until`, of which no mean will be asked."""
-        dropped = max(until - self.forgotten, 0)
-        self.values, self.forgotten = self.values[dropped:], self.forgotten + dropped
+    def drop(self, until: int) -> None:
+        """Drop the steps up to `until`, which no later mean covers."""
+        count = max(until - self.dropped, 0)
+        self.values, self.dropped = self.values[count:], self.dropped + count
 
     def _read(self) -> None:
         if not self._unread:
@@ -86,10 +86,9 @@ class Losses(pl.Callback):
         if self._strategy is not None:
             new = self._strategy.reduce(new, reduce_op="mean")
         self.values += new.tolist()
-        bad = (place for place, row in enumerate(self.values) if not all(map(math.isfinite, row)))
-        place = next(bad, None)
-        if self.diverged_at is None and place is not None:
-            self.diverged_at = self.forgotten + place + 1
+        first_bad = next((i for i, row in enumerate(self.values) if not all(map(math.isfinite, row))), None)
+        if self.diverged_at is None and first_bad is not None:
+            self.diverged_at = self.dropped + first_bad + 1
 
     def _stop_if_diverged(self, trainer: pl.Trainer) -> None:
         if self.diverged_at is not None:

@@ -14,16 +14,16 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from data_modules.arrow_split import Split
+from data_modules.prepared import Split
 from experiments.training.probe_csv import Key, write_probe
-from lit_transformer.attention_maps import caught_inputs, kernel_of
+from lit_transformer.attention_maps import attention_of, record_kernel_inputs
 from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
-from lit_transformer.components.kernels import View
+from lit_transformer.components.kernels import AttentionMask
 from lit_transformer.components.mixers.local import LocalAttention
 from lit_transformer.layers import Layer
 from lit_transformer.module import LitTransformer
-from lit_transformer.training.losses import smoothed_nats
+from lit_transformer.training.losses import label_smoothed_cross_entropy
 from lit_transformer.transformer import Transformer
 
 MEASURES = {
@@ -55,21 +55,27 @@ def probe_batch(split: Split) -> TranslationBatch:
 def measure(network: Transformer, batch: TranslationBatch) -> dict[Key, float]:
     """Return every measure of a network on a batch but those of training steps; the network stays as it is."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    with torch.inference_mode(False), torch.enable_grad(), _evaluating(network), caught_inputs(network) as caught:
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        _evaluating(network),
+        record_kernel_inputs(network) as caught,
+    ):
         hidden = network.hidden(batch)
-        loss = smoothed_nats(hidden, network.softmax.weight, batch.tgt_out, 0.0) / len(batch.tgt_out)
+        loss = label_smoothed_cross_entropy(hidden, network.output_embedding.weight, batch.tgt_out, 0.0) / len(
+            batch.tgt_out
+        )
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
     gradients = {id(parameter): value for parameter, value in zip(parameters, found, strict=True) if value is not None}
     measured: dict[Key, Tensor] = {}
     with torch.no_grad():
         for part, layer, attention in _attentions(network):
-            kernel = kernel_of(attention)
-            if kernel is None or id(kernel) not in caught:
+            if id(attention.kernel) not in caught:
                 continue
-            queries, keys, _, view, bias = caught[id(kernel)]
-            scores = kernel.scores(queries, keys, view, bias).float()
+            queries, keys, _, mask, bias = caught[id(attention.kernel)]
+            scores = attention.kernel.scores(queries, keys, mask, bias).float()
             layout = batch.src_layout if part == "encoder" else batch.tgt_layout
-            rows = softmax_measures(scores, _visible(view, queries, keys), _real_queries(attention, layout))
+            rows = softmax_measures(scores, _visible(mask, queries, keys), _real_queries(attention, layout))
             measured |= {(part, layer, name): value for name, value in rows.items()}
         for key, group in _groups(network):
             own = [gradients[id(parameter)] for parameter in group if id(parameter) in gradients]
@@ -107,7 +113,7 @@ class Probe(pl.Callback):
     """Measures before the first step and at each validation, on the first rank; its rows travel in the checkpoint.
 
     `tell` takes each row's values by name, and its step.
-    Stand before `Curve`, so that measuring is not training time, and before `Checkpoint`, which then holds the row.
+    Stand before `Curve`, so that measuring is not training time, and before the checkpoint, which holds the row.
     """
 
     def __init__(self, path: Path, batch: TranslationBatch, tell: Callable[..., object] | None = None) -> None:
@@ -145,7 +151,7 @@ class Probe(pl.Callback):
     def _measure(self, trainer: pl.Trainer, network: Transformer) -> None:
         if not trainer.is_global_zero:
             return
-        self.batch = self.batch.to(network.softmax.weight.device)
+        self.batch = self.batch.to(network.output_embedding.weight.device)
         found = measure(network, self.batch)
         if self.norms is not None:
             total, largest = self.norms.tolist()
@@ -165,12 +171,12 @@ def _place(part: str, layer: int | None) -> str:
     return part if layer is None else f"{part}{layer}"
 
 
-def _attentions(network: Transformer) -> Iterator[tuple[str, int, nn.Module]]:
-    """Yield each part that may be an attention: "encoder", "decoder" or "cross", its layer and itself."""
+def _attentions(network: Transformer) -> Iterator[tuple[str, int, MultiHeadAttention]]:
+    """Yield each attention: "encoder", "decoder" or "cross", its layer and itself."""
     for part, layer, own in _layers(network):
         for name, sublayer in own.sublayers.items():
-            if name in ("mixer", "cross"):
-                yield "cross" if name == "cross" else part, layer, cast(Any, sublayer).inner
+            if (attention := attention_of(sublayer)) is not None:
+                yield "cross" if name == "cross" else part, layer, attention
 
 
 def _layers(network: Transformer) -> Iterator[tuple[str, int, Layer]]:
@@ -182,28 +188,27 @@ def _layers(network: Transformer) -> Iterator[tuple[str, int, Layer]]:
 def _groups(network: Transformer) -> Iterator[tuple[Key, Sequence[nn.Parameter]]]:
     """Yield the parameters of which a gradient's norm is taken, with its name."""
     yield ("all", None, "gradient"), list(network.parameters())
-    embeddings = nn.ModuleList([network.src_embedding, network.tgt_embedding, network.softmax])
+    embeddings = nn.ModuleList([network.src_embedding, network.tgt_embedding, network.output_embedding])
     yield ("embedding", None, "gradient"), list(embeddings.parameters())
     for part, number, layer in _layers(network):
         yield (part, number, "gradient"), list(layer.parameters())
     for part, number, attention in _attentions(network):
-        if isinstance(attention, MultiHeadAttention):
-            asking = [*attention.query.parameters(), *attention.key.parameters()]
-            yield (part, number, "query_key_gradient"), asking
-            yield (part, number, "value_gradient"), list(attention.value.parameters())
+        query_key = [*attention.in_proj.query.parameters(), *attention.in_proj.key.parameters()]
+        yield (part, number, "query_key_gradient"), query_key
+        yield (part, number, "value_gradient"), list(attention.in_proj.value.parameters())
 
 
-def _visible(view: View, queries: Tensor, keys: Tensor) -> Tensor:
+def _visible(mask: AttentionMask, queries: Tensor, keys: Tensor) -> Tensor:
     """Return the keys that are no padding and that a query may look at: a mask, broadcast to (B, H, Q, K)."""
-    own = view.over(queries, keys)
+    own = mask.dense(queries, keys)
     every = torch.ones(1, 1, 1, keys.shape[2], dtype=torch.bool, device=keys.device)
     return every if own is None else own.view(*[1] * (4 - own.dim()), *own.shape)
 
 
 def _real_queries(attention: nn.Module, layout: Layout) -> Tensor:
     """Return which queries of the rectangle, (B, Q), or of the blocks of a band, (B*P, Q), are no padding."""
-    if isinstance(attention, LocalAttention) and layout.longest > attention.longest_square:
-        return attention.band.queries(layout.mask[:, None, :, None])[:, 0, :, 0]
+    if isinstance(attention, LocalAttention) and layout.max_seqlen > attention.max_square:
+        return attention.band.query_blocks(layout.mask[:, None, :, None])[:, 0, :, 0]
     return layout.mask
 
 

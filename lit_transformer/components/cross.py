@@ -1,16 +1,16 @@
-"""What a decoder layer reads of the source: attention, or one source token fixed beforehand.
+"""How a decoder layer reads the source: by attention, or one source token fixed in advance.
 
-`context` is the encoder-decoder before attention: one vector has to say the whole source. It is the encoder's at the
-last source token, the end of the sentence, where a network that reads forwards has seen everything. Cho et al. 2014
-give it to the state and to the output of their one layer, Sutskever et al. 2014 make it the decoder's first state; here
-each layer joins it to its token behind its mixer, so that the mixer of the next layer reads it.
+`context` is the encoder-decoder before attention: a single vector stands for the whole source, the encoder's output at
+its last token, the end of the sentence, where a network that reads forwards has seen everything. Cho et al. 2014 give
+it to the state and the output of their single layer, Sutskever et al. 2014 make it the decoder's initial state; here
+each layer concatenates it to the output of its mixer, so that the mixer of the next layer reads it.
 
-`aligned` stands one network upon the other, place by place: ByteNet (Kalchbrenner et al. 2016, section 3.1). Theirs
-reads the source once, below the decoder's bottom layer, and its encoder says more beyond the end of the sentence; here
-every layer reads it, and beyond the end the last token stays.
+`aligned` stacks the decoder on the encoder, position by position: ByteNet (Kalchbrenner et al. 2016, section 3.1).
+ByteNet reads the source once, below the decoder's first layer, and its encoder continues beyond the end of the
+sentence; here every layer reads it, and beyond the end the last token is repeated.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, assert_never
 
 import torch
@@ -18,73 +18,71 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.attention import CrossAttention
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import TokenMixer
 from lit_transformer.config import Cross, ModelConfig
 
 
 @dataclass(frozen=True, eq=False)
-class SourceTokens:
-    """Source tokens that R rows may read, in order.
+class SourceCache:
+    """The source tokens that each of R rows reads, one per target token.
 
-    memory (N_s, D), which stays in place; starts (R,) the row's first token in it; furthest (R,) how many places after
-    that its last one stands; said, the target tokens so far.
+    memory (N_s, D), not copied; starts (R,) index of the row's first token in it; last (R,) offset of its last token
+    from there; seq_len, the target tokens so far.
     """
 
     memory: Tensor
     starts: Tensor
-    furthest: Tensor
-    said: int = 0
+    last: Tensor
+    seq_len: int = 0
 
     def select(self, rows: Tensor, sentences: Tensor | None) -> Self:
-        return type(self)(
-            self.memory, self.starts.index_select(0, rows), self.furthest.index_select(0, rows), self.said
-        )
+        return replace(self, starts=self.starts.index_select(0, rows), last=self.last.index_select(0, rows))
 
-    def at(self, layout: Layout) -> Tensor:
-        """Return the source token at the place of each new target token: (N, D)."""
-        rows = layout.cells // layout.longest  # (N,)
-        places = (layout.positions + self.said).minimum(self.furthest.index_select(0, rows))
-        return self.memory.index_select(0, self.starts.index_select(0, rows) + places)
+    def tokens(self, layout: Layout) -> Tensor:
+        """Return the source token for each new target token: (N, D)."""
+        rows = layout.sentence_ids  # (N,)
+        offsets = (layout.positions + self.seq_len).minimum(self.last.index_select(0, rows))
+        return self.memory.index_select(0, self.starts.index_select(0, rows) + offsets)
 
-    def after(self, tokens: int) -> Self:
-        """Go on by so many target tokens."""
-        return type(self)(self.memory, self.starts, self.furthest, self.said + tokens)
+    def advance(self, tokens: int) -> Self:
+        """Return the cache after `tokens` more target tokens."""
+        return replace(self, seq_len=self.seq_len + tokens)
 
 
-class FixedReading(Part):
-    """W [x; m], m a source token that is the same whatever x is (Luong et al. 2015, eq. 5, without its tanh)."""
+class FixedReading(TokenMixer):
+    """W [x; m], m a source token that does not depend on x (Luong et al. 2015, eq. 5, without its tanh)."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        self.output = nn.Linear(2 * d_model, d_model)
+        self.out_proj = nn.Linear(2 * d_model, d_model)
 
-    def forward(self, x: Tensor, layout: Layout, past: Any = None) -> tuple[Tensor, SourceTokens]:
-        """(N, D) and the source tokens to read -> (N, D) and the same, further on."""
-        assert isinstance(past, SourceTokens), "a decoder's past begins with `Stack.project`"
-        joined = torch.cat([x, past.at(layout)], dim=-1)  # (N, 2D)
-        return self.output(joined), past.after(layout.longest)
+    def forward(self, x: Tensor, layout: Layout, cache: Any = None) -> tuple[Tensor, SourceCache]:
+        """(N, D) and the source tokens -> (N, D) and the advanced cache."""
+        assert isinstance(cache, SourceCache), "a decoder's cache begins with `Stack.init_cache`"
+        both = torch.cat([x, cache.tokens(layout)], dim=-1)  # (N, 2D)
+        return self.out_proj(both), cache.advance(layout.max_seqlen)
 
-    def project(self, memory: Tensor, layout: Layout) -> SourceTokens:
-        """Return what each sentence may read of the encoder's output (N_s, D)."""
+    def init_cache(self, memory: Tensor, layout: Layout) -> SourceCache:
+        """Return the tokens of the encoder's output (N_s, D) that each sentence reads."""
         raise NotImplementedError
 
 
 class Context(FixedReading):
-    """The source's last token, whatever the place."""
+    """The source's last token, for every target token."""
 
-    def project(self, memory: Tensor, layout: Layout) -> SourceTokens:
-        return SourceTokens(memory, layout.lengths.cumsum(0) - 1, torch.zeros_like(layout.lengths))
+    def init_cache(self, memory: Tensor, layout: Layout) -> SourceCache:
+        return SourceCache(memory, layout.lengths.cumsum(0) - 1, torch.zeros_like(layout.lengths))
 
 
 class Aligned(FixedReading):
-    """The source token at the target token's own place."""
+    """The source token at the target token's own position."""
 
-    def project(self, memory: Tensor, layout: Layout) -> SourceTokens:
-        return SourceTokens(memory, layout.lengths.cumsum(0) - layout.lengths, layout.lengths - 1)
+    def init_cache(self, memory: Tensor, layout: Layout) -> SourceCache:
+        return SourceCache(memory, layout.lengths.cumsum(0) - layout.lengths, layout.lengths - 1)
 
 
 def build_cross(config: ModelConfig) -> CrossAttention | FixedReading:
-    """Build what one layer of the decoder reads the source with."""
+    """Build what reads the source in one layer of the decoder."""
     match config.cross_mixer.kind:
         case Cross.attention:
             return CrossAttention(config.attention_at.cross, config.d_model)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from lit_transformer.components.dropout import Dropout
 from lit_transformer.components.experts import Experts
-from lit_transformer.components.part import Part, PerToken
 from lit_transformer.config import FeedForward, FeedForwardConfig
 
 
@@ -22,27 +21,27 @@ class SquaredReLU(nn.Module):
 class PositionWise(nn.Module):
     """Two matrices with an activation between, the same for every token: W2 act(W1 x + b1) + b2 (eq. 2).
 
-    `norm` stands right before the second matrix; as a rule it is the identity.
+    `norm` normalises the input of the second matrix; the identity except in NormFormer.
     """
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module, dropout: float, norm: nn.Module) -> None:
         super().__init__()
-        self.widen = nn.Linear(d_model, d_ff)
+        self.fc1 = nn.Linear(d_model, d_ff)
         self.activation = activation
         self.dropout = Dropout(dropout)
         self.norm = norm
-        self.narrow = nn.Linear(d_ff, d_model)
+        self.fc2 = nn.Linear(d_ff, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, D)."""
-        y: Tensor = self.narrow(self.norm(self.dropout(self.activation(self.widen(x)))))  # (N, F) inside
+        y: Tensor = self.fc2(self.norm(self.dropout(self.activation(self.fc1(x)))))  # (N, F) inside
         return y
 
 
 class Gated(PositionWise):
     """Gated linear units: W2 (act(W1 x + b1) * (V x + b)) + b2 (Dauphin et al. 2017; Shazeer 2020, eq. 5 and 6).
 
-    With biases, as in every network here; Shazeer 2020 has none. `gate` is W1, `widen` is V.
+    With biases, as in every network here; Shazeer 2020 has none. `gate` is W1, `fc1` is V.
     """
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module, dropout: float, norm: nn.Module) -> None:
@@ -51,22 +50,17 @@ class Gated(PositionWise):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, D)."""
-        gated = self.activation(self.gate(x)) * self.widen(x)  # (N, F)
-        y: Tensor = self.narrow(self.norm(self.dropout(gated)))  # (N, D)
+        gated = self.activation(self.gate(x)) * self.fc1(x)  # (N, F)
+        y: Tensor = self.fc2(self.norm(self.dropout(gated)))  # (N, D)
         return y
 
 
-def no_norm(width: int) -> nn.Module:
-    """Return what stands before the second matrix as a rule: nothing."""
-    return nn.Identity()
-
-
 def build_feed_forward(
-    config: FeedForwardConfig, d_model: int, norm: Callable[[int], nn.Module] = no_norm
-) -> Part | None:
-    """Build the feed-forward network of one layer, or None where a layer has none.
+    config: FeedForwardConfig, d_model: int, norm: Callable[[int], nn.Module] = nn.Identity
+) -> nn.Module | None:
+    """Build the feed-forward network of one layer, or None where a layer has none: (N, D) -> (N, D).
 
-    `norm` makes what stands before the second matrix, given its width; each expert of a mixture has its own.
+    `norm` builds the norm before the second matrix from its width; each expert of a mixture has its own.
     """
     width = config.width(d_model)
 
@@ -78,21 +72,21 @@ def build_feed_forward(
 
     match config.kind:
         case FeedForward.relu:
-            return PerToken(plain(nn.ReLU(inplace=True)))
+            return plain(nn.ReLU(inplace=True))
         case FeedForward.gelu:
-            return PerToken(plain(nn.GELU()))
+            return plain(nn.GELU())
         case FeedForward.swish:
-            return PerToken(plain(nn.SiLU()))
+            return plain(nn.SiLU())
         case FeedForward.squared_relu:
-            return PerToken(plain(SquaredReLU()))
+            return plain(SquaredReLU())
         case FeedForward.glu:
-            return PerToken(gated(nn.Sigmoid()))
+            return gated(nn.Sigmoid())
         case FeedForward.reglu:
-            return PerToken(gated(nn.ReLU(inplace=True)))
+            return gated(nn.ReLU(inplace=True))
         case FeedForward.geglu:
-            return PerToken(gated(nn.GELU()))
+            return gated(nn.GELU())
         case FeedForward.swiglu:
-            return PerToken(gated(nn.SiLU()))
+            return gated(nn.SiLU())
         case FeedForward.experts:
             experts = [plain(nn.ReLU(inplace=True)) for _ in range(config.experts)]
             return Experts(experts, d_model, config.top_k, config.balance)

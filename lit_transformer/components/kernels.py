@@ -1,7 +1,8 @@
-"""Attention kernels: from queries, keys and values to mixed values, as rectangles.
+"""Attention kernels: from padded queries, keys and values to the weighted sums of the values.
 
-A kernel takes queries (B, H, Q, E_k), keys (B, G, K, E_k) and values (B, G, K, E_v), G heads of keys shared by H of
-queries, a `View` and the bias of the positions, and returns (B, H, Q, E_v). `weights` says plainly what it mixes by.
+A kernel takes queries (B, H, Q, E_k), keys (B, G, K, E_k) and values (B, G, K, E_v), where G heads of keys are shared
+by H heads of queries, an `AttentionMask` and the positions' score bias, and returns (B, H, Q, E_v). `weights` computes
+the attention weights step by step.
 """
 
 from typing import NamedTuple, assert_never
@@ -10,38 +11,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lit_transformer.components.cpu_kernels import matmul, softmax
 from lit_transformer.components.dropout import Dropout
-from lit_transformer.components.precision import widened
+from lit_transformer.components.precision import upcast
 from lit_transformer.config import AttentionConfig, Mask, Scale, Score
 
-VECTOR = 16
-"""Entries of float32 in a CPU's widest vector: from this length on torch takes the rows of a softmax in vectors."""
-SMALL_PRODUCT = 400
-"""Multiplications up to which torch leaves matrices to a plain loop."""
 
+class AttentionMask(NamedTuple):
+    """Which keys a query may attend to.
 
-class View(NamedTuple):
-    """Which keys a query may look at.
-
-    visible: bool, broadcast to (B, H, Q, K), None for all; causal: none later. real (B, 1, 1, K): the keys that are no
-    padding, None for all; only a mask that lets hidden keys through needs it beside the other two.
+    visible: bool, broadcast to (B, H, Q, K), True where it may, None for all; causal: no later keys. key_padding_mask
+    (B, 1, 1, K): True at padding, None where there is none; only `ZeroScoreFill` reads it.
     """
 
     visible: Tensor | None = None
     causal: bool = False
-    real: Tensor | None = None
+    key_padding_mask: Tensor | None = None
 
-    def over(self, queries: Tensor, keys: Tensor) -> Tensor | None:
-        """Return the first two in one mask, None where everything is visible; the last query stands at the last key."""
+    def dense(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+        """Return `visible` and `causal` as one mask, None where all is visible; the last query is at the last key."""
         if not self.causal:
             return self.visible
         q, k = queries.shape[2], keys.shape[2]
-        earlier = torch.ones(q, k, dtype=torch.bool, device=keys.device).tril(k - q)  # (Q, K)
-        return earlier if self.visible is None else earlier & self.visible
+        causal = torch.ones(q, k, dtype=torch.bool, device=keys.device).tril(k - q)  # (Q, K)
+        return causal if self.visible is None else causal & self.visible
 
 
 class PerHeadFactor(nn.Module):
-    """Multiplies (B, H, ...) by a trained factor a head (H, 1, 1) (Henry et al. 2020, who train one for all)."""
+    """Multiplies (B, H, ...) by a trained factor per head (H, 1, 1) (Henry et al. 2020, who train one for all)."""
 
     def __init__(self, heads: int, start: float) -> None:
         super().__init__()
@@ -55,63 +52,75 @@ class PlainKernel(nn.Module):
     """softmax(scale * Q K^T + bias) V for every head (section 3.2.1, eq. 1), step by step, with any score and mask."""
 
     def __init__(
-        self, score: nn.Module, scale: float, temper: nn.Module, talk: tuple[nn.Module, nn.Module], hide: nn.Module,
+        self,
+        score: nn.Module,
+        scale: float,
+        learned_scale: nn.Module,
+        talking: tuple[nn.Module, nn.Module],
+        masked_fill: nn.Module,
         dropout: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.score = score
         self.scale = scale
-        self.temper = temper
-        self.talk_before, self.talk_after = talk
-        self.hide = hide
+        self.learned_scale = learned_scale
+        self.talk_before, self.talk_after = talking
+        self.masked_fill = masked_fill
         self.dropout = dropout
         self.drop = Dropout(dropout)
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        weights = self.weights(queries, keys, view, bias)
-        return product(self.drop(weights).to(values.dtype), shared_out(values, queries))  # (B, H, Q, E_v)
+    def forward(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: AttentionMask, bias: Tensor | None
+    ) -> Tensor:
+        weights = self.weights(queries, keys, mask, bias)
+        return matmul(self.drop(weights).to(values.dtype), repeat_kv(values, queries))  # (B, H, Q, E_v)
 
-    def weights(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        """Return the weights of the values: (B, H, Q, K). Where heads talk, a row need not sum to 1."""
-        weights: Tensor = self.talk_after(softmax(self.scores(queries, keys, view, bias)))
+    def weights(self, queries: Tensor, keys: Tensor, mask: AttentionMask, bias: Tensor | None) -> Tensor:
+        """Return the attention weights (B, H, Q, K). With talking heads a row need not sum to 1."""
+        weights: Tensor = self.talk_after(softmax(self.scores(queries, keys, mask, bias)))
         return weights
 
-    def scores(self, queries: Tensor, keys: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        """Return what the softmax is taken of: (B, H, Q, K)."""
-        scores = self.temper(self.score(queries, shared_out(keys, queries))) * self.scale  # (B, H, Q, K)
+    def scores(self, queries: Tensor, keys: Tensor, mask: AttentionMask, bias: Tensor | None) -> Tensor:
+        """Return the input of the softmax, (B, H, Q, K), at least float32: bfloat16 is too coarse for it."""
+        scores = self.learned_scale(self.score(queries, repeat_kv(keys, queries))) * self.scale  # (B, H, Q, K)
         scores = self.talk_before(scores if bias is None else scores + bias)
-        hidden: Tensor = self.hide(widened(scores), view, view.over(queries, keys))
-        return hidden  # not in bfloat16, whose softmax is too coarse
+        masked: Tensor = self.masked_fill(upcast(scores), mask, mask.dense(queries, keys))
+        return masked
 
     def pair_cost(self, heads: int, d_k: int, d_v: int) -> int:
-        """Return the operations for each pair of a query and a key."""
+        """Return the operations per pair of a query and a key."""
         talking = sum(2 * talk.mix.numel() for talk in (self.talk_before, self.talk_after) if isinstance(talk, Talk))
         return 2 * heads * (d_k + d_v) + talking
 
 
 class FusedKernel(PlainKernel):
-    """The same by torch's fused kernel, which knows q.k, minus infinity and heads apart.
+    """The same by torch's fused kernel, for dot products, masks of minus infinity and heads that do not talk.
 
-    A CPU keeps to the steps: at the lengths of sentences torch's blocked kernel takes several times as long there, and
-    its own steps scale keys as well as queries and look for rows without keys, which a sentence does not have.
+    On a CPU it computes step by step: at the lengths of sentences torch's blocked kernel takes several times as long,
+    and its plain one also scales the keys and looks for rows without keys, of which sentences have none.
     """
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        if queries.device.type == "cpu":
-            return super().forward(queries, keys, values, view, bias)
-        return self.fused(queries, keys, values, view, bias)
+    fuse_on_cpu = False
+    """Set it to use the fused kernel on a CPU too."""
 
-    def fused(self, queries: Tensor, keys: Tensor, values: Tensor, view: View, bias: Tensor | None) -> Tensor:
-        """Return what `forward` does, on any device, by the one call."""
-        mask, causal = view.visible, view.causal
+    def forward(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: AttentionMask, bias: Tensor | None
+    ) -> Tensor:
+        if queries.device.type == "cpu" and not self.fuse_on_cpu:
+            return super().forward(queries, keys, values, mask, bias)
+        return self.fused(queries, keys, values, mask, bias)
+
+    def fused(self, queries: Tensor, keys: Tensor, values: Tensor, mask: AttentionMask, bias: Tensor | None) -> Tensor:
+        """Compute `forward` by the fused kernel on any device."""
+        attn_mask, causal = mask.visible, mask.causal
         if bias is not None:
-            visible, causal = view.over(queries, keys), False
-            mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
+            visible, causal = mask.dense(queries, keys), False
+            attn_mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
         return F.scaled_dot_product_attention(
-            self.temper(queries),
+            self.learned_scale(queries),
             keys,
             values,
-            attn_mask=mask,
+            attn_mask=attn_mask,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=causal,
             scale=self.scale,
@@ -123,11 +132,11 @@ class Dot(nn.Module):
     """q.k: (B, H, Q, E) and (B, H, K, E) -> (B, H, Q, K)."""
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        return product(queries, keys.transpose(-1, -2))
+        return matmul(queries, keys.transpose(-1, -2))
 
 
 class Additive(nn.Module):
-    """v.tanh(q + k) with a trained v a head (Bahdanau et al. 2015, appendix A.1.2): shapes as above.
+    """v.tanh(q + k) with a trained v per head (Bahdanau et al. 2015, appendix A.1.2): shapes as above.
 
     Holds (B, H, Q, K, E) at once: d_k times the memory of the other scores.
     """
@@ -137,8 +146,8 @@ class Additive(nn.Module):
         self.v = nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, d_k)))
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        met = (queries[:, :, :, None] + keys[:, :, None]).tanh()  # (B, H, Q, K, E)
-        return (met @ self.v[:, None, :, None].to(met.dtype)).squeeze(-1)
+        hidden = (queries[:, :, :, None] + keys[:, :, None]).tanh()  # (B, H, Q, K, E)
+        return (hidden @ self.v[:, None, :, None].to(hidden.dtype)).squeeze(-1)
 
 
 class Talk(nn.Module):
@@ -152,72 +161,47 @@ class Talk(nn.Module):
         return torch.einsum("bhqk,hg->bgqk", x, self.mix.to(x.dtype))
 
 
-class HideBy(nn.Module):
-    """Gives hidden keys one score, so low that its softmax is 0."""
+class MaskedFill(nn.Module):
+    """Sets the scores of invisible keys to one value, so low that its softmax is 0."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
         self.value = value
 
-    def forward(self, scores: Tensor, view: View, visible: Tensor | None) -> Tensor:
-        return hide_by(self.value, scores, visible)
+    def forward(self, scores: Tensor, mask: AttentionMask, visible: Tensor | None) -> Tensor:
+        return scores if visible is None else scores.masked_fill(~visible, self.value)
 
 
-class HideByZero(nn.Module):
-    """Gives hidden keys the score 0 BEFORE the softmax, whose exponential is 1: they are not hidden. For teaching.
+class ZeroScoreFill(nn.Module):
+    """Sets the scores of invisible keys to 0 BEFORE the softmax, where exp(0) = 1: they leak. For teaching.
 
-    What a query then mixes in depends on later tokens, so training sees what decoding cannot. Padding stays hidden.
+    A query then mixes in later tokens, so that training sees what decoding cannot. Padding stays hidden.
     """
 
-    def forward(self, scores: Tensor, view: View, visible: Tensor | None) -> Tensor:
-        return hide_by(-torch.inf, hide_by(0.0, scores, visible), view.real)
+    def forward(self, scores: Tensor, mask: AttentionMask, visible: Tensor | None) -> Tensor:
+        if visible is not None:
+            scores = scores.masked_fill(~visible, 0.0)
+        return scores if mask.key_padding_mask is None else scores.masked_fill(mask.key_padding_mask, -torch.inf)
 
 
-def hide_by(value: float, scores: Tensor, visible: Tensor | None) -> Tensor:
-    """Set the scores of hidden keys, if any."""
-    return scores if visible is None else scores.masked_fill(~visible, value)
-
-
-def softmax(scores: Tensor) -> Tensor:
-    """Return the softmax of each row of (..., K).
-
-    A CPU goes through a row of fewer entries than its vectors hold one by one, which takes ten times as long: such rows
-    are filled up with what weighs nothing.
-    """
-    missing = VECTOR - scores.shape[-1]
-    if missing <= 0 or scores.device.type != "cpu":
-        return scores.softmax(-1)
-    return F.pad(scores, (0, missing), value=-torch.inf).softmax(-1)[..., :-missing]
-
-
-def product(one: Tensor, other: Tensor) -> Tensor:
-    """Return the matrix product of (..., Q, C) and (..., C, N).
-
-    torch multiplies many small matrices on a CPU by a plain loop. One row, as in decoding, is faster entry by entry.
-    """
-    rows, (summed, columns) = one.shape[-2], other.shape[-2:]
-    if rows > 1 or summed * columns >= SMALL_PRODUCT or one.device.type != "cpu":
-        return one @ other
-    return (one.transpose(-1, -2) * other).sum(-2, keepdim=True)
-
-
-def shared_out(keys: Tensor, queries: Tensor) -> Tensor:
-    """Repeat each of G heads for the queries' heads that share it: (B, G, K, E) -> (B, H, K, E)."""
-    sharing = queries.shape[1] // keys.shape[1]
-    return keys if sharing == 1 else keys.repeat_interleave(sharing, dim=1)
+def repeat_kv(keys: Tensor, queries: Tensor) -> Tensor:
+    """Repeat each of G heads for the query heads that share it: (B, G, K, E) -> (B, H, K, E)."""
+    repeats = queries.shape[1] // keys.shape[1]
+    return keys if repeats == 1 else keys.repeat_interleave(repeats, dim=1)
 
 
 def build_kernel(config: AttentionConfig) -> PlainKernel:
-    """Build the kernel that is asked for, the fused one where it can do it."""
+    """Build the configured kernel, the fused one where torch has it."""
     fused = config.score is not Score.additive and config.mask is Mask.minus_inf and not config.talking_heads
-    talk = (Talk(config.heads), Talk(config.heads)) if config.talking_heads else (nn.Identity(), nn.Identity())
+    talking = (Talk(config.heads), Talk(config.heads)) if config.talking_heads else (nn.Identity(), nn.Identity())
     kernel = FusedKernel if fused else PlainKernel
-    return kernel(_score(config), score_scale(config), temper(config), talk, _hide(config.mask), config.dropout)
+    scale, learned_scale = score_scale(config), build_learned_scale(config)
+    return kernel(_score(config), scale, learned_scale, talking, _masked_fill(config.mask), config.dropout)
 
 
 def _score(config: AttentionConfig) -> nn.Module:
     match config.score:
-        case Score.dot | Score.bilinear:  # the matrix stands at the queries: attention.Bilinear
+        case Score.dot | Score.bilinear:  # attention.Bilinear applies the matrix to the queries
             return Dot()
         case Score.additive:
             return Additive(config.heads, config.d_k)
@@ -226,7 +210,7 @@ def _score(config: AttentionConfig) -> nn.Module:
 
 
 def score_scale(config: AttentionConfig) -> float:
-    """Return the fixed factor on the scores: 1/sqrt(d_k) keeps the variance of unit vectors' products at 1."""
+    """Return the constant factor on the scores: 1/sqrt(d_k) keeps the variance of unit vectors' products at 1."""
     match config.scale:
         case Scale.inverse_sqrt:
             return config.d_k**-0.5
@@ -238,18 +222,18 @@ def score_scale(config: AttentionConfig) -> float:
             assert_never(config.scale)
 
 
-def temper(config: AttentionConfig) -> nn.Module:
-    """Return what is trained of the factor on the scores."""
+def build_learned_scale(config: AttentionConfig) -> nn.Module:
+    """Build the trained factor on the scores, the identity where there is none."""
     return PerHeadFactor(config.heads, config.d_k**-0.5) if config.scale is Scale.learned else nn.Identity()
 
 
-def _hide(mask: Mask) -> nn.Module:
+def _masked_fill(mask: Mask) -> nn.Module:
     match mask:
         case Mask.minus_inf:
-            return HideBy(-torch.inf)
+            return MaskedFill(-torch.inf)
         case Mask.minus_1e9:
-            return HideBy(-1e9)
+            return MaskedFill(-1e9)
         case Mask.zero_score:
-            return HideByZero()
+            return ZeroScoreFill()
         case _:
             assert_never(mask)

@@ -1,7 +1,6 @@
-"""Normalisations: parts that stand before, right behind or after a sub-layer's own.
+"""Normalisations. All but one are plain modules over the features of a token (batch norm: of all tokens in training).
 
-Most see one token's features at a time. Batch norm sees all tokens in training and none but its token in evaluation;
-instance norm sees one feature along its sentence, and so has a past.
+Instance norm sees one feature along its sentence, and is a `TokenMixer`.
 """
 
 import math
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.part import Part, PerToken, Rows
-from lit_transformer.components.precision import widened
+from lit_transformer.components.cache import TensorCache
+from lit_transformer.components.precision import upcast
+from lit_transformer.components.token_mixer import TokenMixer
 from lit_transformer.config import Norm, NormConfig, Placement
 
 
@@ -26,9 +26,9 @@ class ScaleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        wide = widened(x)
-        lengths = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).clamp(min=self.eps)  # (..., 1)
-        return (self.gain * wide / lengths).to(x.dtype)
+        x_float = upcast(x)
+        lengths = torch.linalg.vector_norm(x_float, dim=-1, keepdim=True).clamp(min=self.eps)  # (..., 1)
+        return (self.gain * x_float / lengths).to(x.dtype)
 
 
 class DynamicTanh(nn.Module):
@@ -49,13 +49,13 @@ class BatchNorm(nn.BatchNorm1d):
     """Mean 0 and variance 1 of every feature over the N tokens of the batch, all real (Ioffe and Szegedy 2015).
 
     nn.BatchNorm1d on (N, D) is exactly that. In training the statistics are those of the batch, so in the decoder
-    later tokens have a say, and other sentences; each device has its own. In evaluation and decoding they are the
-    running averages of training (a tenth of every new batch), so that nothing depends on other tokens. Where training
-    meets a batch of a single token, torch raises `ValueError`: one token has no variance.
+    other sentences and later tokens count too; each device has its own. In evaluation and decoding they are the
+    running averages of training (a tenth of every new batch), so that nothing depends on other tokens. In training a
+    batch of a single token raises `ValueError`: one token has no variance.
     """
 
 
-class InstanceNorm(Part):
+class InstanceNorm(TokenMixer):
     """Mean 0 and variance 1 of every feature over the whole sentence (Ulyanov et al. 2016), with gain and bias.
 
     The variance is the population's. A sentence of one token has none and comes out as the bias.
@@ -67,12 +67,12 @@ class InstanceNorm(Part):
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
 
-    def forward(self, x: Tensor, layout: Layout, past: None = None) -> tuple[Tensor, Rows | None]:
+    def forward(self, x: Tensor, layout: Layout, cache: None = None) -> tuple[Tensor, TensorCache | None]:
         """(N, D) -> (N, D)."""
-        tokens, real = layout.pad(widened(x)), layout.mask[..., None]  # (B, L, D) and (B, L, 1)
+        tokens, mask = layout.pad(upcast(x)), layout.mask[..., None]  # (B, L, D) and (B, L, 1)
         count = layout.lengths[:, None, None]  # (B, 1, 1)
-        mean = tokens.where(real, 0).sum(1, keepdim=True) / count  # (B, 1, D)
-        centred = (tokens - mean).where(real, 0)
+        mean = tokens.where(mask, 0).sum(1, keepdim=True) / count  # (B, 1, D)
+        centred = (tokens - mean).where(mask, 0)
         variance = centred.square().sum(1, keepdim=True) / count  # (B, 1, D)
         return self.scaled(centred, variance, layout).to(x.dtype), None
 
@@ -82,48 +82,47 @@ class InstanceNorm(Part):
 
 
 class CausalInstanceNorm(InstanceNorm):
-    """The same over the sentence up to and with each token, so that no token sees a later one; for the decoder.
+    """Instance norm of each token over its sentence up to and including it, for the decoder.
 
-    A sentence's first token is alone and comes out as the bias, whatever it is: where this norm stands last, the first
-    prediction is the same for every source. The past is what the sums so far need: the first token, the sums of the
-    distances to it and of their squares, and the number of tokens. Distances, since a difference of large sums would
-    lose the variance in rounding; and as the first of n distances is 0, the mean of the squares exceeds the square of
-    the mean by at least an n-th of itself, so that no rounding makes the variance negative.
+    A sentence's first token has no variance and comes out as the bias, whatever it is: where this norm comes last, the
+    first prediction is the same for every source. The cache holds the first token, the sums of the differences to it
+    and of their squares, and the number of tokens. Differences, because a difference of large sums would lose the
+    variance in rounding; and since the first of n differences is 0, the mean of the squares exceeds the square of the
+    mean by at least 1/n of itself, so that no rounding makes the variance negative.
     """
 
-    def forward(self, x: Tensor, layout: Layout, past: Rows | None = None) -> tuple[Tensor, Rows]:
+    def forward(self, x: Tensor, layout: Layout, cache: TensorCache | None = None) -> tuple[Tensor, TensorCache]:
         """(N, D) -> (N, D) and the sums of each row."""
-        tokens = layout.pad(widened(x))  # (B, L, D)
-        first, total, squares, count = _nothing_so_far(tokens) if past is None else past.tensors
-        moved = tokens - first  # (B, L, D)
-        totals = total + moved.cumsum(1)  # (B, L, D)
-        squared = squares + moved.square().cumsum(1)  # (B, L, D)
-        counts = count + torch.arange(1, layout.longest + 1, device=x.device)[:, None]  # (B, L, 1)
-        mean = totals / counts
-        variance = squared / counts - mean.square()
-        new = Rows((first, totals[:, -1:], squared[:, -1:], counts[:, -1:]))
-        return self.scaled(moved - mean, variance, layout).to(x.dtype), new
+        tokens = layout.pad(upcast(x))  # (B, L, D)
+        first, sums, squares, count = _empty_sums(tokens) if cache is None else cache.tensors
+        shifted = tokens - first  # (B, L, D)
+        sums = sums + shifted.cumsum(1)  # (B, L, D)
+        squares = squares + shifted.square().cumsum(1)  # (B, L, D)
+        counts = count + torch.arange(1, layout.max_seqlen + 1, device=x.device)[:, None]  # (B, L, 1)
+        mean = sums / counts
+        variance = squares / counts - mean.square()
+        new = TensorCache((first, sums[:, -1:], squares[:, -1:], counts[:, -1:]))
+        return self.scaled(shifted - mean, variance, layout).to(x.dtype), new
 
 
-def _nothing_so_far(tokens: Tensor) -> tuple[Tensor, ...]:
-    """Return the sums before the first token: (B, 1, D) three times and (B, 1, 1)."""
+def _empty_sums(tokens: Tensor) -> tuple[Tensor, ...]:
+    """Return the cache before the first token: (B, 1, D) three times and (B, 1, 1)."""
     first = tokens[:, :1]
     return first, torch.zeros_like(first), torch.zeros_like(first), torch.zeros_like(first[..., :1])
 
 
-def build_norm(config: NormConfig, d_model: int, causal: bool) -> Part:
-    """Build one normalisation of (N, D). `causal`: it stands in the decoder and may not look at later tokens."""
-    if config.kind is Norm.instance:
-        return CausalInstanceNorm(d_model, config.eps) if causal else InstanceNorm(d_model, config.eps)
-    return PerToken(_of_tokens(config, d_model))
+def build_instance_norm(config: NormConfig, d_model: int, causal: bool) -> InstanceNorm:
+    """Build an instance norm of (N, D). `causal`: in the decoder, where no token may see a later one."""
+    return CausalInstanceNorm(d_model, config.eps) if causal else InstanceNorm(d_model, config.eps)
 
 
 def build_inner_norm(config: NormConfig, width: int) -> nn.Module:
-    """Build what stands before the second matrix of a feed-forward network, (N, F): NormFormer's norm, or nothing."""
-    return _of_tokens(config, width) if config.placement is Placement.norm_former else nn.Identity()
+    """Build the norm before the second matrix of a feed-forward network, (N, F): NormFormer's, else the identity."""
+    return build_norm(config, width) if config.placement is Placement.norm_former else nn.Identity()
 
 
-def _of_tokens(config: NormConfig, width: int) -> nn.Module:
+def build_norm(config: NormConfig, width: int) -> nn.Module:
+    """Build a norm over the last dimension of (N, width), of any kind but `instance`."""
     match config.kind:
         case Norm.layer:
             return nn.LayerNorm(width, eps=config.eps)
@@ -140,6 +139,6 @@ def _of_tokens(config: NormConfig, width: int) -> nn.Module:
         case Norm.none:
             return nn.Identity()
         case Norm.instance:
-            raise AssertionError("instance norm needs a sentence; the config admits none here")
+            raise AssertionError("instance norm needs sentences: build_instance_norm")
         case _:
             assert_never(config.kind)

@@ -1,13 +1,11 @@
-"""Positions inside self-attention: they turn queries and keys, or add to the scores.
+"""Positions inside self-attention: they rotate queries and keys, or add a bias to the scores.
 
-Two hooks with neutral defaults. `turn(x, first)` acts on queries and keys (B, H, L, E) at the places first, first + 1,
-...; `over(queries, span)` adds to the scores of queries (B, H, Q, E) for the keys of a `Span`. The usual one is that of
-`bias(queries, keys)`: all keys so far, the queries at the last Q of their places. Cached keys are kept turned, so a
-decoding step turns only the new one. Attention to the encoder's output has none: a place in one sentence is no place in
-another.
+Two hooks, both neutral by default. `apply_rotary(x, offset)` rotates queries or keys (B, H, L, E) at the positions
+offset, offset + 1, ...; `score_bias(queries, span)` is added to the scores of queries (B, H, Q, E) for the keys of a
+`KeySpan`, after the scaling. Keys are cached rotated, so that a decoding step rotates only the new one.
+Cross-attention has no such positions: distances between two sentences have no meaning.
 
-What is added comes after the scores have been scaled. Places are counted from the layout's first token, so nothing
-depends on the batch or its padding.
+Positions are counted from the sentence's first token, so that nothing depends on the batch or its padding.
 """
 
 import math
@@ -17,60 +15,56 @@ from typing import NamedTuple, assert_never
 import torch
 from torch import Tensor, nn
 
-from lit_transformer.components.kernels import score_scale, temper
+from lit_transformer.components.kernels import build_learned_scale, score_scale
 from lit_transformer.components.positions import Table, sinusoids
 from lit_transformer.config import AttentionConfig, ModelConfig, PositionConfig, Positions
 
 
-class Span(NamedTuple):
-    """K keys side by side, and where queries stand among them.
+class KeySpan(NamedTuple):
+    """K consecutive keys, and where the queries stand among them.
 
-    before: how many of the keys stand before the first query; first: the place of the first key in its sentence, or of
-    the first key of each of P such spans, (P, 1, 1).
+    before: number of keys before the first query; first: the position of the first key in its sentence, or of the first
+    key of each of P such spans, (P, 1, 1).
     """
 
     keys: int
     before: int
     first: Tensor | int = 0
 
-    def steps(self, queries: Tensor) -> Tensor:
+    def distances(self, queries: Tensor) -> Tensor:
         """Return j - i for each query i of (B, H, Q, E) and key j: (Q, K) int64."""
-        own = torch.arange(self.before, self.before + queries.shape[2], device=queries.device)
-        return torch.arange(self.keys, device=queries.device) - own[:, None]
+        i = torch.arange(self.before, self.before + queries.shape[2], device=queries.device)
+        return torch.arange(self.keys, device=queries.device) - i[:, None]
 
     def later(self, queries: Tensor) -> Tensor:
-        """Return the later place of each query and key: (Q, K), or (P, Q, K), int64."""
-        own = torch.arange(self.before, self.before + queries.shape[2], device=queries.device)
-        return torch.maximum(torch.arange(self.keys, device=queries.device), own[:, None]) + self.first
+        """Return max(i, j), positions in the sentence: (Q, K), or (P, Q, K), int64."""
+        i = torch.arange(self.before, self.before + queries.shape[2], device=queries.device)
+        return torch.maximum(torch.arange(self.keys, device=queries.device), i[:, None]) + self.first
 
 
 class ScorePositions(nn.Module):
-    """Says nothing: positions, if any, came with the embeddings."""
+    """No positions inside attention."""
 
-    def turn(self, x: Tensor, first: int) -> Tensor:
+    def apply_rotary(self, x: Tensor, offset: int) -> Tensor:
         """(B, H, L, E) -> (B, H, L, E)."""
         return x
 
-    def bias(self, queries: Tensor, keys: int) -> Tensor | None:
-        """Return what is added to the scores of queries at the last of `keys` places: see `over`."""
-        return self.over(queries, Span(keys, keys - queries.shape[2]))
-
-    def over(self, queries: Tensor, span: Span) -> Tensor | None:
+    def score_bias(self, queries: Tensor, span: KeySpan) -> Tensor | None:
         """Return what is added to the scores, broadcast to (B, H, Q, K), or (P, H, Q, K) for P spans, or None."""
         return None
 
     def pair_cost(self) -> int:
-        """Return the operations of matrix products for each pair of a query and a key."""
+        """Return the operations of matrix products per pair of a query and a key."""
         return 0
 
 
 class ShawPositions(ScorePositions):
-    """Scores gain q.a, scaled as they are, a trained vector a for each step j - i from the query to the key.
+    """Adds q.a to the scores, scaled as they are, a being a trained vector per distance j - i from query to key.
 
-    Shaw et al. 2018, section 3.1, eq. 4: q.(k + a), the heads of a layer sharing the vectors. Steps beyond `distance`
-    count as `distance`. Left out: the vectors of the values (eq. 3), which the authors found to add nothing (Table 3).
-    The decoder has none for later keys. Where the scale of the scores is trained, these learn a factor a head of their
-    own. All queries at one place meet their keys' vectors in one product (section 3.3).
+    Shaw et al. 2018, section 3.1, eq. 4: q.(k + a), the heads of a layer sharing the vectors. Distances are clipped at
+    `distance`. Left out: the vectors of the values (eq. 3), which the authors found to add nothing (Table 3). The
+    decoder has none for later keys. Where the scale of the scores is trained, the bias has its own factor per head. All
+    queries at one position are multiplied by their keys' vectors in one product (section 3.3).
     """
 
     def __init__(self, config: AttentionConfig, distance: int, causal: bool) -> None:
@@ -78,26 +72,27 @@ class ShawPositions(ScorePositions):
         self.back, self.ahead = distance, 0 if causal else distance
         self.vectors = nn.Embedding(self.back + 1 + self.ahead, config.d_k)
         self.scale = score_scale(config)
-        self.temper = temper(config)
-        self.product = 2 * config.heads * config.d_k
+        self.learned_scale = build_learned_scale(config)
+        self.cost_per_pair = 2 * config.heads * config.d_k
 
-    def over(self, queries: Tensor, span: Span) -> Tensor:
-        steps = span.steps(queries).clamp(-self.back, self.ahead)  # (Q, K)
-        vectors = self.vectors(steps + self.back)  # (Q, K, E)
-        together = queries.permute(2, 0, 1, 3).flatten(1, 2)  # (Q, B*H, E)
-        products = (together @ vectors.transpose(1, 2)).unflatten(1, queries.shape[:2])  # (Q, B, H, K)
-        gained: Tensor = self.temper(products.permute(1, 2, 0, 3)) * self.scale  # (B, H, Q, K)
-        return gained
+    def score_bias(self, queries: Tensor, span: KeySpan) -> Tensor:
+        distances = span.distances(queries).clamp(-self.back, self.ahead)  # (Q, K)
+        vectors = self.vectors(distances + self.back)  # (Q, K, E)
+        q_batched = queries.permute(2, 0, 1, 3).flatten(1, 2)  # (Q, B*H, E)
+        products = (q_batched @ vectors.transpose(1, 2)).unflatten(1, queries.shape[:2])  # (Q, B, H, K)
+        bias: Tensor = self.learned_scale(products.permute(1, 2, 0, 3)) * self.scale  # (B, H, Q, K)
+        return bias
 
     def pair_cost(self) -> int:
-        return self.product
+        return self.cost_per_pair
 
 
 class T5Positions(ScorePositions):
-    """Scores gain a trained number for each bucket of distances and head (Raffel et al. 2020, section 2.1).
+    """Adds a trained score per bucket of distances and head (Raffel et al. 2020, section 2.1).
 
-    Near distances have a bucket each, further ones share buckets that widen logarithmically, and from `max_distance`
-    on all share the last. The encoder's later keys have buckets of their own. The layers of a stack share the numbers.
+    Short distances have a bucket each, longer ones share buckets of logarithmically growing width, and from
+    `max_distance` on all share the last. The encoder's later keys have their own buckets. The layers of a stack share
+    the scores.
     """
 
     def __init__(self, config: PositionConfig, heads: int, causal: bool) -> None:
@@ -106,24 +101,24 @@ class T5Positions(ScorePositions):
         self.buckets = config.buckets if causal else config.buckets // 2  # in one direction
         self.later = 0 if causal else self.buckets  # the first bucket of later keys
         self.exact = self.buckets // 2
-        self.widening = (self.buckets - self.exact) / math.log(config.max_distance / self.exact)
+        self.buckets_per_nat = (self.buckets - self.exact) / math.log(config.max_distance / self.exact)
 
-    def over(self, queries: Tensor, span: Span) -> Tensor:
-        scores: Tensor = self.scores(self.bucket(span.steps(queries)))  # (Q, K, H)
+    def score_bias(self, queries: Tensor, span: KeySpan) -> Tensor:
+        scores: Tensor = self.scores(self.bucket(span.distances(queries)))  # (Q, K, H)
         return scores.permute(2, 0, 1)[None]  # (1, H, Q, K)
 
-    def bucket(self, steps: Tensor) -> Tensor:
-        """Return the buckets of steps j - i from queries to keys, any shape; in the decoder none is above 0."""
-        distance = steps.abs()
-        wider = (distance.clamp(min=self.exact) / self.exact).log() * self.widening
-        far = (self.exact + wider.long()).clamp(max=self.buckets - 1)
-        return torch.where(distance < self.exact, distance, far) + self.later * (steps > 0)
+    def bucket(self, distances: Tensor) -> Tensor:
+        """Return the buckets of distances j - i from queries to keys, any shape; in the decoder none is above 0."""
+        length = distances.abs()
+        logarithmic = (length.clamp(min=self.exact) / self.exact).log() * self.buckets_per_nat
+        far = (self.exact + logarithmic.long()).clamp(max=self.buckets - 1)
+        return torch.where(length < self.exact, length, far) + self.later * (distances > 0)
 
 
 class AlibiPositions(ScorePositions):
-    """Scores fall by slope * |i - j|, with a slope for each head that is not trained (Press et al. 2022, section 3).
+    """Subtracts slope * |i - j| from the scores, a constant slope per head (Press et al. 2022, section 3).
 
-    The paper has a decoder only. In the encoder later keys lose as much as earlier ones of the same distance.
+    The paper has a decoder only; in the encoder later keys are penalised like earlier ones of the same distance.
     """
 
     slopes: Tensor
@@ -132,14 +127,14 @@ class AlibiPositions(ScorePositions):
         super().__init__()
         self.register_buffer("slopes", torch.tensor(alibi_slopes(heads))[:, None, None], persistent=False)
 
-    def over(self, queries: Tensor, span: Span) -> Tensor:
-        return (-self.slopes * span.steps(queries).abs())[None]  # (1, H, Q, K)
+    def score_bias(self, queries: Tensor, span: KeySpan) -> Tensor:
+        return (-self.slopes * span.distances(queries).abs())[None]  # (1, H, Q, K)
 
 
 def alibi_slopes(heads: int) -> list[float]:
-    """Return a slope for each head: 2^(-8/n), 2^(-16/n), ..., 2^-8 for n heads, a power of two.
+    """Return one slope per head: 2^(-8/n), 2^(-16/n), ..., 2^-8 for n heads, n a power of two.
 
-    For other numbers, as in the authors' code: those of the next lower power of two n, then every other one of 2n.
+    For other numbers, as in the authors' code: those of the next lower power of two n, then every second one of 2n.
     """
     lower = 2 ** int(math.log2(heads))
     slopes = [2 ** (-8 * head / lower) for head in range(1, lower + 1)]
@@ -147,32 +142,32 @@ def alibi_slopes(heads: int) -> list[float]:
 
 
 class RotaryPositions(ScorePositions):
-    """Turns coordinates 2i and 2i + 1 of queries and keys by the angle place * base^(-2i/d_k).
+    """Rotates coordinates 2i and 2i + 1 of queries and keys by the angle position * base^(-2i/d_k).
 
-    Su et al. 2021, section 3.2.2, eq. 15 and 34, with the pairs interleaved as there; others pair the halves. A product
-    of the two then depends on the distance of their places only.
+    Su et al. 2021, section 3.2.2, eq. 15 and 34, with interleaved pairs as there; others pair the halves. The product
+    of a query and a key then depends on their positions through the distance only.
     """
 
     def __init__(self, d_k: int, base: float) -> None:
         super().__init__()
         self.table = Table(partial(sinusoids, width=d_k, base=base))
 
-    def turn(self, x: Tensor, first: int) -> Tensor:
-        after = first + x.shape[2]
-        sin, cos = self.table(after)[first:after].unflatten(-1, (-1, 2)).unbind(-1)  # (L, E/2) each
-        one, other = x.to(sin.dtype).unflatten(-1, (-1, 2)).unbind(-1)  # (B, H, L, E/2) each
-        turned = torch.stack([one * cos - other * sin, other * cos + one * sin], dim=-1)  # (B, H, L, E/2, 2)
-        return turned.flatten(-2).to(x.dtype)  # (B, H, L, E)
+    def apply_rotary(self, x: Tensor, offset: int) -> Tensor:
+        end = offset + x.shape[2]
+        sin, cos = self.table(end)[offset:end].unflatten(-1, (-1, 2)).unbind(-1)  # (L, E/2) each
+        even, odd = x.to(sin.dtype).unflatten(-1, (-1, 2)).unbind(-1)  # (B, H, L, E/2) each
+        rotated = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)  # (B, H, L, E/2, 2)
+        return rotated.flatten(-2).to(x.dtype)  # (B, H, L, E)
 
 
 class FirePositions(ScorePositions):
-    """Scores gain f(psi(|i - j|) / psi(max(L, i, j))), psi(x) = log(c x + 1), f a small network with an output a head.
+    """Adds f(psi(|i - j|) / psi(max(L, i, j))) to the scores, psi(x) = log(c x + 1), f a small network per head.
 
     Li et al. 2024, section 3, eq. 4: c > 0 and the threshold L > 0 are trained, f has 32 hidden units, and the layers
-    of a stack share all. The paper has a decoder only, where j is never above i; the encoder takes the later of the two
-    places. Deviations: c and L are trained as factors exp(.) of their initial values, so that they stay positive and
-    move by parts of themselves; f has no output bias, which a softmax over the keys does not see. The network works
-    once for a batch, not for each sentence: elementwise, so no cost of a pair.
+    of a stack share all of it. The paper has a decoder only, where j <= i; the encoder takes the later of the two.
+    Deviations: c and L are trained as factors exp(.) on their initial values, so that they stay positive and change
+    relatively; f has no output bias, to which a softmax over the keys is invariant. f runs once per batch, not per
+    sentence, and elementwise, so its cost per pair is 0.
     """
 
     WIDTH, C = 32, 0.1
@@ -187,12 +182,12 @@ class FirePositions(ScorePositions):
         bound = self.WIDTH**-0.5
         self.output = nn.Parameter(torch.empty(heads, self.WIDTH).uniform_(-bound, bound))
 
-    def over(self, queries: Tensor, span: Span) -> Tensor:
+    def score_bias(self, queries: Tensor, span: KeySpan) -> Tensor:
         threshold = self.threshold * self.log_threshold.exp()
         later = torch.maximum(span.later(queries).to(self.slope), threshold)  # (Q, K) or (P, Q, K)
-        parts = self.psi(span.steps(queries).abs().to(self.slope)) / self.psi(later)  # from 0 to 1
-        parts = parts.view(-1, 1, *parts.shape[-2:], 1)  # (1 or P, 1, Q, K, 1)
-        hidden = (parts * self.slope + self.offset).relu()  # (1 or P, 1, Q, K, 32)
+        ratios = self.psi(span.distances(queries).abs().to(self.slope)) / self.psi(later)  # from 0 to 1
+        ratios = ratios.view(-1, 1, *ratios.shape[-2:], 1)  # (1 or P, 1, Q, K, 1)
+        hidden = (ratios * self.slope + self.offset).relu()  # (1 or P, 1, Q, K, 32)
         return (hidden * self.output[:, None, None]).sum(-1)  # (1 or P, H, Q, K)
 
     def psi(self, x: Tensor) -> Tensor:
@@ -200,7 +195,7 @@ class FirePositions(ScorePositions):
 
 
 def build_score_positions(config: ModelConfig, causal: bool) -> list[ScorePositions]:
-    """Build the positions inside self-attention of one stack, one for each layer; layers may share one."""
+    """Build the positions inside self-attention of one stack, one per layer; layers may share a module."""
     layers = config.decoder_layers if causal else config.encoder_layers
     attention = config.attention_at.decoder if causal else config.attention_at.encoder
     match config.positions.kind:

@@ -15,7 +15,7 @@ class Add(nn.Module):
         return x + y
 
 
-class Replace(nn.Module):
+class NoResidual(nn.Module):
     """y alone: no residual."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -34,9 +34,9 @@ class AddScaled(nn.Module):
 
 
 class ReZero(nn.Module):
-    """x + g y, g one trained number a sub-layer, 0 at first: the identity (Bachlechner et al. 2021).
+    """x + g y, g one trained number per sub-layer, 0 at first: the identity (Bachlechner et al. 2021).
 
-    The source leaves the norms out too; here that is `model.norm.kind`, apart.
+    The paper leaves the norms out too; here that is a separate choice, `model.norm.kind`.
     """
 
     def __init__(self) -> None:
@@ -48,13 +48,13 @@ class ReZero(nn.Module):
 
 
 class Highway(nn.Module):
-    """(1 - t) x + t y, t = sigmoid(W x + b) for every feature (Srivastava et al. 2015, eq. 3).
+    """(1 - t) x + t y, t = sigmoid(W x + b) per feature (Srivastava et al. 2015, eq. 3).
 
-    The source begins with a negative b, -1 at the least, so that at first more passes by than is changed. Here the -1
-    is a constant beside a trained bias from 0, which is the same gate.
+    The paper starts with a negative b, such as -1, so that at first the input dominates. Here -1 is a constant next to
+    a trained bias from 0, which is the same gate.
     """
 
-    start = -1.0
+    initial_bias = -1.0
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -62,17 +62,17 @@ class Highway(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(N, D) and (N, D) -> (N, D)."""
-        t = (self.gate(x) + self.start).sigmoid()  # (N, D)
+        t = (self.gate(x) + self.initial_bias).sigmoid()  # (N, D)
         return x + t * (y - x)
 
 
 class LayerDrop(nn.Module):
-    """x + y, where in training y is left out with probability `rate`, for the whole batch at once.
+    """x + y, where in training y is dropped with probability `rate`, for the whole batch at once.
 
-    Huang et al. 2016 shrink y in evaluation by the share of training in which it was there; here what is kept in
-    training is divided by 1 - rate, which has the same mean, as in dropout. Huang et al. let the rate grow with depth
-    and Fan et al. 2020 leave out whole layers; here each sub-layer falls by itself at one rate. A dropped sub-layer is
-    computed all the same, so that the device never waits for the host: this regularises, and saves no time.
+    Huang et al. 2016 scale y in evaluation by its probability of being kept; here it is divided by 1 - rate in
+    training, as in dropout, which has the same mean. Huang et al. let the rate grow with depth, and Fan et al. 2020
+    drop whole layers; here each sub-layer is dropped independently at one rate. A dropped sub-layer is still computed,
+    so that the device never waits for the host: this regularises, but saves no time.
     """
 
     def __init__(self, rate: float) -> None:
@@ -82,8 +82,8 @@ class LayerDrop(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x + y
-        kept = torch.rand((), device=y.device) >= self.rate
-        return x + y * (kept.to(y.dtype) / (1 - self.rate))
+        keep = torch.rand((), device=y.device) >= self.rate
+        return x + y * (keep.to(y.dtype) / (1 - self.rate))
 
 
 def build_residual(config: ResidualConfig, d_model: int) -> nn.Module:
@@ -100,6 +100,6 @@ def build_residual(config: ResidualConfig, d_model: int) -> nn.Module:
         case Residual.layer_drop:
             return LayerDrop(config.rate)
         case Residual.none:
-            return Replace()
+            return NoResidual()
         case _:
             assert_never(config.kind)

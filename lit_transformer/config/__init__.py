@@ -1,8 +1,7 @@
 """Every choice of the model and its training, with its default: the base model and recipe of Vaswani et al. 2017.
 
-One file a part. A choice among kinds is a `Kind`, a `StrEnum` whose members are named as users write them and carry
-their source. Fields that belong together check each other in `__post_init__` and raise a `UserError` of one line.
-Nothing here builds a module.
+One file per component. A choice is a `Kind`, an enum whose members are named as users write them and know their source.
+Dataclasses check their fields in `__post_init__` and raise a `UserError` of one line. Nothing here builds a module.
 """
 
 from lit_transformer.config.attention import AttentionConfig, AttentionDelta, Mask, Scale, Score

@@ -1,4 +1,4 @@
-"""Averages of the weights of one training: which, over what."""
+"""Averages of the weights of one training."""
 
 from dataclasses import dataclass
 
@@ -6,35 +6,35 @@ from lit_transformer.config.base import Kind, require, require_at_least_one, req
 
 
 class Averaging(Kind):
-    """Which average of a training's weights is kept and scored beside those of its last step."""
+    """Which average of a training's weights is scored besides the last ones."""
 
     none = "none", "none: the weights of the last step only", "Vaswani et al. 2017, caption of Table 3"
     last = "last", "the mean of the last checkpoints", "Vaswani et al. 2017, 6.1"
-    ema = "ema", "an exponential moving average over all steps, free of its start", "Kingma and Ba 2015, 7.2"
+    ema = "ema", "an exponential moving average over all steps, corrected for its start", "Kingma and Ba 2015, 7.2"
 
 
 @dataclass(frozen=True)
 class AveragingConfig:
-    """An average of the weights, scored beside the last weights and never in their place.
+    """An average of the weights, scored besides the last weights, never instead of them.
 
-    The paper takes the mean of the last 5 checkpoints for its base models, written every 10 minutes, and of the last
-    20 for its big ones (6.1). Of Table 3 its caption says "no checkpoint averaging"; in June 2017 one of the authors
-    wrote that all results of the paper are of averaged checkpoints (tensor2tensor on GitHub, issue 61). Which of the
-    two holds for Table 3 is not known to us. So nothing is averaged unless it is asked for, and both scores are told.
+    The paper averages the last 5 checkpoints of its base models, written every 10 minutes, and the last 20 of its big
+    ones (6.1). The caption of Table 3 says "no checkpoint averaging"; in June 2017 one of the authors wrote that all
+    results of the paper are of averaged checkpoints (tensor2tensor on GitHub, issue 61). Which of the two holds for
+    Table 3 we do not know, so the default is not to average, and where there is an average both scores are reported.
     """
 
     kind: Averaging = Averaging.none
     last: int = 5
-    """Checkpoints in the mean of `last`, that of the last step among them."""
+    """Checkpoints in the mean of `last`, including that of the last step."""
     every: int = 1000
     """Optimiser steps between two of them; divides optim.steps."""
     minutes: float = 0.0
     """Minutes of training between two of them, instead of `every`; 0: by steps.
 
-    Which steps these are then depends on the machine; training.json names them. The last step comes in addition.
+    Which steps these are then depends on the machine. The last step is added.
     """
     decay: float = 0.999
-    """Of `ema`: how much of the average a step leaves. It looks back over about 1 / (1 - decay) steps."""
+    """Decay of `ema`, which averages over about 1 / (1 - decay) steps."""
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "optim.averaging", "last", "every")
@@ -42,7 +42,7 @@ class AveragingConfig:
         require_probability("optim.averaging.decay", self.decay)
 
     def require_fit(self, steps: int) -> None:
-        """Raise unless a training of so many steps, the last one included, has the checkpoints to average."""
+        """Raise unless a training of `steps` steps has the checkpoints to average."""
         if self.kind is not Averaging.last or self.minutes:
             return
         require(

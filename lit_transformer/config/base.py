@@ -1,28 +1,31 @@
-"""What every choice is made of: named kinds that know their source, options that do, and checks in one line."""
+"""Base of all configs: enums whose members know their source, options that do, and checks with one-line errors."""
 
 from dataclasses import field
-from enum import StrEnum
+from enum import Enum
 from typing import Any, Self
 
 from lit_transformer.errors import UserError
 
 
-class Kind(StrEnum):
-    """A choice: a member is its name as users write it, one line about it, and the work it comes from."""
+class Kind(Enum):
+    """A choice: each member has its name as its value, a description in one line, and the publication it comes from."""
 
     about: str
     source: str
 
     def __new__(cls, name: str, about: str, source: str) -> Self:
-        member = str.__new__(cls, name)
+        member = object.__new__(cls)
         member._value_ = name
         member.about = about
         member.source = source
         return member
 
+    def __str__(self) -> str:
+        return str(self.value)
+
 
 def option(default: Any, about: str, source: str) -> Any:
-    """Return a dataclass field for a part of a component that is switched by a number or a yes, with its source."""
+    """Return a dataclass field for a number or switch that is a component of its own, with its source."""
     return field(default=default, metadata={"about": about, "source": source})
 
 

@@ -1,4 +1,4 @@
-"""What a decoder layer is told of the source."""
+"""How a decoder layer reads the source."""
 
 from dataclasses import dataclass
 
@@ -22,12 +22,12 @@ class Cross(Kind):
 
     @property
     def attends(self) -> bool:
-        """True where there are weights over the source to look at."""
+        """True where there are attention weights over the source."""
         return self is Cross.attention
 
 
 @dataclass(frozen=True)
 class CrossConfig:
-    """What stands between encoder and decoder; `attention` has its own section, `cross_attention` what differs."""
+    """What connects encoder and decoder; `attention` is configured in `attention` and `cross_attention`."""
 
     kind: Cross = Cross.attention

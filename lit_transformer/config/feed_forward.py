@@ -6,7 +6,7 @@ from lit_transformer.config.base import Kind, option, require, require_at_least_
 
 
 class FeedForward(Kind):
-    """The position-wise network of every layer (section 3.3); * is the product entry by entry."""
+    """The position-wise network of every layer (section 3.3); * is the element-wise product."""
 
     relu = "relu", "W2 relu(W1 x)", "Vaswani et al. 2017, 3.3"
     gelu = "gelu", "W2 gelu(W1 x)", "Hendrycks and Gimpel 2016"
@@ -21,7 +21,7 @@ class FeedForward(Kind):
 
     @property
     def gated(self) -> bool:
-        """True where a third matrix, V, multiplies the activation."""
+        """True where a third matrix, V, gates the activation."""
         return self in (FeedForward.glu, FeedForward.reglu, FeedForward.geglu, FeedForward.swiglu)
 
 
@@ -38,7 +38,7 @@ class FeedForwardConfig:
     experts: int = 4
     """Networks of a mixture of experts, in each layer."""
     top_k: int = 2
-    """Experts that each token meets."""
+    """Active experts per token."""
     balance: float = option(0.01, "weight of the loss that keeps the experts equally busy", "Fedus et al. 2022, eq. 4")
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class FeedForwardConfig:
         require(self.balance >= 0, f"model.feed_forward.balance is {self.balance}; it must be at least 0")
 
     def width(self, d_model: int) -> int:
-        """Return how many units stand between the matrices: d_ff, or about 2/3 of it for `equal_parameters`.
+        """Return the hidden units: d_ff, or about 2/3 of it for `equal_parameters`.
 
         A unit of an ungated network has 2 d_model + 1 parameters, of a gated one 3 d_model + 2, biases included; the
         narrowed network is the nearest, so that the two differ by at most half a unit's.

@@ -1,4 +1,4 @@
-"""Mixers: how the tokens of one sentence learn of each other, in each stack."""
+"""Mixers: how information moves between the tokens of a sentence, in each stack."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,22 @@ from lit_transformer.config.base import Kind, require, require_at_least_one
 
 
 class Mixer(Kind):
-    """What moves information between the tokens of one sentence."""
+    """What moves information between the tokens of a sentence."""
 
-    attention = "attention", "every token attends to every other, in the decoder to those before", "Vaswani et al. 2017"
+    attention = "attention", "every token attends to all others, in the decoder to those before", "Vaswani et al. 2017"
     local_attention = "local_attention", "attention to the tokens at most `window` away", "Vaswani et al. 2017, 4"
     lstm = "lstm", "long short-term memory, in the encoder in both `directions`", "Hochreiter and Schmidhuber 1997"
     gru = "gru", "gated recurrent units, in the encoder in both `directions`", "Cho et al. 2014"
-    gated_convolution = "gated_convolution", "a convolution, half of it gating the other", "Gehring et al. 2017"
+    gated_convolution = "gated_convolution", "a convolution whose one half gates the other", "Gehring et al. 2017"
     dilated_convolution = "dilated_convolution", "convolutions, wider from layer to layer", "Kalchbrenner et al. 2016"
-    lightweight_convolution = "lightweight_convolution", "one softmax kernel a group of features", "Wu et al. 2019"
-    dynamic_convolution = "dynamic_convolution", "the same, but each token makes its kernels", "Wu et al. 2019"
+    lightweight_convolution = "lightweight_convolution", "one softmax kernel per group of features", "Wu et al. 2019"
+    dynamic_convolution = "dynamic_convolution", "the same, but each token predicts its kernels", "Wu et al. 2019"
     average = "average", "a gated mean of the tokens so far, in the encoder of the sentence", "Zhang et al. 2018"
     fourier = "fourier", "the real part of the Fourier transform, encoder only", "Lee-Thorp et al. 2022"
 
     @property
     def attends(self) -> bool:
-        """True where queries meet keys, so that positions inside attention have something to act on."""
+        """True for attention, on which positions inside attention can act."""
         return self in (Mixer.attention, Mixer.local_attention)
 
 
@@ -43,19 +43,19 @@ CONVOLUTIONS = (
 
 @dataclass(frozen=True)
 class MixerConfig:
-    """The mixer of one stack; `attention` has its own section, which `local_attention` shares."""
+    """The mixer of one stack; `attention` and `local_attention` are configured in `attention`."""
 
     kind: Mixer = Mixer.attention
     window: int = 8
-    """Places on either side that a token of `local_attention` sees; in the decoder those before it, beside itself."""
+    """Tokens on either side that `local_attention` sees; in the decoder only those before."""
     kernel: int = 3
-    """Places that a convolution joins: around the token in the encoder, ending with it in the decoder."""
+    """Width of a convolution: centred on the token in the encoder, ending with it in the decoder."""
     dilations: int = 5
-    """The steps of `dilated_convolution` double from layer to layer and begin again at 1 after so many layers."""
+    """The dilation of `dilated_convolution` doubles from layer to layer and restarts at 1 after this many layers."""
     heads: int = 4
     """Groups of features that share a kernel in `lightweight_convolution` and `dynamic_convolution`."""
     width: int = 0
-    """Units of `lstm` and `gru`, a direction, and of the network inside `average`; 0: d_model."""
+    """Units per direction of `lstm` and `gru`, and of the network inside `average`; 0: d_model."""
     directions: Directions = Directions.both
     """Of `lstm` and `gru` in the encoder."""
 

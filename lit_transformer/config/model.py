@@ -1,31 +1,31 @@
-"""ModelConfig: the whole network, and what must hold between its parts."""
+"""ModelConfig: the whole network, and the checks across its components."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lit_transformer.config.attention import AttentionConfig, AttentionDelta, set_apart
+from lit_transformer.config.attention import AttentionConfig, AttentionDelta, apply_delta
 from lit_transformer.config.base import option, require_at_least_one, require_probability
 from lit_transformer.config.cross import CrossConfig
 from lit_transformer.config.embeddings import EmbeddingConfig, Initialisation
 from lit_transformer.config.feed_forward import FeedForwardConfig
 from lit_transformer.config.mixers import MixerConfig, require_possible
 from lit_transformer.config.norms import NormConfig, require_joint
-from lit_transformer.config.positions import PositionConfig, require_a_place, require_fitting
+from lit_transformer.config.positions import PositionConfig, require_attention, require_fitting
 from lit_transformer.config.residual import ResidualConfig
 
 
 @dataclass(frozen=True)
 class DropoutPlaces:
-    """Where `model.dropout` falls, each place apart; None: as `model.dropout`.
+    """The dropout rate of each place of `model.dropout`; None: as `model.dropout`.
 
-    The attention weights and the activations of the feed-forward network have their own, in their sections.
+    Attention weights and the activations of the feed-forward network have their own rates, in their sections.
     """
 
     embedding: float | None = option(None, "dropout of embedding + position", "Vaswani et al. 2017, 5.4")
-    mixer: float | None = option(None, "dropout of what the mixers say", "Vaswani et al. 2017, 5.4")
-    cross: float | None = option(None, "dropout of what is read of the source", "Vaswani et al. 2017, 5.4")
+    mixer: float | None = option(None, "dropout of the mixers' outputs", "Vaswani et al. 2017, 5.4")
+    cross: float | None = option(None, "dropout of cross-attention's outputs", "Vaswani et al. 2017, 5.4")
     feed_forward: float | None = option(
-        None, "dropout of what the feed-forward networks say", "Vaswani et al. 2017, 5.4"
+        None, "dropout of the feed-forward networks' outputs", "Vaswani et al. 2017, 5.4"
     )
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class DropoutPlaces:
 
 
 class AttentionPlaces(NamedTuple):
-    """The attention of each of the three places, resolved."""
+    """The resolved configs of the three kinds of attention."""
 
     encoder: AttentionConfig
     decoder: AttentionConfig
@@ -50,7 +50,7 @@ class ModelConfig:
     encoder_layers: int = 6
     decoder_layers: int = 6
     attention: AttentionConfig = field(default_factory=AttentionConfig)
-    """Attention wherever it stands, unless one of the next three sets something apart."""
+    """All attention, unless one of the next three changes something."""
     encoder_attention: AttentionDelta = field(default_factory=AttentionDelta)
     decoder_attention: AttentionDelta = field(default_factory=AttentionDelta)
     cross_attention: AttentionDelta = field(default_factory=AttentionDelta)
@@ -70,21 +70,21 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require_at_least_one(self, "model", "d_model", "encoder_layers", "decoder_layers")
         require_probability("model.dropout", self.dropout)
-        _ = self.attention_at  # checks what each place sets apart
+        _ = self.attention_at  # checks the deltas
         require_possible(self.encoder_mixer, "model.encoder_mixer", self.d_model, causal=False)
         require_possible(self.decoder_mixer, "model.decoder_mixer", self.d_model, causal=True)
         require_fitting(self.positions, self.d_model)
         require_joint(self.norm, self.residual, self.feed_forward, self.d_model)
-        require_a_place(self.positions, "encoder", self.encoder_mixer, self.attention_at.encoder)
-        require_a_place(self.positions, "decoder", self.decoder_mixer, self.attention_at.decoder)
+        require_attention(self.positions, "encoder", self.encoder_mixer, self.attention_at.encoder)
+        require_attention(self.positions, "decoder", self.decoder_mixer, self.attention_at.decoder)
 
     @property
     def attention_at(self) -> AttentionPlaces:
-        """The attention of the encoder, of the decoder, and between them."""
+        """The attention of the encoder, of the decoder, and between the two."""
         return AttentionPlaces(
-            set_apart(self.attention, self.encoder_attention, "model.encoder_attention"),
-            set_apart(self.attention, self.decoder_attention, "model.decoder_attention"),
-            set_apart(self.attention, self.cross_attention, "model.cross_attention"),
+            apply_delta(self.attention, self.encoder_attention, "model.encoder_attention"),
+            apply_delta(self.attention, self.decoder_attention, "model.decoder_attention"),
+            apply_delta(self.attention, self.cross_attention, "model.cross_attention"),
         )
 
     def dropout_of(self, place: str) -> float:

@@ -1,4 +1,4 @@
-"""Normalisation: what it computes, and where it stands around every sub-layer."""
+"""Normalisation: what it computes, and its placement around every sub-layer."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,24 @@ class Norm(Kind):
     batch = "batch", "mean 0 and variance 1 of a feature over the tokens of the batch", "Ioffe and Szegedy 2015"
     instance = "instance", "mean 0 and variance 1 of a feature over its sentence so far", "Ulyanov et al. 2016"
     group = "group", "mean 0 and variance 1 over `groups` parts of a token's features", "Wu and He 2018"
-    scale = "scale", "a token's vector gets one trained length", "Nguyen and Salazar 2019"
+    scale = "scale", "a token's vector is scaled to one trained length", "Nguyen and Salazar 2019"
     dyt = "dyt", "gain * tanh(alpha x) + bias: no statistics at all", "Zhu et al. 2025"
     none = "none", "nothing", "Vaswani et al. 2017, 5.4, left out"
 
 
 class Placement(Kind):
-    """Where the norms of a sub-layer stand, with f the sub-layer."""
+    """The placement of the norms around f, a mixer or feed-forward network."""
 
     post = "post", "norm(x + f(x)), the paper's", "Vaswani et al. 2017, 3.1"
-    pre = "pre", "x + f(norm(x)), and a final norm a stack", "Wang et al. 2019; Xiong et al. 2020"
-    sandwich = "sandwich", "x + norm(f(norm(x))), and a final norm a stack", "Ding et al. 2021"
-    deep_norm = "deep_norm", "norm(alpha x + f(x)), alpha and the initial values by the depths", "Wang et al. 2022"
-    b2t = "b2t", "norm(x + f(x)), where a layer's last norm also takes the layer's input", "Takase et al. 2023"
-    norm_former = "norm_former", "pre-norm, also behind attention and inside the network", "Shleifer et al. 2021"
+    pre = "pre", "x + f(norm(x)), and a final norm per stack", "Wang et al. 2019; Xiong et al. 2020"
+    sandwich = "sandwich", "x + norm(f(norm(x))), and a final norm per stack", "Ding et al. 2021"
+    deep_norm = (
+        "deep_norm",
+        "norm(alpha x + f(x)), alpha and the initial values depending on the depths",
+        "Wang et al. 2022",
+    )
+    b2t = "b2t", "norm(x + f(x)), a layer's last norm also taking the layer's input", "Takase et al. 2023"
+    norm_former = "norm_former", "pre-norm, and norms after attention and inside the network", "Shleifer et al. 2021"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class NormConfig:
     kind: Norm = Norm.layer
     placement: Placement = Placement.post
     eps: float = 1e-6
-    """Added to a variance or mean square; of `scale` the least length; `dyt` and `none` have no use for it."""
+    """Added to a variance or mean square; the least length of `scale`; unused by `dyt` and `none`."""
     groups: int = 8
     """Groups of features of `group`; divides d_model."""
 
@@ -53,7 +57,7 @@ class NormConfig:
 
 
 def require_joint(norm: NormConfig, residual: ResidualConfig, network: FeedForwardConfig, d_model: int) -> None:
-    """Raise `UserError` where the norms do not go together with what they stand around."""
+    """Raise `UserError` where the norms do not fit the sub-layers."""
     has_residual = residual.kind is not Residual.none
     require(
         norm.placement is not Placement.deep_norm or has_residual,

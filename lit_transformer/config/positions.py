@@ -1,4 +1,4 @@
-"""Positions: how a token learns its place in the sentence."""
+"""Positions: how a token's position in the sentence is encoded."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from lit_transformer.config.mixers import MixerConfig
 
 
 class Positions(Kind):
-    """How a token learns its place in the sentence (section 3.5)."""
+    """How a token's position in the sentence is encoded (section 3.5)."""
 
     sinusoidal = "sinusoidal", "sines and cosines, interleaved, added to the embeddings", "Vaswani et al. 2017, 3.5"
     sinusoidal_concatenated = (
@@ -16,24 +16,20 @@ class Positions(Kind):
         "all sines, then all cosines, added to the embeddings",
         "Vaswani et al. 2018, T2T",
     )
-    learned = "learned", "one trained vector a place, added to the embeddings", "Gehring et al. 2017"
-    count = (  # type: ignore[assignment]  # hides str.count, which nobody asks of a kind
-        "count",
-        "the place itself, added to the first coordinate",
-        "a first idea, for teaching",
-    )
-    normalised_count = "normalised_count", "the place as a part of the length, 0 to 1, added so", "a second idea"
-    binary = "binary", "the bits of the place, one a coordinate, added to the embeddings", "a third idea"
-    shaw = "shaw", "inside self-attention: a trained vector a distance joins the key", "Shaw et al. 2018"
-    t5 = "t5", "inside self-attention: a trained score for each bucket of distances", "Raffel et al. 2020"
-    alibi = "alibi", "inside self-attention: each head's scores fall with the distance", "Press et al. 2022"
-    rotary = "rotary", "inside self-attention: queries and keys turn with their places", "Su et al. 2021"
+    learned = "learned", "one trained vector per position, added to the embeddings", "Gehring et al. 2017"
+    count = "count", "the position itself, added to the first coordinate", "a first idea, for teaching"
+    normalised_count = "normalised_count", "position / length, 0 to 1, added to the first coordinate", "a second idea"
+    binary = "binary", "the bits of the position, one per coordinate, added to the embeddings", "a third idea"
+    shaw = "shaw", "inside self-attention: a trained vector per distance is added to the key", "Shaw et al. 2018"
+    t5 = "t5", "inside self-attention: a trained score per bucket of distances", "Raffel et al. 2020"
+    alibi = "alibi", "inside self-attention: scores fall linearly with the distance", "Press et al. 2022"
+    rotary = "rotary", "inside self-attention: queries and keys are rotated by their positions", "Su et al. 2021"
     fire = "fire", "inside self-attention: a small network scores the distance", "Li et al. 2024"
     none = "none", "no positions: the encoder sees a bag of tokens", "Vaswani et al. 2017, 3.5"
 
     @property
     def inside_attention(self) -> bool:
-        """True where the places act inside self-attention and nothing is added to the embeddings."""
+        """True where positions act inside self-attention and nothing is added to the embeddings."""
         return self in (Positions.shaw, Positions.t5, Positions.alibi, Positions.rotary, Positions.fire)
 
 
@@ -43,14 +39,14 @@ class PositionConfig:
 
     kind: Positions = Positions.sinusoidal
     max_length: int = 256
-    """Rows of `learned`, in each stack, where a longer sentence is an error; in the decoder the place that
-    `normalised_count` maps to 1."""
+    """Rows of `learned` in each stack, a longer sentence being an error; in the decoder the position that
+    `normalised_count` maps to 1, plus 1."""
     distance: int = 16
-    """The furthest distance that `shaw` tells from those beyond."""
+    """The distance at which `shaw` clips."""
     buckets: int = 32
     """Buckets of `t5`; in the encoder half of them for either direction. Even, at least 4."""
     max_distance: int = 128
-    """The distance from which on `t5` tells no two apart."""
+    """The distance from which on `t5` has one bucket."""
     base: float = 10000.0
     """The wavelengths of `rotary` run from 2 pi towards `base` times 2 pi."""
     threshold: float = 64.0
@@ -81,8 +77,8 @@ def require_fitting(positions: PositionConfig, d_model: int) -> None:
     )
 
 
-def require_a_place(positions: PositionConfig, stack: str, mixer: MixerConfig, attention: AttentionConfig) -> None:
-    """Raise unless positions inside attention can act in a stack, "encoder" or "decoder"."""
+def require_attention(positions: PositionConfig, stack: str, mixer: MixerConfig, attention: AttentionConfig) -> None:
+    """Raise unless a stack, "encoder" or "decoder", has the attention that its positions act on."""
     kind = positions.kind
     require(
         mixer.kind.attends or not kind.inside_attention,
@@ -91,11 +87,11 @@ def require_a_place(positions: PositionConfig, stack: str, mixer: MixerConfig, a
     )
     require(
         kind is not Positions.rotary or attention.d_k % 2 == 0,
-        f"model.positions.kind is rotary, which turns coordinates in pairs; d_k of the {stack}'s self-attention is "
+        f"model.positions.kind is rotary, which rotates pairs of coordinates; d_k of the {stack}'s self-attention is "
         f"{attention.d_k}, which is odd: choose an even one",
     )
     require(
         kind is not Positions.rotary or attention.score is Score.dot,
-        "model.positions.kind is rotary, which is made for the product of a turned query and a turned key; the score "
+        "model.positions.kind is rotary, which needs the product of a rotated query and a rotated key; the score "
         f"of the {stack}'s self-attention is {attention.score}: choose dot there, or another model.positions.kind",
     )

@@ -11,8 +11,8 @@ class Residual(Kind):
     identity = "identity", "x + y", "He et al. 2016"
     scaled = "scaled", "x + alpha y, alpha fixed", "Szegedy et al. 2017"
     rezero = "rezero", "x + g y, g trained from 0", "Bachlechner et al. 2021"
-    highway = "highway", "(1 - t) x + t y, t = sigmoid(W x + b) a feature", "Srivastava et al. 2015"
-    layer_drop = "layer_drop", "x + y, but y is left out at random in training", "Huang et al. 2016; Fan et al. 2020"
+    highway = "highway", "(1 - t) x + t y, t = sigmoid(W x + b) per feature", "Srivastava et al. 2015"
+    layer_drop = "layer_drop", "x + y, y dropped at random in training", "Huang et al. 2016; Fan et al. 2020"
     none = "none", "y alone", "Vaswani et al. 2017, 3.1, left out"
 
 
@@ -24,7 +24,7 @@ class ResidualConfig:
     alpha: float = 0.5
     """Factor on a sub-layer's output; `scaled` only."""
     rate: float = 0.1
-    """Probability that a sub-layer is left out of a training step; `layer_drop` only."""
+    """Probability that a sub-layer is dropped in a training step; `layer_drop` only."""
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, f"model.residual.alpha is {self.alpha}; it must be above 0")

@@ -16,17 +16,17 @@ class Schedule(Kind):
 
 
 class Smoothing(Kind):
-    """Where label smoothing puts the probability that it takes from the right token."""
+    """Over which tokens label smoothing spreads the probability it takes from the right one."""
 
     all = "all", "spread over the whole vocabulary, the right token included", "Szegedy et al. 2016"
     others = "others", "spread over the other V - 1 tokens", "Vaswani et al. 2018, T2T"
 
 
 class Ensemble(Kind):
-    """Of what an ensemble takes the mean over its models, at every token."""
+    """What an ensemble averages over its models, at every token."""
 
-    probabilities = "probabilities", "the mean of the models' probabilities", "Ott et al. 2019, fairseq"
-    log_probabilities = "log_probabilities", "their geometric mean, summing to 1 again", "Klein et al. 2017, OpenNMT"
+    probabilities = "probabilities", "the arithmetic mean of the models' probabilities", "Ott et al. 2019, fairseq"
+    log_probabilities = "log_probabilities", "their geometric mean, renormalised", "Klein et al. 2017, OpenNMT"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class OptimConfig:
     """The loss, Adam and its learning rate; the defaults are the paper's (sections 5.3 and 5.4)."""
 
     steps: int = 100_000
-    """Optimiser steps of the whole training."""
+    """Optimiser steps of the training."""
     schedule: Schedule = Schedule.paper
     warmup: int = 4000
     """Optimiser steps of linear warm-up."""
@@ -48,14 +48,14 @@ class OptimConfig:
     clip_norm: float = 0.0
     """Largest gradient norm, over all parameters; 0 does not clip, as in the paper."""
     label_smoothing: float = 0.1
-    """Probability taken from the right token and spread evenly; of the training loss only."""
+    """Probability taken from the right token and spread evenly; in the training loss only."""
     smoothing: Smoothing = Smoothing.all
-    """What it is spread over."""
+    """Over which tokens it is spread."""
     r_drop: float = option(
         0.0, "weight of the divergence between two passes with different dropout; 0: one pass", "Liang et al. 2021"
     )
     accumulate: int = 1
-    """Batches of one optimiser step, which is that of one batch with all their sentences: every token weighs alike."""
+    """Batches per optimiser step, which equals the step of one batch with all their sentences."""
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
 
     def __post_init__(self) -> None:
@@ -80,15 +80,15 @@ class DecodeConfig:
     """Decoding (section 6.1): beam search with the length penalty of Wu et al. 2016, eq. 14."""
 
     beam: int = 4
-    """Hypotheses kept a sentence; 1 is greedy."""
+    """Hypotheses per sentence; 1 is greedy."""
     alpha: float = 0.6
     """Strength of the length penalty; 0 compares plain log-probabilities."""
     extra_length: int = 50
     """Most tokens of a translation beyond the source's."""
     batch_tokens: int = 8192
-    """Padded source tokens decoded at once, times the beam."""
+    """Padded source tokens times the beam, decoded at once."""
     ensemble: Ensemble = Ensemble.probabilities
-    """What is averaged where several models translate as one."""
+    """What is averaged where several models decode together."""
 
     def __post_init__(self) -> None:
         require(self.beam >= 1, f"decode.beam is {self.beam}; it must be at least 1")

@@ -1,8 +1,7 @@
-"""From a step function to translations: greedy and beam search over any model's decoding state."""
+"""Greedy and beam search over any model's step function and decoding state."""
 
 from lit_transformer.decoding.ensemble import EnsembleState, ensemble_step
 from lit_transformer.decoding.hypothesis import Hypothesis, length_penalty
-from lit_transformer.decoding.packed import packed_weights
 from lit_transformer.decoding.search import beam_search, greedy_search
 from lit_transformer.decoding.state import DecoderState, Step
 
@@ -15,5 +14,4 @@ __all__ = [
     "ensemble_step",
     "greedy_search",
     "length_penalty",
-    "packed_weights",
 ]

@@ -1,20 +1,20 @@
-"""The most probable next tokens of each hypothesis; PAD and BOS are never among them."""
+"""The most probable next tokens of each hypothesis, PAD and BOS excluded."""
 
 import torch
 from torch import Tensor
 
 from lit_transformer.batch import BOS, EOS, PAD
 
-BLOCK = 64  # columns; of 32, 64 and 128 the fastest to search in for V = 8000 and beam 4 on one CPU thread
-FIRST = EOS + 1  # the first id that is a word rather than a mark
-assert {PAD, BOS, EOS} == set(range(FIRST)), "the marks come first, so that words are one slice of the vocabulary"
+BLOCK = 64  # columns; of 32, 64 and 128 the fastest for V = 8000 and beam 4 on one CPU thread
+FIRST = EOS + 1  # the first id that is a word
+assert {PAD, BOS, EOS} == set(range(FIRST)), "special ids come first, so that words are a slice of the vocabulary"
 
 
 def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest of each row of (R, V), sorted, and their columns: `torch.topk` in half its time on a CPU.
 
-    The k largest lie in the k blocks with the largest maxima, or in the columns left over after the last block.
-    For k = 1 the first of equal values is taken, as `torch.argmax` does.
+    The k largest are in the k blocks with the largest maxima, or in the columns after the last whole block. For k = 1
+    the first of equal values is returned, as by `torch.argmax`.
     """
     columns = values.shape[1]
     blocks = columns // BLOCK
@@ -32,19 +32,19 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def word_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return, of logits (R, V), the log-probability of EOS (R,) and of the k best words (R, k), and those words (R, k).
 
-    The probabilities are the model's own, over all V tokens: PAD and BOS take their share and are not offered.
-    The normaliser is computed in float32 and subtracted in float64, which keeps the order of the logits within a row.
+    The probabilities are the model's, over all V tokens, including PAD and BOS, which are not returned. The normaliser
+    is computed in float32 and subtracted in float64, which keeps the order of the logits within a row.
     """
     top, place = largest(logits[:, FIRST:], min(k, logits.shape[1] - FIRST))  # (R, k)
-    exact = summing_dtype(logits.device)
-    top = top.to(exact)
+    dtype = summing_dtype(logits.device)
+    top = top.to(dtype)
     normalised = logits.float().log_softmax(1).gather(1, place[:, :1] + FIRST)  # (R, 1)
-    normaliser = top[:, :1] - normalised.to(exact)  # (R, 1)
-    return logits[:, EOS].to(exact) - normaliser[:, 0], top - normaliser, place + FIRST
+    normaliser = top[:, :1] - normalised.to(dtype)  # (R, 1)
+    return logits[:, EOS].to(dtype) - normaliser[:, 0], top - normaliser, place + FIRST
 
 
 def best_token(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the log-probability (R,) and the id (R,) of the most probable token but PAD and BOS, logits (R, V)."""
+    """Return the log-probability (R,) and id (R,) of the most probable token except PAD and BOS, logits (R, V)."""
     _, place = largest(logits[:, EOS:], 1)
     token = place + EOS  # (R, 1)
     return logits.float().log_softmax(1).gather(1, token)[:, 0].to(summing_dtype(logits.device)), token[:, 0]
@@ -56,5 +56,5 @@ def _topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def summing_dtype(device: torch.device) -> torch.dtype:
-    """Return the type in which log-probabilities of whole sentences are summed."""
+    """Return the type in which log-probabilities are summed over a sentence."""
     return torch.float32 if device.type == "mps" else torch.float64  # Apple GPUs have no float64

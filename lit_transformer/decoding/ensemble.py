@@ -1,15 +1,15 @@
-"""Several models that translate as one: at every step their next-token distributions are joined into one.
+"""Ensembles: several models whose next-token distributions are averaged at every step.
 
 There are two means of distributions p_1 ... p_M over one vocabulary:
 
-probabilities      (p_1 + ... + p_M) / M, the mixture. It is a distribution as it stands.
-log_probabilities  (p_1 * ... * p_M) ^ (1/M) / Z, the geometric mean; Z <= 1 makes it a distribution again. A token
-                   needs the consent of all members here, and of one there.
+probabilities      (p_1 + ... + p_M) / M, the mixture.
+log_probabilities  (p_1 * ... * p_M) ^ (1/M) / Z, the geometric mean, normalised by Z <= 1. A token has to be probable
+                   for all members here, and for one there.
 
-Z belongs to a prefix, so dividing by it changes no order among the tokens that may follow one hypothesis. It does
-change scores, by -log Z a token, and with them the order of hypotheses with different prefixes: a search without it
-also prefers prefixes after which the members agree. Here every score is the log-probability of a distribution,
-as with a single model.
+Z depends on the prefix only, so that it does not change the order of the tokens that may follow a hypothesis. It does
+change scores, by -log Z per token, and so the order of hypotheses with different prefixes: a search without it also
+prefers prefixes after which the members agree. Here every score is the log-probability of a distribution, as with a
+single model.
 """
 
 import math
@@ -26,7 +26,7 @@ from lit_transformer.decoding.state import DecoderState, Step
 
 @dataclass(frozen=True)
 class EnsembleState:
-    """The states of all members, over the same rows."""
+    """The states of all members, with the same rows."""
 
     members: Sequence[DecoderState]
 
@@ -35,22 +35,22 @@ class EnsembleState:
 
 
 def ensemble_step(steps: Sequence[Step[Any]], kind: Ensemble = Ensemble.probabilities) -> Step[EnsembleState]:
-    """Return a step for any search whose next-token distribution is the mean of those of `steps`, one vocabulary.
+    """Return the step function of an ensemble of models over one vocabulary.
 
-    The search starts from an `EnsembleState` of the members' states, in the order of `steps`. Members may be of any
-    architecture; one member alone is that model.
+    The search starts from an `EnsembleState` of the members' states, in the order of `steps`. Members may have any
+    architecture; an ensemble of one is that model.
     """
 
     def step(tokens: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState]:
-        outcomes = [member(tokens, part) for member, part in zip(steps, state.members, strict=True)]
-        joined = mean_log_probs([logits for logits, _ in outcomes], kind)  # (R, V)
-        return joined, EnsembleState([part for _, part in outcomes])
+        results = [member(tokens, member_state) for member, member_state in zip(steps, state.members, strict=True)]
+        log_probs = mean_log_probs([logits for logits, _ in results], kind)  # (R, V)
+        return log_probs, EnsembleState([member_state for _, member_state in results])
 
     return step
 
 
 def mean_log_probs(logits: Sequence[Tensor], kind: Ensemble) -> Tensor:
-    """Return the log-probabilities (R, V), float32, of the members' mean from their logits, each (R, V)."""
+    """Return the log-probabilities of the members' mean, float32: logits (R, V) each -> (R, V)."""
     log_probs = torch.stack([member.float().log_softmax(1) for member in logits])  # (M, R, V)
     match kind:
         case Ensemble.probabilities:

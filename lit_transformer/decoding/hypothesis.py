@@ -1,4 +1,4 @@
-"""A translation, how it is scored, and the tree in which a beam search keeps the ones it is still writing."""
+"""Translations, their scores, and the prefix tree of a beam search."""
 
 from dataclasses import dataclass, field
 
@@ -12,8 +12,8 @@ from lit_transformer.batch import BOS
 class Hypothesis:
     """A translation: `tokens` without BOS and EOS.
 
-    `log_prob` is log P(Y | X) in nats, EOS included where it was produced; `score` is `log_prob` divided by
-    `length_penalty` of the number of tokens produced, again with EOS where it was produced.
+    `log_prob` is log P(Y | X) in nats, including EOS where it was produced; `score` is `log_prob` divided by
+    `length_penalty` of the number of tokens produced, including EOS likewise.
     """
 
     tokens: list[int]
@@ -28,9 +28,9 @@ def length_penalty(length: int, alpha: float) -> float:
 
 @dataclass
 class HypothesisTree:
-    """Every prefix a beam search has written: a node is a token and the node before it; node 0 is BOS.
+    """All prefixes of a beam search: a node is a token and its parent node; node 0 is BOS.
 
-    The search passes node numbers around instead of copying token sequences, and reads the winners back once.
+    The search handles node numbers instead of copying token sequences, and reads the best ones back once.
     """
 
     tokens: list[Tensor] = field(default_factory=list)
@@ -38,7 +38,7 @@ class HypothesisTree:
     size: int = 1
 
     def grow(self, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Add a node for each of `tokens` below its node in `parents`, any equal shapes; return the new nodes."""
+        """Add a child with each of `tokens` to each of `parents`, of any equal shape; return the new nodes."""
         nodes = torch.arange(self.size, self.size + tokens.numel(), device=tokens.device).view_as(tokens)
         self.tokens.append(tokens.flatten())
         self.parents.append(parents.flatten())
@@ -46,7 +46,7 @@ class HypothesisTree:
         return nodes
 
     def read(self, nodes: list[int]) -> list[list[int]]:
-        """Return the tokens from BOS (left out) to each node."""
+        """Return the tokens from BOS, excluded, to each node."""
         tokens = [BOS, *torch.cat(self.tokens).tolist()] if self.tokens else [BOS]
         parents = [0, *torch.cat(self.parents).tolist()] if self.parents else [0]
         sequences = []

@@ -1,6 +1,6 @@
-"""Greedy and beam search, batched over sentences; they know a step function and nothing of the model behind it.
+"""Greedy and beam search, batched over sentences, given a step function.
 
-Letters: S unfinished sentences, W beam, n live hypotheses a sentence (1 before the first step), R = S * n rows.
+Letters: S unfinished sentences, W beam, n live hypotheses per sentence (1 before the first step), R = S * n rows.
 """
 
 import math
@@ -16,40 +16,40 @@ from lit_transformer.decoding.hypothesis import Hypothesis, HypothesisTree, leng
 from lit_transformer.decoding.state import State, Step
 from lit_transformer.errors import UserError
 
-SYNC_EVERY = 8  # steps between looks at which sentences are over, where a look makes the host wait for a device
-COPY_WORTH = 1 / 8  # share of greedy rows that must be over before the state is copied without them
+SYNC_EVERY = 8  # steps between checks for finished sentences, where a check makes the host wait for a device
+SHRINK_FROM = 1 / 8  # fraction of greedy rows that must be done before the state is copied without them
 
 
 @torch.inference_mode()
 def greedy_search(step: Step[State], state: State, *, max_lengths: Tensor, alpha: float = 0.0) -> list[Hypothesis]:
-    """Translate by taking the most probable token at every step; one hypothesis a sentence.
+    """Translate by taking the most probable token at every step; one hypothesis per sentence.
 
-    `state` has one row a sentence; max_lengths (B,) int64, at least 1, on the model's device, is the most tokens of a
-    sentence, EOS included; one that gets there without EOS ends as it is. `alpha` changes the score, not the tokens.
+    `state` has one row per sentence; max_lengths (B,) int64, at least 1, on the model's device, limits the tokens of a
+    sentence, including EOS; one without EOS by then is cut off. `alpha` affects the score, not the tokens.
     """
     limits, horizon = _limits(max_lengths)
-    written = torch.full((len(limits), horizon), EOS, device=limits.device)  # (B, T)
+    output = torch.full((len(limits), horizon), EOS, device=limits.device)  # (B, T)
     lengths = torch.zeros_like(limits)  # (B,)
     log_prob = torch.zeros_like(limits, dtype=summing_dtype(limits.device))  # (B,) nats
-    sentences = torch.arange(len(limits), device=limits.device)  # (S,) which are in the rows of the state
-    over = torch.zeros_like(sentences, dtype=torch.bool)  # (S,)
+    sentences = torch.arange(len(limits), device=limits.device)  # (S,) the sentence of each row of the state
+    done = torch.zeros_like(sentences, dtype=torch.bool)  # (S,)
     tokens = torch.full_like(sentences, BOS)  # (S,)
     for length in range(1, horizon + 1):
         logits, state = step(tokens, state)  # (S, V)
         gain, tokens = best_token(logits)
-        tokens = tokens.where(~over, EOS)
-        written[sentences, length - 1] = tokens
-        log_prob.index_add_(0, sentences, gain.where(~over, 0))
-        lengths.index_add_(0, sentences, (~over).long())
-        over = over | (tokens == EOS) | (limits[sentences] <= length)
-        if _may_look(length, limits.device):
-            rows = (~over).nonzero()[:, 0]
+        tokens = tokens.where(~done, EOS)
+        output[sentences, length - 1] = tokens
+        log_prob.index_add_(0, sentences, gain.where(~done, 0))
+        lengths.index_add_(0, sentences, (~done).long())
+        done = done | (tokens == EOS) | (limits[sentences] <= length)
+        if _may_sync(length, limits.device):
+            rows = (~done).nonzero()[:, 0]
             if len(rows) == 0:
                 break
-            if len(rows) <= (1 - COPY_WORTH) * len(over):
-                state, tokens, sentences, over = state.select(rows, rows), tokens[rows], sentences[rows], over[rows]
+            if len(rows) <= (1 - SHRINK_FROM) * len(done):
+                state, tokens, sentences, done = state.select(rows, rows), tokens[rows], sentences[rows], done[rows]
     hypotheses = []
-    for row, length, total in zip(written.tolist(), lengths.tolist(), log_prob.tolist(), strict=True):
+    for row, length, total in zip(output.tolist(), lengths.tolist(), log_prob.tolist(), strict=True):
         words = row[: length - 1] if row[length - 1] == EOS else row[:length]
         hypotheses.append(Hypothesis(words, total / length_penalty(length, alpha), total))
     return hypotheses
@@ -65,15 +65,15 @@ def beam_search(
     Score: log P(Y | X) / ((5 + |Y|) / 6) ** alpha, Wu et al. 2016, eq. 14, alpha >= 0; |Y| counts EOS.
 
     A step extends every live hypothesis by every token. Those among the W most probable extensions that end with EOS
-    are finished; the W most probable that do not are the next live ones. At the sentence's last length all of the W
-    most probable are finished: one without EOS as it is, log P of the tokens it has over the penalty at their number.
-    A sentence is over when W hypotheses are finished, so W = 1 is greedy search, or earlier when nothing can change:
+    are finished; the W most probable that do not are the next live ones. At the sentence's maximum length all of the W
+    most probable are finished, those without EOS scored by the tokens they have. A sentence is done when W hypotheses
+    are finished, so that W = 1 is greedy search, or earlier when nothing can change:
 
     Claim: if the nbest-th best finished score is at least b = log P(L) / penalty(max length), L the most probable live
-    hypothesis, going on cannot better any of the nbest. Proof: whatever is finished later is a continuation Y of some
+    hypothesis, continuing cannot improve any of the nbest. Proof: whatever finishes later is a continuation Y of some
     live L'. A factor of a probability is at most 1, so log P(Y) <= log P(L') <= log P(L) <= 0. With alpha >= 0 the
     penalty grows with length and is positive, and |Y| is at most the max length, so score(Y) = log P(Y) / penalty(|Y|)
-    <= log P(L) / penalty(|Y|) <= b, the last because dividing a negative number by more brings it nearer to 0.
+    <= log P(L) / penalty(|Y|) <= b, the last because dividing a negative number by more brings it closer to 0.
 
     Raises UserError unless beam >= 1, alpha >= 0 and 1 <= nbest <= beam.
     """
@@ -84,35 +84,35 @@ def beam_search(
         return []
     tree = HypothesisTree()
     search = _Sentences.start(limits, beam, alpha)
-    parts: list[_Sentences] = []
+    finished: list[_Sentences] = []
     tokens = torch.full_like(limits, BOS)  # (R,)
     for length in range(1, horizon + 1):
         logits, state = step(tokens, state)  # (R, V)
         tokens, rows = search.advance(logits, length, alpha, tree)  # (S, n), (S, n)
-        search.note_over(length, nbest)
-        keep = None
-        if _may_look(length, limits.device) or length == horizon:
-            left = (~search.over).nonzero()[:, 0]
+        search.mark_done(length, nbest)
+        kept = None
+        if _may_sync(length, limits.device) or length == horizon:
+            left = (~search.done).nonzero()[:, 0]
             if len(left) < len(tokens):
-                parts.append(search.select(search.over.nonzero()[:, 0]))
-                search, tokens, rows, keep = search.select(left), tokens[left], rows[left], left
+                finished.append(search.select(search.done.nonzero()[:, 0]))
+                search, tokens, rows, kept = search.select(left), tokens[left], rows[left], left
             if len(left) == 0:
                 break
-        if keep is not None or _moved(rows, len(logits)):
-            state = state.select(rows.flatten(), keep)
+        if kept is not None or _reordered(rows, len(logits)):
+            state = state.select(rows.flatten(), kept)
         tokens = tokens.flatten()
-    return _read(parts, tree, len(limits), nbest)
+    return _hypotheses(finished, tree, len(limits), nbest)
 
 
 @dataclass
 class _Sentences:
-    """What a beam search knows of S sentences: live hypotheses, sorted, and the best W finished ones, sorted."""
+    """The state of a beam search for S sentences: live hypotheses, and the best W finished ones, both sorted."""
 
     sentence: Tensor  # (S,) index in the batch
-    limit: Tensor  # (S,) most tokens
-    limit_penalty: Tensor  # (S,) length penalty at that many tokens
-    over: Tensor  # (S,)
-    finished: Tensor  # (S,) how many hypotheses are finished
+    limit: Tensor  # (S,) maximum length
+    limit_penalty: Tensor  # (S,) length penalty at the maximum length
+    done: Tensor  # (S,)
+    finished: Tensor  # (S,) number of finished hypotheses
     live_log_prob: Tensor  # (S, n)
     live_node: Tensor  # (S, n)
     score: Tensor  # (S, W) finished; -inf where there is none yet
@@ -121,19 +121,19 @@ class _Sentences:
 
     @classmethod
     def start(cls, limits: Tensor, beam: int, alpha: float) -> Self:
-        nothing = torch.zeros_like(limits)
-        none = limits.new_full((len(limits), beam), -torch.inf, dtype=summing_dtype(limits.device))
+        zeros = torch.zeros_like(limits)
+        empty = limits.new_full((len(limits), beam), -torch.inf, dtype=summing_dtype(limits.device))
         return cls(
             sentence=torch.arange(len(limits), device=limits.device),
             limit=limits,
-            limit_penalty=((5 + limits.to(none.dtype)) / 6) ** alpha,
-            over=nothing.bool(),
-            finished=nothing,
-            live_log_prob=torch.zeros_like(none[:, :1]),
-            live_node=nothing[:, None],
-            score=none,
-            log_prob=none,
-            node=nothing[:, None].expand(-1, beam),
+            limit_penalty=((5 + limits.to(empty.dtype)) / 6) ** alpha,
+            done=zeros.bool(),
+            finished=zeros,
+            live_log_prob=torch.zeros_like(empty[:, :1]),
+            live_node=zeros[:, None],
+            score=empty,
+            log_prob=empty,
+            node=zeros[:, None].expand(-1, beam),
         )
 
     def select(self, rows: Tensor) -> Self:
@@ -141,7 +141,7 @@ class _Sentences:
         return type(self)(**{name: value[rows] for name, value in vars(self).items()})
 
     def advance(self, logits: Tensor, length: int, alpha: float, tree: HypothesisTree) -> tuple[Tensor, Tensor]:
-        """Read logits (S * n, V) of token number `length`; return the next live tokens, and the rows they extend."""
+        """Extend hypotheses by logits (S * n, V) of token number `length`; return live tokens and their parent rows."""
         sentences, live = self.live_log_prob.shape
         beam = self.score.shape[1]
         eos_gain, word_gain, words = word_candidates(logits, beam)  # (R,), (R, k), (R, k)
@@ -156,47 +156,49 @@ class _Sentences:
         return tokens, torch.arange(sentences, device=place.device)[:, None] * live + parent
 
     def _finish(self, log_prob: Tensor, nodes: Tensor, ended: int, length: int, alpha: float) -> None:
-        """Put into the finished ones those of (S, C) candidates, the first `ended` with EOS, that are due."""
+        """Add those of (S, C) candidates, the first `ended` of which end with EOS, that finish at this length."""
         beam = self.score.shape[1]
         order = log_prob.argsort(dim=1, descending=True, stable=True)[:, :beam]  # (S, W); EOS before an equal word
-        due = torch.zeros_like(log_prob, dtype=torch.bool).scatter_(1, order, True)  # (S, C)
-        due[:, ended:] &= (self.limit <= length)[:, None]
-        due &= ~self.over[:, None] & (log_prob != -torch.inf)
-        self.finished = self.finished + due.sum(1)
-        score = (log_prob / length_penalty(length, alpha)).where(due, -torch.inf)  # every candidate has this length
+        finishing = torch.zeros_like(log_prob, dtype=torch.bool).scatter_(1, order, True)  # (S, C)
+        finishing[:, ended:] &= (self.limit <= length)[:, None]
+        finishing &= ~self.done[:, None] & (log_prob != -torch.inf)
+        self.finished = self.finished + finishing.sum(1)
+        score = (log_prob / length_penalty(length, alpha)).where(
+            finishing, -torch.inf
+        )  # every candidate has this length
         self.score, best = torch.cat([self.score, score], 1).topk(beam, 1)  # (S, W)
         self.log_prob = torch.cat([self.log_prob, log_prob], 1).gather(1, best)
         self.node = torch.cat([self.node, nodes], 1).gather(1, best)
 
-    def note_over(self, length: int, nbest: int) -> None:
-        """Mark the sentences that are over; see `beam_search` for the proof of the bound."""
+    def mark_done(self, length: int, nbest: int) -> None:
+        """Mark the sentences that are done; see `beam_search` for the proof of the bound."""
         bound = self.live_log_prob[:, 0] / self.limit_penalty
         full = self.finished >= self.score.shape[1]
-        self.over = self.over | full | (self.limit <= length) | (self.score[:, nbest - 1] >= bound)
+        self.done = self.done | full | (self.limit <= length) | (self.score[:, nbest - 1] >= bound)
 
 
-def _read(parts: list[_Sentences], tree: HypothesisTree, sentences: int, nbest: int) -> list[list[Hypothesis]]:
+def _hypotheses(finished: list[_Sentences], tree: HypothesisTree, sentences: int, nbest: int) -> list[list[Hypothesis]]:
     """Return the finished hypotheses of every sentence, best first, by its index in the batch."""
-    columns = [torch.cat([getattr(part, name) for part in parts]) for name in ("score", "log_prob", "node")]
+    columns = [torch.cat([getattr(part, name) for part in finished]) for name in ("score", "log_prob", "node")]
     scores, log_probs, nodes = (column[:, :nbest].flatten().tolist() for column in columns)
-    found = list(map(Hypothesis, tree.read(nodes), scores, log_probs))
+    ranked = list(map(Hypothesis, tree.read(nodes), scores, log_probs))
     hypotheses: list[list[Hypothesis]] = [[] for _ in range(sentences)]
-    for place, index in enumerate(torch.cat([part.sentence for part in parts]).tolist()):
-        ranked = found[place * nbest : (place + 1) * nbest]
-        hypotheses[index] = ranked[:1] + [other for other in ranked[1:] if other.score != -math.inf]
+    for place, index in enumerate(torch.cat([part.sentence for part in finished]).tolist()):
+        best, *others = ranked[place * nbest : (place + 1) * nbest]
+        hypotheses[index] = [best, *(other for other in others if other.score != -math.inf)]
     return hypotheses
 
 
 def _limits(max_lengths: Tensor) -> tuple[Tensor, int]:
-    """Return the limits and the largest of them, 0 for no sentences."""
-    longest = max(limits := max_lengths.tolist(), default=0)
+    """Return the limits and their maximum, 0 for no sentences."""
+    horizon = max(limits := max_lengths.tolist(), default=0)
     if min(limits, default=1) < 1:
         raise UserError(f"decode: the most tokens of a sentence must be at least 1, not {min(limits)}")
-    return max_lengths, longest
+    return max_lengths, horizon
 
 
-def _moved(rows: Tensor, before: int) -> bool:
-    """Say whether rows (S, n) are others than all of `before` in order, or that to know it would take a wait."""
+def _reordered(rows: Tensor, before: int) -> bool:
+    """Return whether rows (S, n) differ from `range(before)`, or would have to be read from a device to know."""
     if rows.numel() != before:
         return True
     if rows.shape[1] == 1:  # a beam of one extends each row in its place
@@ -204,5 +206,5 @@ def _moved(rows: Tensor, before: int) -> bool:
     return rows.device.type != "cpu" or not torch.equal(rows.flatten(), torch.arange(before))
 
 
-def _may_look(length: int, device: torch.device) -> bool:
+def _may_sync(length: int, device: torch.device) -> bool:
     return device.type == "cpu" or length % SYNC_EVERY == 0

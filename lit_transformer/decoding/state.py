@@ -1,4 +1,4 @@
-"""What a search needs of a model: a state whose rows can be picked, and a function that feeds one token a row."""
+"""The interface of a model for decoding: a state with selectable rows, and a step function."""
 
 from collections.abc import Callable
 from typing import Protocol, Self, TypeVar
@@ -7,22 +7,22 @@ from torch import Tensor
 
 
 class DecoderState(Protocol):
-    """All that a model remembers of the S sentences it is decoding, in R rows, each a hypothesis.
+    """The cache of a model for S sentences in R rows, each a hypothesis.
 
-    Rows lie sentence by sentence, as many for one as for another. A row holds what the next token depends on: cached
-    keys and values, recurrent states. What is of the source alone, the projected memory, is kept once a sentence.
+    Rows are ordered by sentence, the same number for each. A row holds what the next token depends on: cached keys and
+    values, recurrent states. What depends on the source only, such as its keys and values, is stored once per sentence.
     """
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
-        """Return the state whose row i is row `rows[i]` of this one, and whose sentences are `sentences`, None for all.
+        """Return the state whose row i is row `rows[i]` of this one and whose sentences are `sentences`, None for all.
 
-        rows (R',) and sentences (S',) are int64 indexes into this state. Rows may drop, reorder and repeat: those of
-        each sentence that stays come together, in the order of the sentences, and are as many for each.
+        rows (R',) and sentences (S',) are int64 indexes into this state. Rows may be dropped, reordered and repeated;
+        the result is ordered by sentence again, with the same number of rows for each.
         """
         ...
 
 
 State = TypeVar("State", bound=DecoderState)
 
-# (tokens (R,) int64, state of R rows) -> (logits (R, V) of the token after them, state that has read them)
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
+"""(tokens (R,) int64, state of R rows) -> (logits (R, V) of the next token, the new state)."""

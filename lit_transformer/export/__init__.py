@@ -1,8 +1,8 @@
-"""Trained models in files that others read: tensors and a config, no pickle, no training code.
+"""Trained models in files: tensors and a config, read without pickle and without training code.
 
-`load_exported` reads what `save_exported` wrote; `marian` says the same network in the words of Hugging Face's Marian.
+`load_exported` reads what `save_exported` wrote; `marian` converts a network to Hugging Face's Marian.
 """
 
-from lit_transformer.export.folder import load_exported, save_exported
+from lit_transformer.export.folder import exported_provenance, load_exported, save_exported
 
-__all__ = ["load_exported", "save_exported"]
+__all__ = ["exported_provenance", "load_exported", "save_exported"]

@@ -1,15 +1,16 @@
-"""The same network in the words of Hugging Face's Marian: its config, its generation settings and its tensors.
+"""Conversion to Hugging Face's Marian: its config, its generation settings and its tensors.
 
-Marian is the paper's post-norm Transformer with one width of head, layer norms of eps 1e-5 and biases everywhere. What
-differs from it by numbers alone is folded into the matrices, so that the function is the same but for rounding:
+Marian is the paper's post-norm Transformer with heads of width d_model / heads, layer norms of eps 1e-5 and biases
+everywhere. Constant factors in which a network differs are folded into the matrices, so that the function is the same
+but for rounding:
 
-* eps: LN(c x) with eps 1e-5 is LN(x) with eps 1e-5 / c^2. Everything that stands before a norm is multiplied by
-  c = sqrt(1e-5 / eps), and what reads the stream divides by it. DeepNorm's alpha is one more factor of the stream.
-* heads narrower than d_model / heads, and other numbers of them, are filled up with zeros; shared keys are repeated.
-* the scale of the scores, a bilinear score and trained factors a head go into the queries' matrix, a factor of the
-  residual connection into what is added.
-* positions that are added to the embeddings are a table; features are reordered so that the paper's sines and cosines,
-  interleaved here, are Marian's own table, where nothing else multiplies it.
+* eps: LN(c x) with eps 1e-5 is LN(x) with eps 1e-5 / c^2. All inputs of norms are multiplied by c = sqrt(1e-5 / eps),
+  and what reads the residual stream divides by it. DeepNorm's alpha is one more factor of the stream.
+* narrower heads, or fewer of them, are padded with zeros; shared keys are repeated.
+* the scale of the scores, a bilinear score and trained factors per head go into the query matrix, a factor of the
+  residual connection into the branch's last matrix.
+* positions that are added to the embeddings become a table; features are reordered so that the paper's interleaved
+  sines and cosines are Marian's own table, up to a factor.
 """
 
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ IN_ATTENTION: dict[str, tuple[Any, ...]] = {
 
 
 class Marian(NamedTuple):
-    """What config.json, generation_config.json and model.safetensors of a Marian folder hold."""
+    """The contents of config.json, generation_config.json and model.safetensors of a Marian folder."""
 
     config: dict[str, Any]
     generation: dict[str, Any]
@@ -76,37 +77,42 @@ class Marian(NamedTuple):
 
 
 def obstacles(config: ModelConfig) -> list[str]:
-    """Return why a model cannot be said in Marian's words, one reason a setting; none where it can."""
-    found = []
+    """Return why a model cannot be converted to Marian, one reason per setting; empty where it can."""
+    reasons = []
     for section, members in EXPRESSIBLE.items():
         kind = getattr(config, section).kind
         if kind not in members:
-            found.append(f"model.{section}.kind is {kind} (possible: {', '.join(members)})")
+            possible = ", ".join(member.value for member in members)
+            reasons.append(f"model.{section}.kind is {kind} (possible: {possible})")
     if config.norm.placement not in PLACEMENTS:
-        found.append(f"model.norm.placement is {config.norm.placement} (possible: {', '.join(PLACEMENTS)})")
+        possible = ", ".join(placement.value for placement in PLACEMENTS)
+        reasons.append(f"model.norm.placement is {config.norm.placement} (possible: {possible})")
     places = config.attention_at._asdict()
     for name, values in IN_ATTENTION.items():
-        others = [place for place, attention in places.items() if getattr(attention, name) not in values]
-        if others:
+        violating = [place for place, attention in places.items() if getattr(attention, name) not in values]
+        if violating:
             possible = ", ".join(str(value) for value in values)
-            value = getattr(places[others[0]], name)
-            found.append(f"attention.{name} is {value} in {', '.join(others)} (possible: {possible})")
+            value = getattr(places[violating[0]], name)
+            reasons.append(f"attention.{name} is {value} in {', '.join(violating)} (possible: {possible})")
     for stack, attentions in _by_stack(config).items():
         if not _heads(attentions, config.d_model):
-            shapes = " and ".join(dict.fromkeys(f"{one.heads} of {max(one.d_k, one.d_v)}" for one in attentions))
-            found.append(f"the {stack}'s heads, {shapes}, do not fit into heads that make up d_model, {config.d_model}")
-    return found
+            shapes = " and ".join(dict.fromkeys(f"{a.heads} of {max(a.d_k, a.d_v)}" for a in attentions))
+            reasons.append(
+                f"the {stack}'s heads, {shapes}, do not fit into heads that make up d_model, {config.d_model}"
+            )
+    return reasons
 
 
 def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
-    """Say a network in Marian's words; `decode` becomes the defaults of `generate`.
+    """Convert a network to Marian; `decode` becomes the defaults of `generate`.
 
-    With alpha 0 both searches find the same; else `generate` divides by length^alpha, not by ((5 + length) / 6)^alpha.
-    Raises `UserError` with every reason where that is impossible.
+    With alpha 0 both searches agree; otherwise `generate` divides by length^alpha, not by ((5 + length) / 6)^alpha.
+    Raises `UserError` with all reasons where the conversion is impossible.
     """
     if reasons := obstacles(network.config):
         raise UserError(f"Marian cannot express this model: {'; '.join(reasons)}")
-    heads = {stack: _heads(parts, network.config.d_model) or 0 for stack, parts in _by_stack(network.config).items()}
+    by_stack = _by_stack(network.config)
+    heads = {stack: _heads(attentions, network.config.d_model) or 0 for stack, attentions in by_stack.items()}
     tensors = MarianTensors(network, heads)
     generation: dict[str, Any] = {
         "bos_token_id": BOS,
@@ -116,24 +122,24 @@ def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
         "forced_eos_token_id": None,
         "suppress_tokens": [PAD, BOS],
         "do_sample": False,
-        "max_length": tensors.places,
+        "max_length": tensors.positions,
         "num_beams": decode.beam,
     }
     if decode.beam > 1:
         generation |= {"length_penalty": decode.alpha, "early_stopping": True}
-    return Marian(_config(network, tensors), generation, tensors.finished())
+    return Marian(_config(network, tensors), generation, tensors.converted())
 
 
 def _by_stack(config: ModelConfig) -> dict[str, list[AttentionConfig]]:
-    """Return the attentions that share a number of heads in Marian."""
+    """Return the attentions that have the same number of heads in Marian."""
     encoder, decoder, cross = config.attention_at
     return {"encoder": [encoder], "decoder": [decoder, cross]}
 
 
 def _heads(attentions: list[AttentionConfig], d_model: int) -> int | None:
     """Return the fewest heads of width d_model / heads that hold those of each attention."""
-    fewest = max(one.heads for one in attentions)
-    width = max(max(one.d_k, one.d_v) for one in attentions)
+    fewest = max(attention.heads for attention in attentions)
+    width = max(max(attention.d_k, attention.d_v) for attention in attentions)
     return next((heads for heads in range(fewest, d_model // width + 1) if d_model % heads == 0), None)
 
 
@@ -148,15 +154,15 @@ def _config(network: Transformer, tensors: MarianTensors) -> dict[str, Any]:
         "architectures": ["MarianMTModel"],
         "model_type": "marian",
         "dtype": "float32",
-        "vocab_size": network.softmax.num_embeddings,
-        "decoder_vocab_size": network.softmax.num_embeddings,
+        "vocab_size": network.output_embedding.num_embeddings,
+        "decoder_vocab_size": network.output_embedding.num_embeddings,
         "d_model": config.d_model,
         **{f"{stack}_{name}": value for name, values in common.items() for stack, value in values.items()},
         "activation_function": ACTIVATIONS[config.feed_forward.kind],
         "scale_embedding": config.embeddings.scale,
         "share_encoder_decoder_embeddings": tensors.shared,
         "tie_word_embeddings": tensors.tied,
-        "max_position_embeddings": tensors.places,
+        "max_position_embeddings": tensors.positions,
         "dropout": config.dropout,
         "attention_dropout": config.attention.dropout,
         "activation_dropout": config.feed_forward.dropout,

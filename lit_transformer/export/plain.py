@@ -1,4 +1,4 @@
-"""A config as plain JSON values and back: every key must be known, none may be missing, every value of its type."""
+"""A config as plain JSON values and back; keys and types are checked."""
 
 from dataclasses import fields, is_dataclass
 from types import UnionType
@@ -11,7 +11,7 @@ C = TypeVar("C")
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """Return a config as nested dicts of numbers, names, truths and None."""
+    """Return a config as nested dicts of numbers, names, booleans and None."""
     plain: dict[str, Any] = {}
     for field in fields(config):
         value = getattr(config, field.name)
@@ -40,16 +40,16 @@ def from_plain(kind: type[C], plain: Any, place: str) -> C:
 
 
 def _value(kind: Any, value: Any, place: str) -> Any:
-    """Return a value as the type of its field; a whole number is a float, but a truth is no number."""
+    """Return a value as the type of its field; an int may stand for a float, a bool for no number."""
     if isinstance(kind, UnionType):  # every union of a config is one with None
         return None if value is None else _value(get_args(kind)[0], value, place)
     if is_dataclass(kind):
         return from_plain(kind, value, place)  # type: ignore[arg-type]
     if issubclass(kind, Kind):
-        for member in kind:
-            if value == member.value:
-                return member
-        raise UserError(f"{place} is {value!r}{nearest(str(value), kind)} (known: {', '.join(kind)})")
+        members = {member.value: member for member in kind}
+        if isinstance(value, str) and value in members:
+            return members[value]
+        raise UserError(f"{place} is {value!r}{nearest(str(value), members)} (known: {', '.join(members)})")
     if type(value) is kind:
         return value
     if kind is float and type(value) is int:

@@ -1,43 +1,44 @@
-"""torch.compile for training steps: one place, and a bound on how often it may compile."""
+"""torch.compile for training: the forward pass of encoder and decoder, with a bound on the number of graphs."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
-
-if TYPE_CHECKING:
-    from lit_transformer.batch import TranslationBatch
-    from lit_transformer.transformer import Transformer
+from lit_transformer.transformer import Transformer
 
 GRAPHS = 32
-"""Most graphs of a network; one more is an error and no silent return to the slow path. Sizes are symbols: no batch of
-another length needs a graph. What does: a side without padding, a sentence shorter than a CPU's vector, validation."""
-WITHOUT = "train with trainer.compile=false"
+"""Most graphs of a network; one more is an error rather than a silent fallback to the slow path. Sizes are symbolic, so
+that no batch of another length needs a graph. What needs one: a side without padding, a sentence shorter than a CPU's
+vector, validation."""
+FIX = "train with trainer.compile=false"
 
 
-def compile_network(network: "Transformer", backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile encoder and decoder of a network, in place; its loss and its search stay as they are.
+class CompiledHidden:
+    """`Transformer.hidden`, compiled: the `hidden` of an objective or a `LitTransformer`.
 
-    What is computed is the same but for rounding, and so are the masks of dropout. The step that would need more than
-    GRAPHS graphs, or something that is not there, such as a C++ compiler, raises UserError.
+    Equal to the plain one but for rounding, dropout masks included; the loss and the search are not compiled. Raises
+    `UserError` for a network that needs more than GRAPHS graphs, or where something is missing, such as a C++ compiler.
     """
-    from torch._dynamo import exc
 
-    torch._dynamo.config.recompile_limit = GRAPHS
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    compiled = torch.compile(network.hidden, dynamic=True, backend=backend)
+    def __init__(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        from torch._dynamo import config  # imported late: it takes a second
 
-    def hidden(batch: "TranslationBatch") -> Tensor:
+        config.recompile_limit = GRAPHS
+        config.fail_on_recompile_limit_hit = True
+        self.compiled = torch.compile(Transformer.hidden, dynamic=True, backend=backend)
+
+    def __call__(self, network: Transformer, batch: TranslationBatch) -> Tensor:
+        from torch._dynamo import exc
+
         try:
-            return compiled(batch)
+            return self.compiled(network, batch)
         except exc.FailOnRecompileLimitHit:
-            raise UserError(f"trainer.compile: this model needs more than {GRAPHS} graphs; {WITHOUT}") from None
+            raise UserError(f"trainer.compile: this model needs more than {GRAPHS} graphs; {FIX}") from None
         except exc.BackendCompilerFailed as error:
-            found = error.inner_exception
-            said = [f"{type(found).__name__}: {line}" for line in str(found).splitlines()[:1]]
-            raise UserError(f"trainer.compile: {''.join(said) or type(found).__name__}; {WITHOUT}") from None
-
-    network.hidden = hidden  # type: ignore[method-assign]
+            cause = error.inner_exception
+            lines = [f"{type(cause).__name__}: {line}" for line in str(cause).splitlines()[:1]]
+            raise UserError(f"trainer.compile: {''.join(lines) or type(cause).__name__}; {FIX}") from None

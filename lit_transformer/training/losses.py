@@ -1,7 +1,7 @@
-"""The cross-entropy of packed predictions: smoothed for training, by itself or of two passes; plain for perplexity.
+"""Cross-entropies of packed predictions: label-smoothed for training, of one pass or two; plain for perplexity.
 
-All take the decoder's last vectors and the softmax matrix and never hold the whole (N, V) logits: rows go through
-in chunks that fit a cache, and the losses of training compute their gradient on the way.
+All take the decoder's output and the output embedding, and never hold the whole logits (N, V): rows are processed in
+chunks that fit a cache, and the training losses compute their gradients in the same pass.
 """
 
 from typing import Any
@@ -11,36 +11,36 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK_ELEMENTS = 1 << 21
-"""Logits held at once, 8 MB of float32."""
+"""Logits per chunk, 8 MB of float32."""
 
 
-def smoothed_nats(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Return the summed label-smoothed cross-entropy in nats, float32.
+def label_smoothed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Return the label-smoothed cross-entropy in nats, summed over the tokens, float32.
 
     hidden (N, D), weight (V, D), targets (N,) -> scalar. The target distribution gives 1 - smoothing to the right
-    token and spreads smoothing over all V, the right one included (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
+    token and spreads `smoothing` over all V, the right one included (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
     """
-    nats: Tensor = _SmoothedNats.apply(hidden, weight, targets, smoothing)
+    nats: Tensor = _LabelSmoothedCrossEntropy.apply(hidden, weight, targets, smoothing)
     return nats
 
 
-def paired_nats(
-    one: Tensor, other: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
+def r_drop_loss(
+    first: Tensor, second: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
 ) -> Tensor:
-    """Return the nats of R-Drop, summed over the tokens, float32 (Liang et al. 2021, eq. 4, halved).
+    """Return the loss of R-Drop in nats, summed over the tokens, float32 (Liang et al. 2021, eq. 4, halved).
 
-    one and other (N, D) are of two passes with different dropout, P and Q their distributions: the mean of both
-    label-smoothed cross-entropies, and divergence / 2 times the mean of KL(P || Q) and KL(Q || P). Halved, so that
-    without a divergence it is the loss of one pass.
+    first and second (N, D) are the outputs of two passes with different dropout, P and Q their distributions: the mean
+    of both label-smoothed cross-entropies, plus divergence / 2 times the mean of KL(P || Q) and KL(Q || P). Halved, so
+    that without the divergence it has the scale of one pass.
     """
-    nats: Tensor = _PairedNats.apply(one, other, weight, targets, smoothing, divergence)
+    nats: Tensor = _RDropLoss.apply(first, second, weight, targets, smoothing, divergence)
     return nats
 
 
 @torch.no_grad()
-def plain_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Return the summed cross-entropy in nats, whose exponential per token is the perplexity: shapes as above."""
-    hidden, weight = _products_dtype(hidden, weight)
+def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy in nats, summed over the tokens, float64; exp of its mean is the perplexity."""
+    hidden, weight = _matmul_dtype(hidden, weight)
     parts = [
         torch.nn.functional.cross_entropy((h @ weight.T).float(), y, reduction="sum").double()
         for h, y in zip(*(tensor.split(_chunk_rows(weight)) for tensor in (hidden, targets)), strict=True)
@@ -48,20 +48,20 @@ def plain_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return torch.stack(parts).sum()
 
 
-class _SmoothedNats(torch.autograd.Function):
+class _LabelSmoothedCrossEntropy(torch.autograd.Function):
     """With z the logits, p their softmax and s the smoothing: sum of log sum exp z - (1 - s) z_y - s mean z.
 
-    Its gradient to z is p - (1 - s) onehot(y) - s / V. The last term is the same for every entry, so that it is
-    taken out of the products: (grad z) W loses s / V times the column sums of W, and likewise for W's gradient.
+    Its gradient by z is p - (1 - s) onehot(y) - s / V. The last term is the same for every entry and is left out of the
+    products: it contributes -s / V times the column sums of W to the gradient by hidden, and likewise for W.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        h_all, w = _products_dtype(hidden, weight)
+        h_all, w = _matmul_dtype(hidden, weight)
         vocab = w.shape[0]
-        wanted = any(ctx.needs_input_grad)
-        to_hidden = torch.empty_like(h_all) if wanted else None
-        to_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted else None
+        needs_grad = any(ctx.needs_input_grad)
+        grad_hidden = torch.empty_like(h_all) if needs_grad else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
         total = hidden.new_zeros((), dtype=torch.float32)
         size = _chunk_rows(w)
         for start in range(0, len(targets), size):
@@ -72,47 +72,51 @@ class _SmoothedNats(torch.autograd.Function):
             right, spread = z.gather(1, y), z.mean(1) if smoothing else z.new_zeros(())
             sums = z.exp_().sum(1, keepdim=True)
             total += (sums.log() - (1 - smoothing) * right).sum() - smoothing * spread.sum()
-            if to_hidden is None or to_weight is None:
+            if grad_hidden is None or grad_weight is None:
                 continue
             z /= sums
             z.scatter_add_(1, y, z.new_full((), smoothing - 1.0).expand_as(y))
             g = z.to(h.dtype)
-            to_hidden[span] = g @ w
-            to_weight += (g.T @ h).float()
-        if to_hidden is not None and to_weight is not None:
-            to_hidden -= (smoothing / vocab) * w.sum(0)
-            to_weight -= (smoothing / vocab) * h_all.float().sum(0)
-            ctx.save_for_backward(to_hidden.to(hidden.dtype), to_weight.to(weight.dtype))
+            grad_hidden[span] = g @ w
+            grad_weight += (g.T @ h).float()
+        if grad_hidden is not None and grad_weight is not None:
+            grad_hidden -= (smoothing / vocab) * w.sum(0)
+            grad_weight -= (smoothing / vocab) * h_all.float().sum(0)
+            ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype))
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        to_hidden, to_weight = ctx.saved_tensors
-        return to_hidden * upstream, to_weight * upstream, None, None
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * upstream, grad_weight * upstream, None, None
 
 
-class _PairedNats(torch.autograd.Function):
-    """Autograd differentiates one chunk at a time, so that its products are taken once and its logits forgotten."""
+class _RDropLoss(torch.autograd.Function):
+    """Autograd differentiates one chunk at a time, so that the logits of only one chunk are held."""
 
     @staticmethod
     def forward(
-        ctx: Any, one: Tensor, other: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
+        ctx: Any, first: Tensor, second: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
     ) -> Tensor:
-        h1, w = _products_dtype(one, weight)
-        h2, _ = _products_dtype(other, weight)
-        to_one, to_other, to_weight = torch.empty_like(h1), torch.empty_like(h2), torch.zeros_like(weight).float()
-        total = one.new_zeros((), dtype=torch.float32)
+        h1, w = _matmul_dtype(first, weight)
+        h2, _ = _matmul_dtype(second, weight)
+        grad_first, grad_second, grad_weight = (
+            torch.empty_like(h1),
+            torch.empty_like(h2),
+            torch.zeros_like(weight).float(),
+        )
+        total = first.new_zeros((), dtype=torch.float32)
         size = _chunk_rows(w)
         for start in range(0, len(targets), size):
             span = slice(start, start + size)
             p, q, matrix = (tensor.detach().requires_grad_() for tensor in (h1[span], h2[span], w))
             with torch.enable_grad():
-                nats = _pair(p, q, matrix, targets[span, None], smoothing, divergence)
-            to_one[span], to_other[span], to_w = torch.autograd.grad(nats, [p, q, matrix])
-            to_weight += to_w
+                nats = _r_drop(p, q, matrix, targets[span, None], smoothing, divergence)
+            grad_first[span], grad_second[span], grad_chunk = torch.autograd.grad(nats, [p, q, matrix])
+            grad_weight += grad_chunk
             total += nats.detach()
-        ctx.save_for_backward(to_one.to(one.dtype), to_other.to(other.dtype), to_weight.to(weight.dtype))
+        ctx.save_for_backward(grad_first.to(first.dtype), grad_second.to(second.dtype), grad_weight.to(weight.dtype))
         return total
 
     @staticmethod
@@ -121,16 +125,16 @@ class _PairedNats(torch.autograd.Function):
         return *(gradient * upstream for gradient in ctx.saved_tensors), None, None, None
 
 
-def _pair(one: Tensor, other: Tensor, weight: Tensor, right: Tensor, smoothing: float, divergence: float) -> Tensor:
-    """Return the nats of one chunk: (C, D) twice, (V, D) and (C, 1) -> scalar."""
-    p, q = ((h @ weight.T).float().log_softmax(1) for h in (one, other))  # (C, V) log-probabilities
+def _r_drop(h1: Tensor, h2: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float) -> Tensor:
+    """Return the loss of one chunk: (C, D) twice, (V, D) and (C, 1) -> scalar."""
+    p, q = ((h @ weight.T).float().log_softmax(1) for h in (h1, h2))  # (C, V) log-probabilities
     both = p + q
-    nats = -(1 - smoothing) * both.gather(1, right).sum() - smoothing * both.mean(1).sum()
-    apart = ((p.exp() - q.exp()) * (p - q)).sum()  # KL(P || Q) + KL(Q || P)
-    return nats / 2 + divergence / 4 * apart
+    nats = -(1 - smoothing) * both.gather(1, targets).sum() - smoothing * both.mean(1).sum()
+    kl = ((p.exp() - q.exp()) * (p - q)).sum()  # KL(P || Q) + KL(Q || P)
+    return nats / 2 + divergence / 4 * kl
 
 
-def _products_dtype(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _matmul_dtype(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Cast as autocast would for a matrix product, where it is on."""
     device = hidden.device.type
     if not torch.is_autocast_enabled(device):

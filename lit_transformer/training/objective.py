@@ -1,52 +1,72 @@
-"""The objective of training: from a network and a batch to the nats to be lowered."""
+"""The training objectives: from a network and a batch to the loss."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 from torch import Tensor
 
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import OptimConfig, Smoothing
-from lit_transformer.training.losses import paired_nats, smoothed_nats
+from lit_transformer.training.losses import label_smoothed_cross_entropy, r_drop_loss
 from lit_transformer.transformer import Transformer
 
+Hidden = Callable[[Transformer, TranslationBatch], Tensor]
+"""How a network computes the decoder's output (N_t, D) for a batch: `Transformer.hidden`, or the same compiled."""
 
-class Terms(NamedTuple):
-    """What an objective finds: nats summed over the batch's target tokens; what its parts add a step, by name."""
+
+class LossTerms(NamedTuple):
+    """The loss summed over the batch's target tokens, in nats, and by name what modules add to the loss of a step."""
 
     nats: Tensor
     auxiliary: dict[str, Tensor]
 
 
-Objective = Callable[[Transformer, TranslationBatch], Terms]
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Label-smoothed cross-entropy (Szegedy et al. 2016; Vaswani et al. 2017, section 5.4)."""
+
+    smoothing: float
+    hidden: Hidden = Transformer.hidden
+
+    def __call__(self, network: Transformer, batch: TranslationBatch) -> LossTerms:
+        hidden, weight = self.hidden(network, batch), network.output_embedding.weight
+        nats = label_smoothed_cross_entropy(hidden, weight, batch.tgt_out, self.smoothing)
+        return LossTerms(nats, network.auxiliary_losses())
 
 
-def build_objective(optim: OptimConfig, vocab_size: int) -> Objective:
-    """Build what training lowers: the smoothed cross-entropy of one pass, or R-Drop's of two."""
+@dataclass(frozen=True)
+class RDrop:
+    """R-Drop: two passes with different dropout, and their divergence (Liang et al. 2021)."""
+
+    smoothing: float
+    divergence: float
+    """Weight of the divergence."""
+    hidden: Hidden = Transformer.hidden
+
+    def __call__(self, network: Transformer, batch: TranslationBatch) -> LossTerms:
+        first, first_auxiliary = self.hidden(network, batch), network.auxiliary_losses()
+        second, second_auxiliary = self.hidden(network, batch), network.auxiliary_losses()
+        weight = network.output_embedding.weight
+        nats = r_drop_loss(first, second, weight, batch.tgt_out, self.smoothing, self.divergence)
+        return LossTerms(nats, {name: (loss + second_auxiliary[name]) / 2 for name, loss in first_auxiliary.items()})
+
+
+def build_objective(optim: OptimConfig, vocab_size: int, hidden: Hidden = Transformer.hidden) -> CrossEntropy | RDrop:
+    """Build the configured training objective; `hidden` may be compiled."""
     smoothing = smoothing_over_all(optim.smoothing, optim.label_smoothing, vocab_size)
-
-    def one_pass(network: Transformer, batch: TranslationBatch) -> Terms:
-        nats = smoothed_nats(network.hidden(batch), network.softmax.weight, batch.tgt_out, smoothing)
-        return Terms(nats, network.auxiliary_losses())
-
-    def two_passes(network: Transformer, batch: TranslationBatch) -> Terms:
-        one, first = network.hidden(batch), network.auxiliary_losses()
-        other, second = network.hidden(batch), network.auxiliary_losses()
-        nats = paired_nats(one, other, network.softmax.weight, batch.tgt_out, smoothing, optim.r_drop)
-        return Terms(nats, {name: (first[name] + second[name]) / 2 for name in first})
-
-    return two_passes if optim.r_drop > 0 else one_pass
+    return RDrop(smoothing, optim.r_drop, hidden) if optim.r_drop > 0 else CrossEntropy(smoothing, hidden)
 
 
 def forward_passes(optim: OptimConfig) -> int:
-    """Return how many times a batch goes through the network in one step."""
+    """Return the number of forward passes per training step."""
     return 2 if optim.r_drop > 0 else 1
 
 
 def smoothing_over_all(kind: Smoothing, rate: float, vocab_size: int) -> float:
-    """Return the smoothing that, spread over all V tokens, gives the distribution of `rate` spread by `kind`.
+    """Return the smoothing over all V tokens that gives the distribution of `rate` spread by `kind`.
 
-    Over the others each gets rate / (V - 1), and so it does where rate * V / (V - 1) is spread over all; the right
+    Spread over the others, each gets rate / (V - 1), as it does where rate * V / (V - 1) is spread over all; the right
     token keeps 1 - rate.
     """
     match kind:

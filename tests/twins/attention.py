@@ -38,7 +38,7 @@ Heads = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 def naive_heads(config: AttentionConfig, part: nn.Module, x: Tensor, seen: Tensor) -> Heads:
     """Return queries, keys and values of each of H heads; heads of a group share their keys and values."""
-    q, k, v = part.query(x), part.key(seen), part.value(seen)
+    q, k, v = part.in_proj.query(x), part.in_proj.key(seen), part.in_proj.value(seen)
     group = config.heads // (config.kv_heads or config.heads)
     queries = [q[:, h * config.d_k : (h + 1) * config.d_k] for h in range(config.heads)]
     keys = [k[:, h // group * config.d_k : (h // group + 1) * config.d_k] for h in range(config.heads)]
@@ -77,8 +77,8 @@ def naive_mix(
         weights = _talk(weights, part.kernel.talk_after.mix)
     mixed = torch.cat([weights[h] @ values[h] for h in range(config.heads)], -1)
     if config.gate:
-        mixed = mixed / (1 + (-(x @ part.gate.opening.weight.T + part.gate.opening.bias)).exp())
-    return part.output(mixed)
+        mixed = mixed / (1 + (-(x @ part.gate.linear.weight.T + part.gate.linear.bias)).exp())
+    return part.out_proj(mixed)
 
 
 def _talk(x: Tensor, mix: Tensor) -> Tensor:
@@ -98,6 +98,6 @@ def naive_scale(config: AttentionConfig, part: nn.Module, head: int) -> Tensor |
         case Scale.inverse:
             return 1 / config.d_k
         case Scale.learned:
-            return part.kernel.temper.factor[head, 0, 0]
+            return part.kernel.learned_scale.factor[head, 0, 0]
         case Scale.none:
             return 1.0

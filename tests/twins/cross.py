@@ -16,5 +16,5 @@ def naive_cross(config: ModelConfig, part: nn.Module, x: Tensor, memory: Tensor)
             read = [memory[-1] for _ in x]
         case Cross.aligned:
             read = [memory[place] if place < len(memory) else memory[-1] for place in range(len(x))]
-    own, theirs = part.output.weight.chunk(2, -1)
-    return torch.stack([own @ x[place] + theirs @ token + part.output.bias for place, token in enumerate(read)])
+    own, theirs = part.out_proj.weight.chunk(2, -1)
+    return torch.stack([own @ x[place] + theirs @ token + part.out_proj.bias for place, token in enumerate(read)])

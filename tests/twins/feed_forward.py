@@ -9,17 +9,16 @@ from lit_transformer.config import FeedForward, ModelConfig
 from tests.twins.norms import naive_inner_norm
 
 
-def naive_feed_forward(config: ModelConfig, part: nn.Module, x: Tensor) -> Tensor:
+def naive_feed_forward(config: ModelConfig, network: nn.Module, x: Tensor) -> Tensor:
     """(L, D) -> (L, D)."""
     kind = config.feed_forward.kind
     if kind is FeedForward.experts:
-        return torch.stack([naive_experts(config, part, token) for token in x])
-    network = part.inner
+        return torch.stack([naive_experts(config, network, token) for token in x])
     if kind in (FeedForward.glu, FeedForward.reglu, FeedForward.geglu, FeedForward.swiglu):
-        inner = naive_activation(kind, naive_linear(network.gate, x)) * naive_linear(network.widen, x)
+        inner = naive_activation(kind, naive_linear(network.gate, x)) * naive_linear(network.fc1, x)
     else:
-        inner = naive_activation(kind, naive_linear(network.widen, x))
-    return naive_linear(network.narrow, naive_inner_norm(config, network.norm, inner))
+        inner = naive_activation(kind, naive_linear(network.fc1, x))
+    return naive_linear(network.fc2, naive_inner_norm(config, network.norm, inner))
 
 
 def naive_activation(kind: FeedForward, z: Tensor) -> Tensor:
@@ -45,8 +44,8 @@ def naive_experts(config: ModelConfig, part: nn.Module, token: Tensor) -> Tensor
     least = sorted(probabilities.tolist())[-config.feed_forward.top_k]
     total = torch.zeros_like(token)
     for probability, expert in zip(probabilities, part.experts, strict=True):
-        wide = naive_linear(expert.widen, token[None]).clamp(min=0)
-        output = naive_linear(expert.narrow, naive_inner_norm(config, expert.norm, wide))[0]
+        wide = naive_linear(expert.fc1, token[None]).clamp(min=0)
+        output = naive_linear(expert.fc2, naive_inner_norm(config, expert.norm, wide))[0]
         total = total + (probability if probability.item() >= least else 0 * probability) * output
     return total
 

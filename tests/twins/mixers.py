@@ -21,11 +21,11 @@ def naive_mixer(config: ModelConfig, part: nn.Module, x: Tensor, causal: bool, l
         case Mixer.lstm | Mixer.gru:
             return naive_recurrent(mixer, part, x, causal, layer)
         case Mixer.gated_convolution:
-            value, gate = naive_convolution(mixer, part.convolve, x, causal, 1).chunk(2, -1)
+            value, gate = naive_convolution(mixer, part.convolution, x, causal, 1).chunk(2, -1)
             return value / (1 + (-gate).exp())
         case Mixer.dilated_convolution:
             dilation = [2**power for power in range(mixer.dilations)][layer % mixer.dilations]
-            return part.output(naive_convolution(mixer, part.convolve, x, causal, dilation).clamp(min=0))
+            return part.out_proj(naive_convolution(mixer, part.convolution, x, causal, dilation).clamp(min=0))
         case Mixer.lightweight_convolution | Mixer.dynamic_convolution:
             return naive_lightweight(mixer, part, x, causal)
         case Mixer.average:
@@ -39,9 +39,9 @@ def naive_recurrent(mixer: MixerConfig, part: nn.Module, x: Tensor, causal: bool
     forward = naive_reading(step, part.network, "l0", x)
     one_way = {Directions.both: False, Directions.bottom: layer > 0, Directions.forward: True}[mixer.directions]
     if causal or one_way:
-        return part.output(forward)
+        return part.out_proj(forward)
     backward = naive_reading(step, part.network, "l0_reverse", x.flip(0)).flip(0)
-    return part.output(torch.cat([forward, backward], -1))
+    return part.out_proj(torch.cat([forward, backward], -1))
 
 
 def naive_reading(step, network: nn.Module, name: str, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def naive_convolution(mixer: MixerConfig, linear: nn.Linear, x: Tensor, causal: 
 
 
 def naive_lightweight(mixer: MixerConfig, part: nn.Module, x: Tensor, causal: bool) -> Tensor:
-    value, gate = (x @ part.input.weight.T + part.input.bias).chunk(2, -1)
+    value, gate = (x @ part.in_proj.weight.T + part.in_proj.bias).chunk(2, -1)
     x = value / (1 + (-gate).exp())
     outputs = []
     for place in range(len(x)):
@@ -99,12 +99,12 @@ def naive_lightweight(mixer: MixerConfig, part: nn.Module, x: Tensor, causal: bo
             if mixer.kind is Mixer.lightweight_convolution:
                 scores = part.kernels.weight[head]
             else:
-                scores = part.kernels.make.weight.split(mixer.kernel)[head] @ x[place]
+                scores = part.kernels.linear.weight.split(mixer.kernel)[head] @ x[place]
             weights = scores.exp() / scores.exp().sum()
             places = naive_places(mixer, place, causal, 1)
             features.append(sum(weights[tap] * x[j, feature] for tap, j in enumerate(places) if 0 <= j < len(x)))
         outputs.append(torch.stack(features))
-    return part.output(torch.stack(outputs))
+    return part.out_proj(torch.stack(outputs))
 
 
 def naive_average(part: nn.Module, x: Tensor, causal: bool) -> Tensor:

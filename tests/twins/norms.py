@@ -10,7 +10,7 @@ def naive_norm(config: ModelConfig, norm: nn.Module, x: Tensor, causal: bool) ->
     """Normalise the tokens (L, D) of one sentence."""
     if config.norm.kind is Norm.instance:
         return naive_instance(config, norm, x, causal)
-    return torch.stack([naive_token(config, norm.inner, token) for token in x])
+    return torch.stack([naive_token(config, norm, token) for token in x])
 
 
 def naive_inner_norm(config: ModelConfig, norm: nn.Module, wide: Tensor) -> Tensor:
@@ -75,11 +75,11 @@ def naive_residual(config: ModelConfig, residual: nn.Module, x: Tensor, y: Tenso
             return y
 
 
-def naive_bypass(config: ModelConfig, x: Tensor, bottom: Tensor | None, causal: bool) -> Tensor:
-    """Return what goes by a sub-layer; bottom is what entered the layer, at its last sub-layer only."""
+def naive_shortcut(config: ModelConfig, x: Tensor, layer_input: Tensor | None, causal: bool) -> Tensor:
+    """Return the input of the residual connection; layer_input is given at the layer's last sub-layer only."""
     n, m = config.encoder_layers, config.decoder_layers
     if config.norm.placement is Placement.deep_norm:
         return x * ((3 * m) ** (1 / 4) if causal else 0.81 * n ** (4 / 16) * m ** (1 / 16))
-    if config.norm.placement is Placement.b2t and bottom is not None:
-        return x + bottom
+    if config.norm.placement is Placement.b2t and layer_input is not None:
+        return x + layer_input
     return x

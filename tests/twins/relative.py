@@ -38,7 +38,7 @@ def naive_bias(
             furthest = config.positions.distance
             step = max(-furthest, min(0 if causal else furthest, j - i))
             scale = {Scale.inverse_sqrt: 1 / math.sqrt(own.d_k), Scale.inverse: 1 / own.d_k, Scale.none: 1.0}
-            factor = positions.temper.factor[head, 0, 0] if own.scale is Scale.learned else scale[own.scale]
+            factor = positions.learned_scale.factor[head, 0, 0] if own.scale is Scale.learned else scale[own.scale]
             return (query * positions.vectors.weight[step + furthest]).sum() * factor
         case Positions.t5:
             return positions.scores.weight[naive_bucket(config.positions, j - i, causal), head]

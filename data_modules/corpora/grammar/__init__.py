@@ -1,4 +1,4 @@
-"""The embedded corpus: English-German sentence pairs from a grammar and a lexicon of our own."""
+"""The embedded corpus: English-German sentence pairs generated from a grammar and a lexicon."""
 
 from data_modules.corpora.grammar.generate import generate
 

@@ -1,4 +1,4 @@
-"""Random growth of clauses: a verb, what it selects, and as much around it as both languages can say in one way."""
+"""Random clauses: a verb, its arguments, and only such adverbials as have one translation in both directions."""
 
 from data_modules.config import GrammarConfig
 from data_modules.corpora.grammar import modifiers
@@ -23,20 +23,20 @@ from data_modules.corpora.grammar.words import Noun, Verb
 SUBORDINATE_FRAMES = ("acc",) * 6 + ("-",) * 6 + ("give", "be", "be", "dat", "dat", "weather")
 TENSES: tuple[Tense, ...] = ("present",) * 5 + ("past",) * 4 + ("future",) * 2
 UNCHOSEN = frozenset({"lose", "forget", "see", "hear", "find", "fall asleep", "love", "wake up", "depart"})
-"""Verbs that nobody wants to, must or may."""
+"""Verbs that take no modal verb."""
 LASTING = frozenset({"live", "love", "trust", "know", "believe", "think", "hope"})
-"""Verbs that take no time, manner or frequency."""
+"""Stative verbs: no time, manner or frequency adverbials."""
 QUANTIFIED = ("no", "every", "a", "")
-"""Determiners that "not" does not go with."""
+"""Determiners that exclude "not"."""
 SUBJECT_PRONOUNS = ("I", "we", "he", "he", "she", "she", "they")
 OBJECT_PRONOUNS = ("I", "we", "he", "she")
 LIVED_IN = {"house": ("in", "in"), "city": ("in", "in"), "village": ("in", "in"), "castle": ("in", "in"),
             "hotel": ("in", "in"), "island": ("on", "auf"), "room": ("in", "in")}  # fmt: skip
-"""Places that a relative clause may tell of ("the house in which ..."), with their prepositions."""
+"""Nouns that take a relative clause of place ("the house in which ..."), with their prepositions."""
 
 
 class ClauseGrower(PhraseGrower):
-    """Grows clauses with their relative, content and infinitive clauses."""
+    """Generates clauses with their relative, content and infinitive clauses."""
 
     def __init__(self, lexicon: Lexicon, config: GrammarConfig) -> None:
         super().__init__(lexicon)
@@ -46,7 +46,7 @@ class ClauseGrower(PhraseGrower):
         self, tense: Tense, frame: str, relatives: bool, modals: bool = True, subject: Subject | None = None,
         verb: Verb | None = None,
     ) -> Clause:  # fmt: skip
-        """Grow a clause; `subject` and `verb` are given inside relative clauses."""
+        """Generate a clause; `subject` and `verb` are given inside relative clauses."""
         if frame == "weather":
             return Clause(Pronoun("it"), self.pick(self.lexicon.verbs["weather"]), tense)
         if frame == "be":
@@ -54,7 +54,7 @@ class ClauseGrower(PhraseGrower):
         verb = verb or self.pick(self.lexicon.verbs[frame])
         who = subject or self.subject(verb, relatives)
         clause = Clause(who, verb, tense)
-        if tense == "past" and verb.english_past == verb.english:  # "they read": which tense?
+        if tense == "past" and verb.english_past == verb.english:  # "they read" is ambiguous
             self.make_singular(clause)
         self.add_objects(clause, relatives)
         if frame in ("that", "whether", "to"):
@@ -78,7 +78,7 @@ class ClauseGrower(PhraseGrower):
         return phrase
 
     def description(self, tense: Tense, relatives: bool, subject: Subject | None) -> Clause:
-        """Grow "the garden is old" or "the garden is older than the house"."""
+        """Generate "the garden is old" or "the garden is older than the house"."""
         noun = self.pick(self.lexicon.describable)
         who = subject or self.noun_phrase(noun, "definite", adjectives=0.15)
         fitting = self.lexicon.fitting[noun.english]
@@ -103,7 +103,7 @@ class ClauseGrower(PhraseGrower):
         return clause
 
     def add_objects(self, clause: Clause, relatives: bool) -> None:
-        """Add what the verb governs."""
+        """Add the objects of the verb."""
         verb = clause.verb
         if verb.frame in ("give", "explain"):
             clause.indirect = self.other_person(clause)
@@ -130,7 +130,7 @@ class ClauseGrower(PhraseGrower):
         return pronoun or self.noun_phrase(self.pick(self.lexicon.persons), "person", adjectives=0.15)
 
     def object_pronoun(self, clause: Clause) -> Pronoun | None:
-        """Return a pronoun that cannot mean the subject; "them" would be "sie", which is "her"."""
+        """Return a pronoun that cannot refer to the subject; "them" would be "sie", which is also "her"."""
         word = self.pick(OBJECT_PRONOUNS)
         speakers = ("I", "we")
         if isinstance(clause.subject, Pronoun) and (
@@ -140,7 +140,7 @@ class ClauseGrower(PhraseGrower):
         return Pronoun(word)
 
     def add_content(self, clause: Clause) -> None:
-        """Add what is said, asked or tried."""
+        """Add the content clause of a verb of speech, thought or attempt."""
         word = clause.verb.frame
         if word == "to":
             clause.content = Content(word, self.infinitive(clause.subject))
@@ -155,7 +155,7 @@ class ClauseGrower(PhraseGrower):
         clause.content = Content(word, inner)
 
     def infinitive(self, subject: Subject) -> Clause:
-        """Grow an infinitive clause; its subject is that of the clause around it, and not said."""
+        """Generate an infinitive clause; its implicit subject is that of the main clause."""
         frame = self.pick(OBJECT_FRAMES)
         verbs = [verb for verb in self.lexicon.verbs[frame] if verb.name not in UNCHOSEN]
         inner = self.clause("present", frame, relatives=True, modals=False, subject=subject, verb=self.pick(verbs))
@@ -166,7 +166,7 @@ class ClauseGrower(PhraseGrower):
         return inner
 
     def add_adverbials(self, clause: Clause) -> None:
-        """Add negation, frequency, time, manner, companion and place, as far as the clause has room for them."""
+        """Add negation, frequency, time, manner, companion and place where they are unambiguous."""
         verb = clause.verb
         room = self.postponable(clause)
         quantified = any(
@@ -195,7 +195,7 @@ class ClauseGrower(PhraseGrower):
 
     @staticmethod
     def may_recur(clause: Clause) -> bool:
-        """Whether "often" fits: no negation, no single day, nothing of which there is none."""
+        """Whether a frequency adverb fits: no negation, no future, no single occasion, no "no" or "every"."""
         if clause.negated or clause.tense == "future":
             return False
         if clause.time and not isinstance(clause.time, Prepositional):
@@ -204,7 +204,7 @@ class ClauseGrower(PhraseGrower):
         return not any(isinstance(part, NounPhrase) and part.determiner in ("no", "every") for part in parts)
 
     def maybe_relative(self, phrase: NounPhrase, probability: float) -> None:
-        """Grow a relative clause on a noun phrase whose noun can do or undergo something."""
+        """Add a relative clause with this probability, if the noun can be the subject or object of a verb."""
         if phrase.owner or phrase.determiner in ("my", "our", "his", "her") or not self.chance(probability):
             return
         noun = phrase.noun
@@ -217,7 +217,7 @@ class ClauseGrower(PhraseGrower):
         phrase.relative = self.relative(noun, self.pick(roles), tense, phrase.plural)
 
     def relative(self, noun: Noun, role: str, tense: Tense, plural: bool) -> Relative:
-        """Grow a relative clause about a noun that stands for `role` in it; it has no relative clauses of its own."""
+        """Generate a relative clause whose pronoun has the given role; it has no nested relative clause."""
         if role == "subject":
             verb = self.pick(self.lexicon.doing[noun.english])
             return Relative("subject", self.inner(tense, verb, Gap(plural)))
@@ -240,14 +240,14 @@ class ClauseGrower(PhraseGrower):
         return Relative("object", clause)
 
     def inner(self, tense: Tense, verb: Verb, subject: Subject | None) -> Clause:
-        """Grow the clause inside a relative clause."""
+        """Generate the clause inside a relative clause."""
         clause = self.clause(tense, verb.frame, relatives=False, subject=subject, verb=verb)
         if isinstance(clause.subject, NounPhrase) and clause.subject.determiner == "no":
             clause.subject.determiner = "the"
         return clause
 
     def make_singular(self, clause: Clause) -> None:
-        """Choose a subject whose verb shows the tense."""
+        """Change the subject to one whose verb form marks the tense."""
         if isinstance(clause.subject, Pronoun):
             clause.subject = Pronoun(self.pick(("he", "she")))
         elif isinstance(clause.subject, NounPhrase):
@@ -261,5 +261,5 @@ class ClauseGrower(PhraseGrower):
             clause.time = None
 
     def postponable(self, clause: Clause) -> bool:
-        """Whether an adverbial may still follow: after a clause it would belong to that one."""
+        """Whether an adverbial may follow: after an embedded clause it would modify that one."""
         return not clause.content and not (isinstance(clause.object, NounPhrase) and clause.object.relative)

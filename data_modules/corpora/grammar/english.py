@@ -63,7 +63,7 @@ def question(clause: Clause) -> Words:
 
 
 def infinitive(clause: Clause) -> Words:
-    """Return base verb and all that follows it."""
+    """Return the infinitive and everything after it."""
     return [clause.verb.english, *after_verb(clause)]
 
 
@@ -72,7 +72,7 @@ def negation(clause: Clause, helper: Words) -> Words:
 
 
 def before_verb(clause: Clause) -> Words:
-    """Return the adverbs of the middle: "often", and the few times that go there."""
+    """Return the mid-position adverbs: frequency, and the few times of ONLY_BEFORE_VERB."""
     words = [clause.frequency.english] if clause.frequency else []
     if clause.time and clause.front != "time" and goes_before_verb(clause.time):
         words += adverbial(clause.time)
@@ -80,7 +80,7 @@ def before_verb(clause: Clause) -> Words:
 
 
 def goes_before_verb(time: Adverbial) -> bool:
-    """Whether English says the time before the verb ("already") and not at the end."""
+    """Whether English puts the time before the verb ("already") rather than at the end."""
     return isinstance(time, Adverb) and time.english in ONLY_BEFORE_VERB
 
 
@@ -89,7 +89,7 @@ def third_singular(who: Subject) -> bool:
 
 
 def verb_words(clause: Clause, inverted: bool) -> tuple[Words, Words]:
-    """Return the auxiliary (empty without one) and the rest of the verb; negation and questions ask for "do"."""
+    """Return the auxiliary (empty without one) and the rest of the verb; negation and questions take "do"."""
     modal, third = clause.modal, third_singular(clause.subject)
     past = clause.tense == "past"
     if clause.verb.frame == "be":
@@ -111,7 +111,7 @@ def verb_words(clause: Clause, inverted: bool) -> tuple[Words, Words]:
 
 
 def be(clause: Clause, third: bool) -> tuple[Words, Words]:
-    """Return the copula, which is its own auxiliary."""
+    """Return the copula as auxiliary."""
     if clause.tense == "future":
         return ["will"], ["be"]
     first = isinstance(clause.subject, Pronoun) and clause.subject.word == "I"
@@ -121,7 +121,7 @@ def be(clause: Clause, third: bool) -> tuple[Words, Words]:
 
 
 def after_verb(clause: Clause) -> Words:
-    """Return particle, objects, predicate, adverbials in their English order, and the content clause."""
+    """Return particle, objects, predicate and adverbials in English order, then the content clause."""
     words = objects(clause, clause.verb)
     if clause.predicate:
         words += predicate(clause)
@@ -200,13 +200,13 @@ def noun_phrase(phrase: NounPhrase) -> Words:
 
 
 def possessive(owner: NounPhrase) -> Words:
-    """Return the owner with the possessive mark on the last word ("doctor's", "doctors'", "men's", "actress's")."""
+    """Return the owner with the possessive marker on the last word ("doctor's", "doctors'", "men's", "actress's")."""
     words = noun_phrase(owner)
     return [*words[:-1], words[-1] + ("'" if owner.plural and words[-1].endswith("s") else "'s")]
 
 
 def relative(clause: Relative, antecedent: NounPhrase) -> Words:
-    """Return a relative clause, without commas: it says which one is meant."""
+    """Return a restrictive relative clause, without commas."""
     if clause.role == "owner":
         return statement(clause.clause)
     if clause.role == "place":

@@ -1,4 +1,4 @@
-"""Random growth of abstract sentences: every choice is one call of a roll in [0, 1)."""
+"""Random abstract sentences; every choice uses one random number in [0, 1)."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,10 @@ LINK_MODES = LINK_WORDS + COORDINATED * 2
 
 
 class Grower(ClauseGrower):
-    """Grows sentences that both languages can say in one way each."""
+    """Generates sentences with exactly one translation in each direction."""
 
     def grow(self, roll: Callable[[], float], links: int | None = None) -> Sentence:
-        """Grow a sentence from a stream of numbers in [0, 1); `links` asks for so many further clauses."""
+        """Generate a sentence from random numbers in [0, 1), with `links` further clauses if given."""
         self.roll, self.combinations = roll, []
         if links is None and self.chance(0.08):
             return self.question()
@@ -42,7 +42,7 @@ class Grower(ClauseGrower):
         return sentence
 
     def question(self) -> Sentence:
-        """Grow a question: answered by yes or no, or asking where, when, why or how often."""
+        """Generate a yes-no question, or one with where, when, why or how often."""
         frame = self.pick(("acc", "acc", "-", "-", "give", "dat", "be"))
         clause = self.clause(self.pick(TENSES), frame, relatives=False)
         clause.negated = False
@@ -61,14 +61,14 @@ class Grower(ClauseGrower):
         return Sentence(clause, question=word)
 
     def front(self, clause: Clause) -> None:
-        """Let a main clause open with its time or place, if chance wants it or the end has no room for it."""
+        """Front the time or place of a main clause: at random, or where it could not stand at the end."""
         if clause.time and not goes_before_verb(clause.time) and (not self.postponable(clause) or self.chance(0.35)):
             clause.front = "time"
         elif clause.place and clause.verb.place in ("+", "arrival", "lake", "indoors") and self.chance(0.12):
             clause.front = "place"
 
     def link(self, previous: Clause) -> Link:
-        """Grow a further clause after another one."""
+        """Generate a clause that follows another one."""
         motion = previous.verb.place in DIRECTED and not previous.negated and not isinstance(previous.subject, Gap)
         if motion and previous.verb.name in ("go", "drive", "come") and self.chance(0.35):
             return Link("in order to", self.infinitive(previous.subject))
@@ -80,7 +80,7 @@ class Grower(ClauseGrower):
         return self.subordinate(previous)
 
     def subordinate(self, main: Clause) -> Link:
-        """Grow a subordinate clause in a tense that goes with the main one."""
+        """Generate a subordinate clause in a tense compatible with the main clause."""
         lasting = main.predicate is not None and not main.predicate.passing
         word = self.pick(REASONS if lasting else LINK_WORDS)
         if word == "if" and main.tense == "past":
@@ -90,21 +90,21 @@ class Grower(ClauseGrower):
         if reason and self.anaphoric(main) and self.chance(0.35):
             return Link(word, self.about_object(main, tense))
         frame = self.pick(SUBORDINATE_FRAMES)
-        if frame == "be" and not reason:  # nothing lasts "until the beach is big"
+        if frame == "be" and not reason:  # avoids "until the beach is big"
             frame = "-"
         clause = self.clause(tense, frame, relatives=True, modals=reason)
         self.drop_late_time(clause)
         return Link(word, clause)
 
     def anaphoric(self, clause: Clause) -> bool:
-        """Whether a following "it" can only mean the object."""
+        """Whether a following "it" can only refer to the object."""
         thing = clause.object
         if not isinstance(thing, NounPhrase) or thing.noun.kind not in INANIMATE or not self.postponable(clause):
             return False
         return thing.determiner not in ("no", "every", "") and not isinstance(clause.subject, Gap)
 
     def about_object(self, main: Clause, tense: Tense) -> Clause:
-        """Grow "it is old" about the object of the clause before, in German with its gender."""
+        """Generate "it is old" about the object of the previous clause; the German pronoun has its gender."""
         assert isinstance(main.object, NounPhrase)
         thing = main.object
         used = {adjective.group for adjective in thing.adjectives}

@@ -59,7 +59,7 @@ STEMS = {"this": ("dies", DIESER, WEAK), "every": ("jed", DIESER, WEAK), "a": ("
 
 CONTRACTIONS = {("in", "dem"): "im", ("an", "dem"): "am", ("zu", "dem"): "zum", ("zu", "der"): "zur",
                 ("von", "dem"): "vom", ("in", "das"): "ins", ("an", "das"): "ans"}  # fmt: skip
-"""Preposition and definite article that become one word; relative pronouns never do ("in dem")."""
+"""Contractions of preposition and definite article; relative pronouns never contract ("in dem")."""
 
 
 def column(phrase: NounPhrase) -> str:
@@ -77,7 +77,7 @@ def noun_form(noun: Noun, plural: bool, case: Case) -> str:
 
 
 def determiner(phrase: NounPhrase, case: Case) -> tuple[str, Table]:
-    """Return the determiner's form, empty for none, and the adjective endings that it asks for."""
+    """Return the determiner's form, empty for none, and the adjective endings that it requires."""
     word = phrase.determiner
     if word in ("the", "owned"):
         return DEFINITE[case][column(phrase)], WEAK
@@ -88,7 +88,7 @@ def determiner(phrase: NounPhrase, case: Case) -> tuple[str, Table]:
 
 
 def agreement(who: Subject) -> str:
-    """Return the verb form that a subject asks for: "first", "third" or "plural"."""
+    """Return the verb form that agrees with a subject: "first", "third" or "plural"."""
     if isinstance(who, Pronoun) and who.word == "I":
         return "first"
     return "plural" if who.plural else "third"
@@ -108,7 +108,7 @@ def present(verb: Verb, form: str) -> str:
 
 
 def verb_group(clause: Clause) -> tuple[str, str, str]:
-    """Return (finite verb, separable prefix that it leaves at the end, infinitive or participle at the end)."""
+    """Return (finite verb, separable prefix at the end, infinitive or participle at the end)."""
     verb, form = clause.verb, agreement(clause.subject)
     infinitive = verb.prefix + verb.infinitive
     if clause.modal:

@@ -1,4 +1,4 @@
-"""Which words go together: the selection that keeps the sentences plausible, worked out once for a vocabulary."""
+"""Selectional restrictions, which keep the sentences plausible, computed once per vocabulary."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ from data_modules.corpora.grammar.words import Adjective, Noun, Verb
 Places = list[tuple[str, str, Case, Noun]]
 
 INANIMATE = frozenset({"text", "clothing", "thing", "vehicle", "opening"})
-"""What "it" may stand for in a following clause."""
+"""Kinds of nouns that "it" may refer to in a following clause."""
 OBJECT_FRAMES = ("acc", "dat", "give")
 
 
@@ -32,17 +32,17 @@ def share_of(words: list, share: float) -> list:
 
 
 def selects(kinds: frozenset[str], noun: Noun) -> bool:
-    """Whether a selection (kinds or single nouns) takes the noun."""
+    """Whether a selection (kinds or single nouns) includes the noun."""
     return noun.kind in kinds or noun.english in kinds
 
 
 class Lexicon:
-    """The words in use and, for each, those that may stand with it; `share` keeps the commonest of every class."""
+    """The words in use and what each combines with; `share` keeps the most common of every class."""
 
     def __init__(self, share: float = 1.0) -> None:
         kinds = dict.fromkeys(noun.kind for noun in NOUNS.values())
         of_kind = {kind: [noun for noun in NOUNS.values() if noun.kind == kind] for kind in kinds}
-        whole = ("time", "event")  # few, and named by the tables of adverbials
+        whole = ("time", "event")  # few, and used by the tables of adverbials
         used = (nouns if kind in whole else share_of(nouns, share) for kind, nouns in of_kind.items())
         self.nouns = [noun for nouns in used for noun in nouns]
         known = {noun.english for noun in self.nouns}
@@ -62,7 +62,7 @@ class Lexicon:
         self.circumstances = self._places({(e, g, "gen"): nouns for (e, g), nouns in CIRCUMSTANCES.items()}, known)
 
     def _all_places(self, known: set[str]) -> dict[str, Places]:
-        """Return the places of every kind that a verb may ask for."""
+        """Return the places of every kind that a verb may select."""
         locations: dict[tuple[str, str, Case], Iterable[str]] = {
             (english, german, "dat"): nouns.split() for (english, german), nouns in LOCATIONS.items()
         }
@@ -95,9 +95,9 @@ class Lexicon:
         return [(*key, NOUNS[noun]) for key, nouns in table.items() for noun in nouns if noun in known]
 
     def _governing(self, noun: Noun) -> list[Verb]:
-        """Return the verbs whose object a relative pronoun for the noun may be, without being read as the subject.
+        """Return the verbs that can take the noun as a relativised object that cannot be read as the subject.
 
-        German "die Frau, die das Kind sieht" leaves open who sees; "der Mann, den das Kind sieht" does not.
+        German "die Frau, die das Kind sieht" is ambiguous; "der Mann, den das Kind sieht" does not.
         """
         verbs = [verb for frame in OBJECT_FRAMES for verb in self.verbs[frame] if selects(verb.objects, noun)]
         return [v for v in verbs if v.frame == "dat" or noun.gender == "m" or not selects(v.subjects, noun)]

@@ -1,4 +1,4 @@
-"""Adjectives, adverbs, prepositions, conjunctions and pronouns: the words that modify and join."""
+"""Adjectives, adverbs, prepositions, conjunctions and pronouns: modifiers and function words."""
 
 from data_modules.corpora.grammar.words import Adjective, Adverb
 
@@ -71,7 +71,7 @@ UNSUITABLE = {
     ("old", "bottle"), ("old", "ball"), ("hungry", "cow"), ("old", "princess"), ("old", "grandmother"),
     ("old", "grandfather"), ("heavy", "window"), ("long", "coat"), ("warm", "dress"),
 }  # fmt: skip
-"""English adjective and noun that nobody would say together, though their kinds would allow it."""
+"""Implausible pairs of English adjective and noun that their kinds would allow."""
 
 
 def read_adjective(line: str) -> Adjective:
@@ -103,7 +103,7 @@ TIMES = [Adverb("today", "heute"), Adverb("yesterday", "gestern", "a"), Adverb("
 PLACES = [Adverb("here", "hier"), Adverb("at home", "zu Hause"), Adverb("outside", "draußen"), Adverb("there", "dort")]
 HOME = Adverb("home", "nach Hause")
 ONLY_BEFORE_VERB = frozenset({"already", "suddenly"})
-"""Time adverbs that English puts where "often" goes; German keeps them with the other times."""
+"""Time adverbs that English puts before the verb, like "often"; German treats them as other times."""
 
 TIME_PHRASES = [("in the", "evening", "an"), ("in the", "morning", "an"), ("in the", "afternoon", "an"),
                 ("at", "noon", "an"), ("at", "night", "in"), ("in", "summer", "in"), ("in", "winter", "in"),
@@ -127,7 +127,7 @@ LOCATIONS = {
     ("beside", "neben"): "house school church station hotel river tree bridge tower",
     ("under", "unter"): "tree bridge",
 }
-"""Where one is: the dative."""
+"""Locations: dative."""
 ARRIVALS = {("at", "an"): "station", ("in", "in"): "village city hotel", ("on", "auf"): "island"}
 WATERS = {("in", "in"): "lake river"}
 DIRECTIONS = {
@@ -139,7 +139,7 @@ DIRECTIONS = {
     ("over", "über", "acc"): "bridge street mountain",
     ("around", "um", "acc"): "house lake castle tree church",
 }
-"""Where one goes, with the German case."""
+"""Directions, with the German case."""
 INDOORS = frozenset({"kitchen", "house", "hotel", "restaurant"})
 
 CONJUNCTIONS = {"because": "weil", "although": "obwohl", "if": "falls", "when": "wenn", "while": "während",

@@ -190,7 +190,7 @@ NOUNS: dict[str, Noun] = {
     for kind, table in TABLES.items()
     for noun in (read_noun(line, kind) for line in table.strip().splitlines())
 }
-"""Every noun by its English singular, the commonest of each kind first."""
+"""Every noun by its English singular, the most common of each kind first."""
 UNOWNED = frozenset(
     [
         "man",
@@ -230,4 +230,4 @@ UNOWNED = frozenset(
         "city",
     ]
 )
-"""Nouns that no person has: never "my king"."""
+"""Nouns without possessives: never "my king"."""

@@ -1,4 +1,4 @@
-"""Random growth of noun phrases and adverbials."""
+"""Random noun phrases and adverbials."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -22,7 +22,7 @@ DETERMINERS: dict[str, tuple[Determiner, ...]] = {
     "place": (*THE * 9, *A * 2, "this", "our", "owned"),
     "person": (*THE * 5, "a", "this", *MINE),
 }
-"""How often each determiner stands in each role; without an article: plurals and mass nouns."""
+"""Determiners of each role, repeated by frequency; the empty one is for plurals and mass nouns."""
 OWNERS: tuple[Determiner, ...] = (*THE * 3, "my", "our", "this", "a")
 POSSESSIVE = (*MINE, "owned")
 TIMES_OF = {
@@ -36,7 +36,7 @@ COMPANIONS: dict[str, list[tuple[str, str, Case]]] = {
 
 
 class PhraseGrower:
-    """Grows noun phrases and adverbials; `roll` is set for each sentence, `combinations` collects its word pairs."""
+    """Generates noun phrases and adverbials; `roll` is set per sentence, `combinations` collects its word pairs."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
@@ -50,7 +50,7 @@ class PhraseGrower:
         return self.roll() < probability
 
     def noun_phrase(self, noun: Noun, role: str, adjectives: float = 0.4) -> NounPhrase:
-        """Grow a noun phrase around a noun; `adjectives` is the probability of at least one."""
+        """Generate a noun phrase with this head noun; `adjectives` is the probability of at least one."""
         determiner = self.pick(DETERMINERS[role])
         if determiner in POSSESSIVE and noun.english in UNOWNED:
             determiner = "the"
@@ -67,7 +67,7 @@ class PhraseGrower:
         return phrase
 
     def add_owner(self, phrase: NounPhrase) -> None:
-        """Add the person whose it is, never the noun itself."""
+        """Add the owner, a person other than the noun itself."""
         owner = self.pick(self.lexicon.persons)
         if owner is phrase.noun:
             phrase.determiner = "the"
@@ -92,7 +92,7 @@ class PhraseGrower:
         self.combinations += [(adjective.english, phrase.noun.english) for adjective in phrase.adjectives]
 
     def place(self, kind: str) -> Adverbial | None:
-        """Grow a location or (kind ">") a direction; None where the vocabulary has none."""
+        """Generate a location or (kind ">") a direction; None if the vocabulary has none."""
         options: Places = self.lexicon.places[kind]
         if kind in ("+", "!") and self.chance(0.2):
             return self.pick(modifiers.PLACES)
@@ -104,7 +104,7 @@ class PhraseGrower:
         return Prepositional(english, german, case, self.noun_phrase(noun, "place", adjectives=0.2))
 
     def time(self, tense: str) -> Adverbial:
-        """Grow a time, or a circumstance in the genitive, that fits the tense."""
+        """Generate a time, or a circumstance in the genitive, that fits the tense."""
         roll = self.roll()
         if roll < 0.4:
             return self.pick(TIMES_OF[tense])
@@ -117,7 +117,7 @@ class PhraseGrower:
         return Prepositional(english, german, case, NounPhrase(noun_))
 
     def companion(self, manners: str) -> Prepositional | None:
-        """Grow "with" or "without" somebody, or for whom it is done, where the verb takes one."""
+        """Generate a companion ("with", "without") or beneficiary ("for") if the verb takes one."""
         options = [word for letter, words in COMPANIONS.items() if letter in manners for word in words]
         if not options:
             return None

@@ -1,6 +1,6 @@
-"""The abstract sentence: one tree, which each language puts into its own words and order.
+"""The abstract sentence: a syntax tree that each language linearises.
 
-A tree holds meanings and agreement features, never word forms. It is grown by `growth.py`, or built by hand in a test.
+It holds lexemes and agreement features, no word forms. Built at random by `growth.py`, or by hand in tests.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Determiner = Literal["the", "a", "", "this", "every", "no", "my", "our", "his", 
 
 @dataclass(slots=True)
 class Pronoun:
-    """A personal pronoun by its English subject form; "it" takes the gender of what it stands for (weather: neuter)."""
+    """A personal pronoun by its English subject form; "it" has the gender of its referent (weather: neuter)."""
 
     word: str
     gender: str = "n"
@@ -27,7 +27,7 @@ class Pronoun:
 
 @dataclass(slots=True)
 class Gap:
-    """The subject that a relative pronoun stands for."""
+    """The subject position of a subject relative clause."""
 
     plural: bool
 
@@ -46,14 +46,14 @@ class NounPhrase:
 
 @dataclass(slots=True)
 class Prepositional:
-    """A preposition in both languages and the noun phrase in the case that the German one asks for."""
+    """A preposition in both languages and the noun phrase in the case that the German one governs."""
 
     english: str
     german: str
     case: Case
     phrase: NounPhrase
     bare_english: bool = False
-    """English leaves the article out ("on Monday"), or `english` holds it; German has it ("am Montag")."""
+    """English has no article ("on Monday"), or `english` contains it; German has it ("am Montag")."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ Adverbial = Adverb | Prepositional | Repeated
 
 @dataclass(slots=True)
 class Clause:
-    """A verb with everything that belongs to it; what is None is not said."""
+    """A verb with its arguments and adverbials; None where there is none."""
 
     subject: Subject
     verb: Verb
@@ -96,7 +96,7 @@ class Clause:
 
 @dataclass(slots=True)
 class Content:
-    """What is said, asked or tried: a clause after "that" or "whether", or an infinitive clause for "to"."""
+    """A content clause: after "that" or "whether", or an infinitive clause for "to"."""
 
     conjunction: str
     clause: Clause
@@ -104,7 +104,7 @@ class Content:
 
 @dataclass(slots=True)
 class Relative:
-    """A relative clause; `role` says which part of it the relative pronoun stands for."""
+    """A relative clause; `role` is the grammatical role of the relative pronoun in it."""
 
     role: Literal["subject", "object", "indirect", "place", "owner"]
     clause: Clause

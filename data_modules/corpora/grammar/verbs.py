@@ -127,7 +127,7 @@ def read_verb(line: str) -> Verb:
 
 
 VERBS: list[Verb] = [read_verb(line) for line in TABLE.strip().splitlines()]
-"""Every verb, the commonest of each frame first."""
+"""Every verb, the most common of each frame first."""
 
 BE = Verb(
     english="be", english_third="is", english_past="was", particle="", preposition="", infinitive="sein",

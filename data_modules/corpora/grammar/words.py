@@ -1,4 +1,4 @@
-"""Kinds of words, and the few regular rules by which their forms are made."""
+"""Word classes, and the regular inflection rules."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ VOWELS = "aeiou"
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """A noun in both languages; `kind` says what it may do and what may be said of it."""
+    """A noun in both languages; `kind` is its semantic class, which verbs and adjectives select."""
 
     english: str
     english_plural: str
@@ -18,9 +18,9 @@ class Noun:
     """"m", "f" or "n"."""
     kind: str
     weak: bool
-    """Masculine nouns such as "der Junge, den Jungen": every singular case but the nominative is the genitive."""
+    """Weak masculine nouns ("der Junge, den Jungen"): all singular cases but the nominative equal the genitive."""
     mass: bool
-    """Never counted: no plural, no indefinite article."""
+    """Mass noun: no plural, no indefinite article."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Adjective:
     group: int
     """Order before the noun: 1 opinion, 2 size, 3 state and age, 4 colour; never two of one group."""
     passing: bool
-    """A state that time adverbs may place ("tired today"), not a lasting property."""
+    """A temporary state ("tired today"), not a lasting property."""
     kinds: frozenset[str]
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A Slurm of this machine's own: real slurmctld, two slurmd and munge, unprivileged ports, everything in one folder.
+# A Slurm cluster on this machine: real slurmctld, two slurmd and munge, unprivileged ports, everything in one folder.
 #
 #   apt-get install slurm-wlm munge
 #   source experiments/launching/slurm/localhost.sh start /tmp/slurm    # then sbatch, squeue, scontrol work in this shell
 #   source experiments/launching/slurm/localhost.sh stop /tmp/slurm
 #
-# For tries and for tests of submit files, as root (slurmd insists); not for a cluster.
+# For trying out and testing submit files, as root (slurmd requires it); not for a cluster.
 
 slurm_start() {
   local folder=$1 cores memory host node port

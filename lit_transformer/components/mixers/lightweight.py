@@ -1,6 +1,6 @@
-"""Lightweight and dynamic convolutions (Wu et al. 2019): one kernel for each group of features, its weights sum to 1.
+"""Lightweight and dynamic convolutions (Wu et al. 2019): one kernel per group of features, its weights summing to 1.
 
-Beside the source: kernels are as wide in every layer, and none of their weights is dropped in training.
+Deviations: kernels have the same width in every layer, and their weights have no dropout.
 """
 
 from typing import Any
@@ -11,27 +11,27 @@ from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
 from lit_transformer.components.mixers.windows import Windows
-from lit_transformer.components.part import Part
+from lit_transformer.components.token_mixer import TokenMixer
 
 
-class LightweightConvolution(Part):
+class LightweightConvolution(TokenMixer):
     """Gated linear units, a convolution of each feature by itself, and a linear layer (section 3 and figure 2)."""
 
     def __init__(self, d_model: int, windows: Windows, kernels: nn.Module) -> None:
         super().__init__()
-        self.input = nn.Linear(d_model, 2 * d_model)
+        self.in_proj = nn.Linear(d_model, 2 * d_model)
         self.windows = windows
         self.kernels = kernels
-        self.output = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, layout: Layout, past: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, layout: Layout, cache: Any = None) -> tuple[Tensor, Any]:
         """(N, D) -> (N, D)."""
-        x = F.glu(self.input(x))
-        seen, new = self.windows(x, layout, past)  # (N, k, D)
+        x = F.glu(self.in_proj(x))
+        windows, cache = self.windows(x, layout, cache)  # (N, k, D)
         weights = self.kernels(x).softmax(-1).transpose(-1, -2)  # (N or 1, k, H)
-        heads = seen.unflatten(-1, (weights.shape[-1], -1))  # (N, k, H, D / H)
+        heads = windows.unflatten(-1, (weights.shape[-1], -1))  # (N, k, H, D / H)
         mixed = (heads * weights[..., None]).sum(1)  # (N, H, D / H)
-        return self.output(mixed.flatten(1)), new
+        return self.out_proj(mixed.flatten(1)), cache
 
 
 class SharedKernels(nn.Module):
@@ -46,13 +46,13 @@ class SharedKernels(nn.Module):
 
 
 class DynamicKernels(nn.Module):
-    """Every token makes its own kernels, linearly (section 4): (N, D) -> (N, H, k), before the softmax."""
+    """Every token predicts its own kernels, linearly (section 4): (N, D) -> (N, H, k), before the softmax."""
 
     def __init__(self, d_model: int, heads: int, kernel: int) -> None:
         super().__init__()
         self.heads = heads
-        self.make = nn.Linear(d_model, heads * kernel, bias=False)
+        self.linear = nn.Linear(d_model, heads * kernel, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights: Tensor = self.make(x)
+        weights: Tensor = self.linear(x)
         return weights.unflatten(-1, (self.heads, -1))

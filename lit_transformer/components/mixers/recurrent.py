@@ -1,7 +1,8 @@
 """Recurrent networks (Hochreiter and Schmidhuber 1997; Cho et al. 2014), in the encoder as `directions` says.
 
-torch's networks read packed sequences: the tokens of place 0 of all sentences, the longest sentence first, then those
-of place 1, and so on. So the cost follows the real tokens, and the backward reading starts at each sentence's own end.
+torch's networks read packed sequences: the tokens at position 0 of all sentences, the longest sentence first, then
+those at position 1, and so on. So the cost is that of the real tokens, and reading backwards starts at each sentence's
+own end.
 """
 
 from typing import NamedTuple
@@ -11,41 +12,43 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.part import Cost, Part, Rows, linear_cost
+from lit_transformer.components.cache import TensorCache
+from lit_transformer.components.cost import Cost, linear_cost
+from lit_transformer.components.token_mixer import TokenMixer
 
 
-class Recurrent(Part):
-    """A recurrent layer, and a linear layer from its units, of both directions if there are two, to d_model.
+class Recurrent(TokenMixer):
+    """A recurrent layer, in one or two directions, and a linear layer from its units to d_model.
 
-    The past is the state: (R, 1, units), for an LSTM twice. On CUDA a layout that is no rectangle waits for the device
-    once, since the network wants the numbers of sentences a place on the host.
+    The cache is the state: (R, 1, units), for an LSTM two of them. On CUDA a batch with padding waits for the device
+    once, since torch wants the number of sentences per position on the host.
     """
 
     def __init__(self, network: nn.LSTM | nn.GRU, d_model: int) -> None:
         super().__init__()
         self.network = network
         directions = 2 if network.bidirectional else 1
-        self.output = nn.Linear(directions * network.hidden_size, d_model)
+        self.out_proj = nn.Linear(directions * network.hidden_size, d_model)
 
-    def forward(self, x: Tensor, layout: Layout, past: Rows | None = None) -> tuple[Tensor, Rows]:
+    def forward(self, x: Tensor, layout: Layout, cache: TensorCache | None = None) -> tuple[Tensor, TensorCache]:
         """(N, D) -> (N, D) and the state after each sentence's last token."""
-        order = by_place(layout)
+        order = time_major(layout)
         sequence = PackedSequence(x.index_select(0, order.tokens), order.sizes, order.sentences, order.sentences_back)
-        state = None if past is None else _for_torch(past.tensors)
-        read, state = self.network(sequence, state)
-        y = self.output(read.data.index_select(0, order.tokens_back))
-        return y, Rows(_row_first(state))
+        state = None if cache is None else _layer_first(cache.tensors)
+        hidden, state = self.network(sequence, state)
+        y = self.out_proj(hidden.data.index_select(0, order.tokens_back))
+        return y, TensorCache(_row_first(state))
 
     def cost(self) -> Cost:
         matrices = (weight for name, weight in self.network.named_parameters() if name.startswith("weight"))
         return Cost(query=linear_cost(self) + sum(2 * weight.numel() for weight in matrices))
 
 
-class ByPlace(NamedTuple):
-    """Tokens by their place, and in one place the longest sentence first.
+class TimeMajor(NamedTuple):
+    """The order of tokens by position, at each position the longest sentence first.
 
-    tokens (N,) rows of the packed tensor in that order; tokens_back (N,) the way back; sizes (L,) on the host, how many
-    sentences have each place; sentences (B,) and sentences_back (B,) the order of sentences and the way back.
+    tokens (N,) indices into the packed tensor; tokens_back (N,) its inverse; sizes (L,) on the host, the number of
+    sentences at each position; sentences (B,) and sentences_back (B,) the order of sentences and its inverse.
     """
 
     tokens: Tensor
@@ -55,20 +58,20 @@ class ByPlace(NamedTuple):
     sentences_back: Tensor
 
 
-def by_place(layout: Layout) -> ByPlace:
+def time_major(layout: Layout) -> TimeMajor:
     """Return the order in which torch's recurrent networks read."""
     sentences = layout.lengths.argsort(descending=True, stable=True)  # (B,)
     back = sentences.argsort()
-    tokens = (layout.positions * layout.sentences + back[layout.cells // layout.longest]).argsort()  # (N,)
-    sizes = torch.full((layout.longest,), layout.sentences) if layout.rectangular else layout.mask.sum(0).cpu()
-    return ByPlace(tokens, tokens.argsort(), sizes, sentences, back)
+    tokens = (layout.positions * layout.sentences + back[layout.sentence_ids]).argsort()  # (N,)
+    sizes = torch.full((layout.max_seqlen,), layout.sentences) if layout.rectangular else layout.mask.sum(0).cpu()
+    return TimeMajor(tokens, tokens.argsort(), sizes, sentences, back)
 
 
-def _for_torch(state: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-    turned = tuple(part.transpose(0, 1).contiguous() for part in state)  # (1, R, units)
-    return turned if len(turned) > 1 else turned[0]
+def _layer_first(state: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    tensors = tuple(tensor.transpose(0, 1).contiguous() for tensor in state)  # (1, R, units)
+    return tensors if len(tensors) > 1 else tensors[0]
 
 
 def _row_first(state: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    parts = (state,) if isinstance(state, Tensor) else state
-    return tuple(part.transpose(0, 1) for part in parts)  # (R, directions, units)
+    tensors = (state,) if isinstance(state, Tensor) else state
+    return tuple(tensor.transpose(0, 1) for tensor in tensors)  # (R, directions, units)

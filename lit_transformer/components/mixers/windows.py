@@ -1,6 +1,6 @@
-"""Windows: for every token the inputs that a convolution joins, so that the convolution is one linear layer.
+"""Windows: for every token the inputs of a convolution, so that the convolution is one linear layer.
 
-The cost is that of the real tokens. Where no token stands there are zeros, as in a padded convolution.
+The cost is that of the real tokens. Beyond a sentence there are zeros, as in a padded convolution.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_transformer.batch import Layout
-from lit_transformer.components.part import Rows
+from lit_transformer.components.cache import TensorCache
 
 
 class Windows(nn.Module):
-    """Gathers `kernel` inputs a token, `dilation` places apart: (N, D) -> (N, k, D), the earliest first."""
+    """Gathers `kernel` inputs per token, `dilation` positions apart: (N, D) -> (N, k, D), the earliest first."""
 
     def __init__(self, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -22,34 +22,34 @@ class Windows(nn.Module):
         self.dilation = dilation
         self.reach = (kernel - 1) * dilation  # from the first to the last of a window
 
-    def forward(self, x: Tensor, layout: Layout, past: Any) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, layout: Layout, cache: Any) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
-    def gather(self, line: Tensor, layout: Layout) -> Tensor:
-        """Cut the windows out of sentences that have the reach around them: (B, reach + L, D) -> (N, k, D)."""
+    def gather(self, padded: Tensor, layout: Layout) -> Tensor:
+        """Cut the windows out of sentences padded by the reach: (B, reach + L, D) -> (N, k, D)."""
         starts = range(0, self.reach + 1, self.dilation)
-        windows = [line[:, start : start + layout.longest] for start in starts]
+        windows = [padded[:, start : start + layout.max_seqlen] for start in starts]
         return layout.pack(torch.stack(windows, dim=2))  # (B, L, k, D) -> (N, k, D)
 
 
 class CentredWindows(Windows):
-    """The token stands in the middle; kernel is odd."""
+    """The token is in the middle of its window; kernel is odd."""
 
-    def forward(self, x: Tensor, layout: Layout, past: None) -> tuple[Tensor, None]:
-        rectangle = layout.pad(x)  # (B, L, D)
+    def forward(self, x: Tensor, layout: Layout, cache: None) -> tuple[Tensor, None]:
+        padded = layout.pad(x)  # (B, L, D)
         if not layout.rectangular:
-            rectangle = rectangle.masked_fill(~layout.mask[..., None], 0.0)
+            padded = padded.masked_fill(~layout.mask[..., None], 0.0)
         side = self.reach // 2
-        return self.gather(F.pad(rectangle, (0, 0, side, side)), layout), None
+        return self.gather(F.pad(padded, (0, 0, side, side)), layout), None
 
 
 class CausalWindows(Windows):
-    """The token stands last, so no later one is seen; the past is the last `reach` inputs (R, reach, D)."""
+    """The token is the last of its window; the cache holds the last `reach` inputs (R, reach, D)."""
 
-    def forward(self, x: Tensor, layout: Layout, past: Rows | None) -> tuple[Tensor, Rows]:
-        before = x.new_zeros(layout.sentences, self.reach, x.shape[1]) if past is None else past.tensors[0]
-        line = torch.cat([before, layout.pad(x)], dim=1)  # (B, reach + L, D)
-        return self.gather(line, layout), Rows((line[:, layout.longest :],))
+    def forward(self, x: Tensor, layout: Layout, cache: TensorCache | None) -> tuple[Tensor, TensorCache]:
+        before = x.new_zeros(layout.sentences, self.reach, x.shape[1]) if cache is None else cache.tensors[0]
+        padded = torch.cat([before, layout.pad(x)], dim=1)  # (B, reach + L, D)
+        return self.gather(padded, layout), TensorCache((padded[:, layout.max_seqlen :],))
 
 
 def build_windows(kernel: int, dilation: int, causal: bool) -> Windows:

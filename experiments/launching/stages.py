@@ -1,0 +1,98 @@
+"""A study's DVC stages: which are stale, and the command that runs a cell's."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
+
+from experiments.config.cell import Cell
+from experiments.config.stages import stage_files, write_stages
+from experiments.config.study import Study
+from experiments.launching.attempts import LOG, Attempt, Job, Verdict
+from experiments.launching.signals import repeated_signals_ignored
+from lit_transformer.errors import UserError
+
+DVC = (sys.executable, "-m", "dvc")
+KINDS = ("train", "evaluate")
+"""The stages of a cell, in their order."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one dvc.yaml; `dvc` is the command that is DVC."""
+
+    file: Path
+    dvc: tuple[str, ...] = DVC
+
+    @classmethod
+    def of(cls, study: Study) -> "Stages":
+        """Return the stages of the study's cells, its dvc.yaml written where that is missing or out of date."""
+        if find_spec("dvc") is None:
+            raise UserError("dvc is not installed; `make ablation` installs everything, or: pip install dvc")
+        write_stages(study.name)
+        return cls(next(iter(stage_files(study.name))))
+
+    def of_ensembles(self, study: Study) -> "Stages | None":
+        """Return the stages that score all seeds of a variant as one model; None where the study has no ensembles."""
+        _, *ensembles = stage_files(study.name)
+        return Stages(ensembles[0], self.dvc) if ensembles else None
+
+    def stale(self) -> set[str]:
+        """Return the names of the stages that DVC would run."""
+        done = subprocess.run(
+            [*self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        )
+        if done.returncode != 0:
+            raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}")
+        return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
+
+    def stale_cells(self, study: Study, stale: set[str]) -> list[Cell]:
+        """Return the cells that have a stage among the stale ones, in the order in which they run."""
+        return [cell for cell in study.cells() if any(cell.stage(kind) in stale for kind in KINDS)]
+
+    def job(self, cell: Cell) -> Job:
+        """Return a cell as engines see it: one DVC process for its stages."""
+        command = self.command(*(cell.stage(kind) for kind in KINDS))
+        return Job(f"{cell.variant} seed {cell.seed}", tuple(command), cell.run_folder)
+
+    def command(self, *stages: str) -> list[str]:
+        """Return the command that runs these stages where they are stale, and no others."""
+        return [*self.dvc, "--wait-for-lock", "repro", "-s", *(self._address(stage) for stage in stages)]
+
+    def run(self, stage: str, out: TextIO | None = None) -> None:
+        """Run one stage in the foreground, what it prints copied to `out`, else to standard output.
+
+        Its processes end with ours, however we end. Raises UserError where the stage fails.
+        """
+        out = out or sys.stdout
+        folder = Path("runs/stages") / re.sub(r"[/:]", "_", self._address(stage))
+        attempt = Attempt(Job(stage, tuple(self.command(stage)), folder), threads=None, attempt_id="foreground")
+        with open(attempt.folder / LOG, encoding="utf-8", errors="replace") as log:
+            log.seek(attempt.log_start)
+            try:
+                while not (end := attempt.end()):
+                    time.sleep(0.1)
+                    out.write(log.read())
+                    out.flush()
+            except BaseException:
+                with repeated_signals_ignored():
+                    attempt.stop()
+                raise
+            finally:
+                out.write(log.read())
+                out.flush()
+        if end.verdict is not Verdict.done:
+            raise UserError(f"the stage {stage} failed: {end.reason}")
+
+    def _address(self, stage: str) -> str:
+        """Return the name of a stage as DVC's command line takes it."""
+        return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"

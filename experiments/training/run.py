@@ -1,0 +1,288 @@
+"""One training of a cell: from its resume point to its last step, and the outputs that DVC keeps of it."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+
+from data_modules.corpora.text import VALID
+from data_modules.prepared import PreparedCorpus
+from data_modules.translation import TranslationDataModule
+from experiments.common import machine
+from experiments.common.io import copy_file, copy_folder, only_writer, read_json, replace_folder, write_json, write_text
+from experiments.config.cell import Cell
+from experiments.config.run_config import Precision, RunConfig, config_hash, short_hash, to_dict, to_yaml
+from experiments.tracking import login
+from experiments.tracking import wandb as tracking
+from experiments.training.averaging import Averager, build_averager
+from experiments.training.callbacks import Curve, History, Progress
+from experiments.training.checkpoints import Checkpoint, CheckpointFiles, newest
+from experiments.training.distributed import Processes
+from experiments.training.losses import Losses
+from experiments.training.probe import Probe, probe_batch
+from experiments.training.record import summary, training_record
+from experiments.training.stopping import CheckpointWriter
+from lit_transformer import LitTransformer, Transformer, build_transformer
+from lit_transformer.config import Positions
+from lit_transformer.errors import UserError
+from lit_transformer.export import save_exported
+from lit_transformer.training.compiling import CompiledHidden
+
+PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
+COSTS = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
+RECORD, CURVE, PROBE, MODEL = "training.json", "curve.csv", "probe.csv", "model"
+"""What a finished training leaves in its run folder; copies of it are the cell's results."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the cell. `wandb`: auto, online, offline or disabled."""
+
+    wandb: str = "auto"
+    quiet: bool = False
+
+
+class ResumePoint(NamedTuple):
+    """A checkpoint, complete, or from scratch."""
+
+    checkpoint: Checkpoint | None = None
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a cell. `run_hash` is of its config, its data and the code that trains it."""
+
+    cell: Cell
+    config: RunConfig
+    corpus: PreparedCorpus
+    config_hash: str
+    run_hash: str
+    options: Options
+    processes: Processes
+
+    @property
+    def folder(self) -> Path:
+        return self.cell.run_folder
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run made ready: the module, its data, the Trainer, and the callbacks whose state the record needs."""
+
+    module: LitTransformer
+    data: TranslationDataModule
+    trainer: pl.Trainer
+    losses: Losses
+    curve: Curve
+    history: History
+    averager: Averager | None
+
+
+def train(cell: Cell, options: Options) -> None:
+    """Bring a cell to its last step, from wherever it stands, and write its outputs.
+
+    The processes of a run on several devices call this together. Raises UserError for what the user can mend, and once
+    only: the other ranks stop in silence.
+    """
+    processes = Processes.of(cell.config.trainer)
+    try:
+        with only_writer(cell.run_folder) if processes.first else nullcontext():
+            run = _set_up(cell, options, processes)
+            start = _resume_point(run) if processes.first else ResumePoint()
+            if not start.complete or processes.others_wait:
+                _fit(run, start)
+            if processes.first:
+                _write_outputs(run)
+    except UserError:
+        if processes.first:
+            raise
+
+
+def _set_up(cell: Cell, options: Options, processes: Processes) -> Run:
+    config = cell.config
+    machine.set_up(config.trainer.matmul.value)
+    machine.git_commit()  # of the code as loaded: the repository may move on while the run lasts
+    corpus = PreparedCorpus.open(cell.study.data_folder)
+    own_hash = config_hash(config, corpus.hash)
+    run_hash = short_hash([own_hash, machine.code_hash()])
+    return Run(cell, config, corpus, own_hash, run_hash, options, processes)
+
+
+def _resume_point(run: Run) -> ResumePoint:
+    """Find what earlier starts have left, and say so; a training about to happen writes its config."""
+    _check_fit(run)
+    checkpoint = newest(run.folder, run.run_hash)
+    if checkpoint and _is_complete(run, checkpoint.step):
+        print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
+        return ResumePoint(checkpoint, complete=True)
+    (run.folder / RECORD).unlink(missing_ok=True)  # of a training that came further; the copies of it stay
+    write_text(run.folder / "config.yaml", f"# {run.run_hash}\n{to_yaml(run.config)}")
+    if checkpoint:
+        print(f"resuming from {checkpoint.path}, step {checkpoint.step} of {run.config.optim.steps}", flush=True)
+    return ResumePoint(checkpoint)
+
+
+def _is_complete(run: Run, step: int) -> bool:
+    path = run.folder / RECORD
+    record = read_json(path) if path.is_file() else {}
+    return record.get("run_hash") == run.run_hash and record["steps"] == step and (run.folder / MODEL).is_dir()
+
+
+def _check_fit(run: Run) -> None:
+    """Refuse now what evaluation would refuse after hours of training."""
+    if not set(run.corpus.splits) - {"train", "valid"}:
+        raise UserError(f"{run.cell.study.data_folder} has no test split beside train and valid; add one to the corpus")
+    positions = run.config.model.positions
+    if positions.kind is not Positions.learned:
+        return
+    for name in run.corpus.splits:
+        split = run.corpus.split(name)
+        longest = int(max(split.source_lengths.max(), split.target_lengths.max()))
+        if longest > positions.max_length:
+            raise UserError(
+                f"{name} has a sentence of {longest} tokens, more than the {positions.max_length} learned positions: "
+                f"raise model.positions.max_length of variant {run.cell.variant}"
+            )
+
+
+def _fit(run: Run, start: ResumePoint) -> None:
+    """Train to the end and leave the record and the model in the run folder; the processes of a run do so together."""
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
+    training = _build(run)
+    run.processes.start(training.trainer)
+    start = training.trainer.strategy.broadcast(start)
+    if start.complete:
+        return
+    if start.checkpoint:
+        training.data.position = start.checkpoint.step * run.config.optim.accumulate
+    try:
+        training.history.run = _tracked(run)
+        path = start.checkpoint.path if start.checkpoint else None
+        with run.processes.together():
+            training.trainer.fit(training.module, datamodule=training.data, ckpt_path=path, weights_only=True)
+        record = _finish(run, training) if run.processes.first else None
+    except BaseException:
+        tracking.finish(exit_code=1)
+        raise
+    tracking.finish()
+    if record:  # written last: a run that is killed before is not complete, and does all this again
+        write_json(run.folder / RECORD, record)
+        if training.averager:
+            training.averager.leave()
+        print(summary(record), flush=True)
+
+
+def _build(run: Run) -> Training:
+    """Build the network and all that surrounds it, the same for every process of the run."""
+    config, corpus, folder = run.config, run.corpus, run.folder
+    pl.seed_everything(config.seed, verbose=False)
+    network = build_transformer(config.model, corpus.vocab_size)
+    hidden = CompiledHidden() if config.trainer.compile else Transformer.hidden
+    module = LitTransformer(network, config.optim, config.seed, hidden)
+    data = TranslationDataModule(corpus, config.data, config.seed, endless=True)
+    losses = Losses()
+    curve = Curve(folder / CURVE, losses, lambda: data.batches_per_epoch() / config.optim.accumulate)
+    history = History(losses)
+    averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
+    probe = Probe(folder / PROBE, probe_batch(corpus.split(VALID)), history.add)
+    callbacks: list[pl.Callback] = [losses, probe, curve, history, *([averager] if averager else [])]
+    callbacks.append(CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash))
+    callbacks.append(Progress(folder, curve, config.optim.steps))
+    return Training(module, data, _trainer(run, callbacks), losses, curve, history, averager)
+
+
+def _trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    config = run.config
+    progress_bar = run.processes.first and sys.stderr.isatty() and not run.options.quiet
+    if progress_bar:
+        callbacks.append(pl.callbacks.TQDMProgressBar(refresh_rate=10))
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=run.processes.strategy(config.trainer.strategy),
+        precision=PRECISIONS[config.trainer.precision],  # type: ignore[arg-type]
+        max_steps=config.optim.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=config.optim.accumulate,
+        val_check_interval=config.trainer.validate_every * config.optim.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress_bar,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[run.processes.environment, CheckpointFiles()],
+        default_root_dir=run.folder,
+    )
+
+
+def _tracked(run: Run) -> tracking.SafeRun | None:
+    """Open the run on W&B, unless that is not wanted or another process does."""
+    mode = login.wandb_mode(run.options.wandb) if run.processes.first else "disabled"
+    if mode == "disabled":
+        return None
+    cell = run.cell
+    return tracking.start_training(
+        project="lit_transformer",
+        study=cell.study.name,
+        variant=cell.label,
+        seed=cell.seed,
+        config={**to_dict(run.config), "corpus": cell.study.corpus, "run_hash": run.run_hash},
+        config_hash=run.run_hash,
+        folder=cell.run_folder,
+        tags=[cell.study.name, cell.study.corpus.replace(":", "-")[:60]],
+        mode=mode,
+    )
+
+
+def _finish(run: Run, training: Training) -> dict[str, Any]:
+    """Write the model into the run folder and return the record of the training."""
+    record = training_record(
+        run.cell, run.config, run.corpus, run.config_hash, run.run_hash, training.trainer, training.curve,
+        training.losses, training.averager,
+    )  # fmt: skip
+    replace_folder(run.folder / MODEL, lambda folder: _write_model(folder, training, record))
+    training.history.add({f"training/{key}": record[key] for key in COSTS})
+    return record
+
+
+def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) -> None:
+    """Write the weights of the last step and, in averaged/, their average; of a diverged training there is no model."""
+    if record["status"] == "diverged":
+        write_json(folder / "diverged.json", {"diverged_at": record["diverged_at"]})
+        return
+    keys = ("study", "variant", "seed", "steps", "corpus", "data_hash", "config_hash", "code_hash", "git_commit")
+    provenance = {key: record[key] for key in keys}
+    network = training.module.network
+    save_exported(network, folder, provenance | {"weights": "last"})
+    if training.averager:
+        averaged = folder / "averaged"
+        averaged.mkdir()
+        save_exported(_averaged(network, training.averager), averaged, provenance | {"weights": "averaged"})
+
+
+def _averaged(network: Transformer, averager: Averager) -> Transformer:
+    averaged = build_transformer(network.config, network.output_embedding.num_embeddings)
+    averaged.load_state_dict(averager.average(network))
+    return averaged
+
+
+def _write_outputs(run: Run) -> None:
+    """Copy what the finished training left into the places where DVC looks for the cell's results."""
+    cell = run.cell
+    for name, path in ((RECORD, cell.record_path), (CURVE, cell.curve_path), (PROBE, cell.probe_path)):
+        copy_file(run.folder / name, path)
+    if cell.model_folder != run.folder / MODEL:
+        copy_folder(run.folder / MODEL, cell.model_folder)

@@ -1,0 +1,57 @@
+"""The stages of a study: one template, and code that looks at what a stage declares."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.config.stages import DEFAULT_STUDY, LAYERS_STUDY, stage_files, training_code, write_stages
+from experiments.config.study import list_studies
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", [*list_studies(), LAYERS_STUDY])
+def test_the_template_fits_every_study(name: str) -> None:
+    for path, text in stage_files(name).items():
+        content = yaml.safe_load(text)
+        for stage in content["stages"].values():
+            assert (ROOT / path).parent.joinpath(stage["wdir"]).resolve() == ROOT
+            assert [dep for dep in stage["deps"] if "${" not in dep and not (ROOT / dep).exists()] == []
+        for variables in content.get("vars", []):
+            assert (ROOT / path).parent.joinpath(variables).resolve() == ROOT / f"experiments/studies/{name}/study.yaml"
+
+
+def test_the_dvc_yaml_in_git_is_made_from_the_template_and_is_the_only_one() -> None:
+    """DVC reads each one that it finds, and fails to pull what no lock knows."""
+    assert Path("dvc.yaml").read_text(encoding="utf-8") == stage_files(DEFAULT_STUDY)[Path("dvc.yaml")]
+    listed = subprocess.run(
+        ["git", "ls-files", "*dvc.yaml"], capture_output=True, text=True, check=False
+    ).stdout.split()
+    assert listed in ([], ["dvc.yaml"])
+
+
+def test_a_study_gets_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ROOT / "experiments/studies/systems/study.yaml"
+    (tmp_path / "experiments/studies/systems").mkdir(parents=True)
+    (tmp_path / "experiments/studies/systems/study.yaml").write_text(source.read_text())
+    monkeypatch.chdir(tmp_path)
+    own = Path("experiments/studies/systems")
+    assert write_stages("systems") == [own / "dvc.yaml", own / "ensembles/dvc.yaml"]
+    assert write_stages("systems") == []
+    (own / "dvc.yaml").write_text("of an older template")
+    assert write_stages("systems") == [own / "dvc.yaml"]
+
+
+def test_every_output_is_kept_until_its_successor_exists() -> None:
+    """`persist`: DVC would otherwise delete it before the stage runs, whatever becomes of the stage."""
+    stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+    for name in ("prepare", "train", "evaluate", "report"):
+        outs = [out for kind in ("outs", "metrics", "plots") for out in stages[name].get(kind, [])]
+        assert outs
+        assert all(next(iter(out.values()))["persist"] is True for out in outs)
+
+
+def test_the_code_of_a_training_is_what_its_stage_depends_on() -> None:
+    assert ["data/${name}", *training_code()] == yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["train"]["deps"]

@@ -22,7 +22,7 @@ from experiments import cli, files, machine
 KINDS = {
     "optimiser": ("adam",),
     "matrix products": ("mm", "linear_pointwise", "dot_product"),
-    "softmax, loss": ("softmax", "exp_", "smoothednats"),
+    "softmax, loss": ("softmax", "exp_", "crossentropy"),
     "norms": ("layer_norm",),
     "dropout": ("random_", "drop"),
     "best tokens": ("topk", "amax", "sort", "max"),

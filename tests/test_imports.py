@@ -24,7 +24,7 @@ ORDER = [
     {"layers", "initialisation"},
     {"transformer"},
     {"training"},
-    {"attention_maps", "export", "flops", "module"},
+    {"attention_maps", "export", "flops", "module", "packing"},
 ]
 # What each folder of the studies may import of the other folders.
 FOLDERS = {

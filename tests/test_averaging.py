@@ -100,7 +100,10 @@ def perturbed(count: int) -> list[dict[str, Tensor]]:
 
 
 def tied(state: dict[str, Tensor]) -> list[Tensor]:
-    return [state[name] for name in ("src_embedding.vectors.weight", "tgt_embedding.vectors.weight", "output_embedding.weight")]
+    return [
+        state[name]
+        for name in ("src_embedding.vectors.weight", "tgt_embedding.vectors.weight", "output_embedding.weight")
+    ]
 
 
 def test_tied_matrices_stay_one() -> None:

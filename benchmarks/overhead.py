@@ -21,7 +21,9 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import NoReturn
+
+import psutil
 
 from benchmarks.environment import describe
 from benchmarks.rounds import show
@@ -138,15 +140,14 @@ class Profiler:
                 if kind:
                     self.seconds[kind] += elapsed
                 if self.first_step_only and frame.f_locals["self"].global_step:
+                    self.stop()
                     self._end_process()
                 return
             kind = self.kinds.get(frame.f_code.co_filename, kind)
             frame = frame.f_back
 
     @staticmethod
-    def _end_process() -> Any:
-        import psutil
-
+    def _end_process() -> NoReturn:
         print(json.dumps({"seconds": round(time.time() - psutil.Process().create_time(), 2)}), flush=True)
         os._exit(0)
 

@@ -23,7 +23,7 @@ from benchmarks.sizes import SIZES, VOCABULARY
 from benchmarks.workers import start_workers
 from experiments.common import cli, machine
 from experiments.common import io as files
-from experiments.layer_costs.fit import exponent
+from experiments.layer_costs.findings import fit_exponent
 from lit_transformer.batch import UNK
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
 
@@ -125,7 +125,7 @@ def measure(axis: str, args: argparse.Namespace) -> dict[str, Any]:
         with start_workers({axis: partial(Steps, point(value), args)}) as workers:
             seconds.append(workers[axis].turn())
             memory.append(workers[axis].finish()["memory"])
-    fits = {"time": exponent(values, seconds), "memory": exponent(values, memory)}
+    fits = {"time": fit_exponent(values, seconds), "memory": fit_exponent(values, memory)}
     print(f"\n{what:>18} {'ms/step':>10} {'tokens/s':>9} {'MB added':>9}")
     for value, time, size in zip(values, seconds, memory, strict=True):
         print(f"{value:>18,} {1000 * time:>10,.0f} {point(value).tokens / time:>9,.0f} {size / 1e6:>9,.0f}")

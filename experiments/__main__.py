@@ -12,6 +12,7 @@ COMMANDS = {
         "train": "train one cell: one variant, one seed",
         "evaluate": "translate and score one trained cell, or an ensemble of seeds",
         "report": "write a study's table, figures and page",
+        "publish": "keep a study's results in git, small: scores, cost, curves, table, figure",
         "launch": "bring a whole study up to date, several cells at once",
         "array": "run a study as a Slurm array, one job per cell",
         "stages": "write the dvc.yaml of every study from its template",

@@ -95,9 +95,9 @@ def write_cell(
     chooser = random.Random(f"{name}{seed}")
     for split, number in SPLITS.items():
         lines = [_damaged(reference(i), 1 - bleu / 100, chooser) for i in range(number)]
-        (folder / "hypotheses").mkdir(exist_ok=True)
-        (folder / "hypotheses" / f"{split}.txt").write_text("\n".join(lines) + "\n")
-    (folder / "attention.json").write_text(json.dumps(_attention()))
+        (folder / "translations").mkdir(exist_ok=True)
+        (folder / "translations" / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    (folder / "translations" / "attention.json").write_text(json.dumps(_attention()))
 
 
 def reference(index: int) -> str:

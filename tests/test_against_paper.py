@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from experiments.reporting import paper
-from experiments.reporting.against_paper import PAPER_NOISE, RULE, RUN_SD, Agreement, agreement
+from experiments.reporting.paper import AGREEMENT_RULE, PAPER_NOISE, RUN_SD, Agreement, agreement
 from experiments.reporting.statistics import ALPHA, decisions, holm, paired_p
 
 
 def test_the_noise_of_the_paper_is_that_of_two_single_runs() -> None:
     assert pytest.approx(1.959964 * math.sqrt(2) * 0.11, rel=1e-6) == PAPER_NOISE
-    assert "±0.30 BLEU" in RULE
+    assert "±0.30 BLEU" in AGREEMENT_RULE
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,15 @@ import torch
 from experiments.commands import attention
 from experiments.config.cell import Cell
 from experiments.config.study import load_study
-from experiments.reporting.page.attention_figures import figure, places, png
-from experiments.reporting.page.attention_pages import (
-    COLOURS,
-    LONGEST,
-    STEP,
-    Sentence,
-    attention_page,
-    page_of_split,
-    sentence,
+from experiments.reporting.attention import (
+    HEAD_COLOURS,
+    MAX_TOKENS,
+    SentenceAttention,
+    sentence_attention,
+    word_places,
 )
+from experiments.reporting.figures.attention import line_picture, line_picture_png
+from experiments.reporting.page.attention import STEP, attention_page, page_of_split
 from experiments.scoring.inference import load_models
 from lit_transformer.attention_maps import attention_maps
 from lit_transformer.errors import UserError
@@ -41,9 +40,11 @@ CHROMIUM = next(
 pytestmark = pytest.mark.usefixtures("standing")
 
 
-def looked(source: str, target: str, variant: str = "base") -> Sentence:
+def looked(source: str, target: str, variant: str = "base") -> SentenceAttention:
     (network,), corpus = load_models([Cell(load_study("tiny"), variant, 3)])
-    found = sentence(network, corpus.tokenizer, corpus.tokenizer.encode(source), corpus.tokenizer.encode(target))
+    found = sentence_attention(
+        network, corpus.tokenizer, corpus.tokenizer.encode(source), corpus.tokenizer.encode(target)
+    )
     assert found is not None
     return found
 
@@ -86,9 +87,9 @@ def test_a_mixer_without_weights_is_named() -> None:
 
 def test_long_sentences_and_none_at_all() -> None:
     (network,), corpus = load_models([Cell(load_study("tiny"), "base", 3)])
-    assert sentence(network, corpus.tokenizer, [5] * (LONGEST + 1), [5]) is None
-    assert sentence(network, corpus.tokenizer, [5], [5] * (LONGEST + 1)) is None
-    assert f"no sentence of at most {LONGEST} tokens" in attention_page("title", [])
+    assert sentence_attention(network, corpus.tokenizer, [5] * (MAX_TOKENS + 1), [5]) is None
+    assert sentence_attention(network, corpus.tokenizer, [5], [5] * (MAX_TOKENS + 1)) is None
+    assert f"no sentence of at most {MAX_TOKENS} tokens" in attention_page("title", [])
     page = page_of_split("title", network, corpus.tokenizer, SENTENCES, [corpus.tokenizer.encode("A")] * 4)
     assert [own["text"] for own in content(page)["sentences"]] == [SENTENCES[0], SENTENCES[1], SENTENCES[3]]
 
@@ -101,19 +102,19 @@ def test_a_picture_has_a_line_for_each_weight() -> None:
     own = looked("a dog", "THE CAT")
     weights = own.weights["cross"][1]
     assert weights is not None
-    drawn = list(lines_of(figure(own, "cross", 1, [0, 2])))
+    drawn = list(lines_of(line_picture(own, "cross", 1, [0, 2])))
     for head in (0, 2):
-        opacities = [float(line["stroke-opacity"]) for line in drawn if line["stroke"] == COLOURS[head]]
+        opacities = [float(line["stroke-opacity"]) for line in drawn if line["stroke"] == HEAD_COLOURS[head]]
         expected = weights[head].flatten()
         np.testing.assert_allclose(opacities, expected[expected >= 0.01], atol=5.1e-4)
-    assert {line["stroke"] for line in drawn} == {COLOURS[0], COLOURS[2]}
+    assert {line["stroke"] for line in drawn} == {HEAD_COLOURS[0], HEAD_COLOURS[2]}
 
 
 def test_a_picture_of_one_token_shows_its_row() -> None:
     own = looked("a dog", "THE CAT")
     weights = own.weights["encoder"][0]
     assert weights is not None
-    picture = figure(own, "encoder", 0, [1], [2])
+    picture = line_picture(own, "encoder", 0, [1], [2])
     opacities = [float(line["stroke-opacity"]) for line in lines_of(picture)]
     np.testing.assert_allclose(opacities, weights[1, 2][weights[1, 2] >= 0.01], atol=5.1e-4)
     assert len({line["x1"] for line in lines_of(picture)}) == 1
@@ -123,20 +124,20 @@ def test_a_picture_of_one_token_shows_its_row() -> None:
 
 @pytest.mark.parametrize("text", ["<&>\"'", "nul\x00 \x07", "\u0301", "שלום", "漢字 👩\u200d🔬", "a  b"])
 def test_pictures_of_odd_text_are_xml_and_become_png(text: str) -> None:
-    picture = figure(looked(text, text), "encoder", 0, [0])
+    picture = line_picture(looked(text, text), "encoder", 0, [0])
     ET.fromstring(picture)
-    assert png(picture).startswith(b"\x89PNG")
+    assert line_picture_png(picture).startswith(b"\x89PNG")
 
 
 def test_words_are_found_in_their_pieces() -> None:
     tokens = ["▁the", "▁do", "g", "▁d", "og", ".", "</s>"]
-    assert places(tokens, "the") == [0]
-    assert places(tokens, "dog") == [1, 2]
-    assert places(tokens, "dog.") == [3, 4, 5]
-    assert places(tokens, "</s>") == [6]
-    assert places(tokens, "do") == [1]
-    assert places(tokens, "cat") is None
-    assert places(tokens, "dogs") is None
+    assert word_places(tokens, "the") == [0]
+    assert word_places(tokens, "dog") == [1, 2]
+    assert word_places(tokens, "dog.") == [3, 4, 5]
+    assert word_places(tokens, "</s>") == [6]
+    assert word_places(tokens, "do") == [1]
+    assert word_places(tokens, "cat") is None
+    assert word_places(tokens, "dogs") is None
 
 
 def look(**changes: object) -> None:
@@ -163,7 +164,10 @@ def test_the_command_writes_page_and_pictures(project: Path, capsys: pytest.Capt
     look(out="word", target="A dog", token="old", layer=1, heads="3,1")
     assert {path.name for path in (project / "word").iterdir()} == {"index.html", "encoder.svg", "encoder.png"}
     assert "no picture: cross: 'old' is not among" in capsys.readouterr().err
-    assert {line["stroke"] for line in lines_of((project / "word/encoder.svg").read_text())} <= {COLOURS[0], COLOURS[2]}
+    assert {line["stroke"] for line in lines_of((project / "word/encoder.svg").read_text())} <= {
+        HEAD_COLOURS[0],
+        HEAD_COLOURS[2],
+    }
     look(out="lstm", variant="read")
     assert not (project / "lstm/encoder.svg").exists()
     assert "encoder has no attention weights (its mixer is lstm)" in capsys.readouterr().err
@@ -211,6 +215,6 @@ def test_a_browser_draws_it(tmp_path: Path) -> None:
             [*command, f"file://{tmp_path}/{name}.html"], capture_output=True, text=True, timeout=120
         ).stdout
         tokens = re.findall(r'<g class="token', dom)
-        assert len(tokens) == len(own.said) + len(own.source)
+        assert len(tokens) == len(own.decoder_output) + len(own.source)
         rows = own.weights["cross"][1] if name == "plain" else own.weights["cross"][1][:, 1]
         assert dom.count("<line ") == int((rows >= 0.02).sum())

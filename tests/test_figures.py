@@ -10,8 +10,20 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments.reporting.figures import chart_parts, charts, drawing
-from experiments.reporting.figures.figure_data import attention_rows, curve_rows, length_rows, moved_apart
+from experiments.reporting.figures import draw_figures
+from experiments.reporting.figures.attention import attention_rows
+from experiments.reporting.figures.curves import curve_rows, curves_chart
+from experiments.reporting.figures.forest import forest_chart
+from experiments.reporting.figures.lengths import length_heatmap_rows
+from experiments.reporting.figures.style import (
+    Figure,
+    difference_scale,
+    inline,
+    render_png,
+    render_svg,
+    spread_labels,
+    standalone,
+)
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.summary import Summary, summarise
 
@@ -38,16 +50,16 @@ def made(root: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> tupl
 
 
 @pytest.fixture(scope="module")
-def drawn(built: tuple[Path, Summary, Results]) -> dict[str, drawing.Figure]:
+def drawn(built: tuple[Path, Summary, Results]) -> dict[str, Figure]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(built[0])
-        return {figure.name: figure for figure in drawing.draw(*built[1:])}
+        return {figure.name: figure for figure in draw_figures(*built[1:], {})}
 
 
-def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, drawing.Figure]) -> None:
-    assert list(drawn) == ["forest", "curves", "cost", "by_length", "lengths", "attention", "heads"]
+def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, Figure]) -> None:
+    assert list(drawn) == ["forest", "curves", "cost", "by_length", "lengths", "attention", "heads", "splits"]
     for figure in drawn.values():
-        for picture in (figure.wide, figure.fc2, drawing.standalone(figure.wide)):
+        for picture in (figure.wide, figure.narrow, standalone(figure.wide)):
             assert picture
             ElementTree.fromstring(picture)
             assert not re.search(r'href="(?!#)|url\((?!#)|<image|<script', picture)
@@ -59,23 +71,23 @@ def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, drawing.Figure
 
 
 def test_the_same_results_give_the_same_bytes(full: tuple[Summary, Results]) -> None:
-    first, second = charts.forest(full[0], 300), charts.forest(full[0], 300)
+    first, second = forest_chart(full[0], 300), forest_chart(full[0], 300)
     assert first is not None
     assert second is not None
-    assert drawing.svg(first) == drawing.svg(second)
-    assert drawing.png(first) == drawing.png(second)
+    assert render_svg(first) == render_svg(second)
+    assert render_png(first) == render_png(second)
 
 
-def test_a_narrow_picture_fits_a_phone(drawn: dict[str, drawing.Figure]) -> None:
+def test_a_narrow_picture_fits_a_phone(drawn: dict[str, Figure]) -> None:
     for figure in drawn.values():
-        width = re.search(r'width="([\d.]+)"', figure.fc2 or "")
+        width = re.search(r'width="([\d.]+)"', figure.narrow or "")
         assert width
         assert float(width.group(1)) < 540
 
 
 def test_inlined_pictures_share_no_id() -> None:
     picture = '<svg width="10" height="5"><clipPath id="c1"/><clipPath id="c10"/><g clip-path="url(#c1)"/></svg>'
-    one, two = drawing.inline(picture, "a"), drawing.inline(picture, "b")
+    one, two = inline(picture, "a"), inline(picture, "b")
     ids = re.findall(r'id="([^"]+)"', one + two)
     assert len(ids) == len(set(ids)) == 4
     assert "url(#a-c1)" in one
@@ -84,7 +96,7 @@ def test_inlined_pictures_share_no_id() -> None:
 
 def test_far_variants_do_not_squash_the_near_ones(full: tuple[Summary, Results]) -> None:
     values = [-91.0, -52.0, -3.0, -0.6, 0.3, 1.7]
-    scale, ticks, bent = chart_parts.difference_scale(values, full[0].noise)
+    scale, ticks, bent = difference_scale(values, full[0].noise)
     content = scale.to_dict()
 
     def place(value: float) -> float:
@@ -99,7 +111,7 @@ def test_far_variants_do_not_squash_the_near_ones(full: tuple[Summary, Results])
 
 
 def test_near_differences_keep_a_linear_scale(full: tuple[Summary, Results]) -> None:
-    scale, ticks, bent = chart_parts.difference_scale([-0.9, -0.3, 0.2], full[0].noise)
+    scale, ticks, bent = difference_scale([-0.9, -0.3, 0.2], full[0].noise)
     assert scale.to_dict().get("type") is None
     assert not bent
     assert 0 in ticks
@@ -123,12 +135,12 @@ def test_a_loss_that_is_not_a_number_is_not_drawn(tmp_path: Path, monkeypatch: p
     for record in results.of("hot"):
         record.curve[-1]["valid_loss"] = math.nan
     assert all(math.isfinite(row["loss"]) for row in curve_rows(summary, results))
-    assert charts.curves(summary, results, 2, 100) is not None
+    assert curves_chart(curve_rows(summary, results), 2, 100) is not None
 
 
 def test_one_seed_draws_points_without_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary, results = made(tmp_path, monkeypatch, seeds=1, names=["base", "one_head"])
-    drawn = {figure.name: figure for figure in drawing.draw(summary, results)}
+    drawn = {figure.name: figure for figure in draw_figures(summary, results, {})}
     assert "without an interval" in drawn["forest"].caption
     assert ">not" not in drawn["forest"].wide
 
@@ -140,11 +152,11 @@ def test_without_scores_the_curves_are_still_drawn(tmp_path: Path, monkeypatch: 
         for path in tmp_path.rglob(name):
             path.unlink()
     results = read_results(study)
-    assert [figure.name for figure in drawing.draw(summarise(study, results), results)] == ["curves"]
+    assert [figure.name for figure in draw_figures(summarise(study, results), results, {})] == ["curves"]
 
 
 def test_lengths_are_means_over_seeds(full: tuple[Summary, Results]) -> None:
-    title, rows = length_rows(*full)
+    title, rows = length_heatmap_rows(*full)
     first = next(row for row in rows if row["variant"] == "base" and row["split"] == "test")
     own = [record.splits["test"]["by_length"][0]["exact_match"] for record in full[1].of("base")]
     assert title == "exact match (%)"
@@ -156,7 +168,7 @@ def test_bleu_replaces_exact_matches_where_there_are_hardly_any(full: tuple[Summ
         for split in record.splits.values():
             for bucket in split["by_length"]:
                 bucket["exact_match"] = 1.0
-    assert length_rows(*full)[0] == "BLEU"
+    assert length_heatmap_rows(*full)[0] == "BLEU"
 
 
 def test_attention_is_averaged_over_the_heads_of_the_last_layer() -> None:
@@ -165,11 +177,11 @@ def test_attention_is_averaged_over_the_heads_of_the_last_layer() -> None:
     assert rows == {(-1, 0): 0.6, (-1, 1): 0.4, (0, 0): 1.0, (1, 0): 0.2, (1, 1): 0.8}
 
 
-def test_labels_are_moved_apart_and_stay_inside() -> None:
-    placed = moved_apart([50, 51, 52, 299, 300, 0], 16, 0, 300)
+def test_labels_are_spread_labels_and_stay_inside() -> None:
+    placed = spread_labels([50, 51, 52, 299, 300, 0], 16, 0, 300)
     ordered = sorted(placed)
     assert all(b - a >= 16 - 1e-9 for a, b in itertools.pairwise(ordered))
     assert ordered[0] >= 0
     assert ordered[-1] <= 300
     assert placed[0] < placed[1] < placed[2]
-    assert moved_apart([10, 100], 16, 0, 300) == [10, 100]
+    assert spread_labels([10, 100], 16, 0, 300) == [10, 100]

@@ -1,7 +1,8 @@
-"""The ladder: the same changes on two rungs, what one tells of the other, and the page that shows it."""
+"""Agreement across corpora: the same changes on two of them, what one predicts of the other, and the pages."""
 
 import html
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,9 +13,17 @@ from two_studies import NAMES, write_two
 
 from experiments.commands import ladder, report
 from experiments.config.study import load_study
-from experiments.reporting.figures.pair_charts import scatter
-from experiments.reporting.outline import read_outline
-from experiments.reporting.rungs import climb, grid, ladders_of, read_rung, told
+from experiments.reporting.across_corpora import (
+    CorpusAgreement,
+    agreements_with_others,
+    corpus_agreement,
+    findings,
+    grid,
+)
+from experiments.reporting.figures.ladder import ladder_chart
+from experiments.reporting.published import write_published
+from experiments.reporting.study_results import study_results
+from experiments.reporting.unresolved_study import read_unresolved_study
 from lit_transformer.errors import UserError
 
 
@@ -23,6 +32,10 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_two(tmp_path)
     return tmp_path
+
+
+def cheap_and_dear() -> CorpusAgreement:
+    return corpus_agreement(study_results(load_study("cheap")), study_results(load_study("dear")))
 
 
 def set_bleu(name: str, variant: str, change: float) -> None:
@@ -34,26 +47,26 @@ def set_bleu(name: str, variant: str, change: float) -> None:
         path.write_text(json.dumps(content))
 
 
-def test_a_rung_that_keeps_the_order_is_told_so(two: Path) -> None:
-    found = climb(read_rung(load_study("cheap")), read_rung(load_study("dear")))
-    assert [pair.variant for pair in found.pairs] == NAMES[1:]
+def test_the_same_order_on_both_corpora_is_found(two: Path) -> None:
+    found = cheap_and_dear()
+    assert [pair.variant for pair in found.changes] == NAMES[1:]
     assert found.ranks is not None
     assert found.ranks.n == 7
     assert found.ranks.kendall.value == 1.0
-    for pair in found.pairs:
+    for pair in found.changes:
         one, other = pair.differences
         assert other.mean == pytest.approx(0.3 * one.mean)
-    sentences = told(found)
-    assert sentences[0].startswith("Order of 7 changes on both rungs: Spearman 1.00 [")
-    separable = [pair for pair in found.pairs if pair.lower.verdict.value in ("better", "worse")]
-    assert f"Of {len(separable)} changes that grammar corpus tells from its baseline" in sentences[1]
+    sentences = findings(found)
+    assert sentences[0].startswith("Order of 7 changes on both corpora: Spearman 1.00 [")
+    separable = [pair for pair in found.changes if pair.lower.verdict.value in ("better", "worse")]
+    assert f"Of {len(separable)} changes separable from the baseline on grammar corpus" in sentences[1]
     assert f"{len(separable)} point the same way on Multi30k" in sentences[1]
 
 
-def test_a_change_that_turns_round_is_counted(two: Path) -> None:
+def test_a_change_of_the_other_sign_is_counted(two: Path) -> None:
     set_bleu("dear", "no_positions", 40.0)
-    found = climb(read_rung(load_study("cheap")), read_rung(load_study("dear")))
-    own = next(pair for pair in found.pairs if pair.variant == "no_positions")
+    found = cheap_and_dear()
+    own = next(pair for pair in found.changes if pair.variant == "no_positions")
     assert not own.same_sign
     assert found.ranks is not None
     assert found.ranks.kendall.value < 1.0
@@ -64,30 +77,30 @@ def test_a_change_that_turns_round_is_counted(two: Path) -> None:
 def test_two_changes_claim_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_two(tmp_path, upper_seeds=1, names=["base", "no_positions", "pre_norm"])
-    found = climb(read_rung(load_study("cheap")), read_rung(load_study("dear")))
+    found = cheap_and_dear()
     assert found.ranks is None
-    sentences = " ".join(told(found))
-    assert "2 changes stand on both rungs: too few to compare an order" in sentences
+    sentences = " ".join(findings(found))
+    assert "2 changes tested on both corpora: too few to compare an order" in sentences
     assert "One seed on Multi30k" in sentences
     assert "Spearman" not in sentences
 
 
-def test_a_delta_that_differs_is_said(two: Path) -> None:
+def test_a_delta_that_differs_is_named(two: Path) -> None:
     path = Path("experiments/studies/dear/study.yaml")
     path.write_text(path.read_text().replace("heads: 1, d_k: 128", "heads: 1, d_k: 64"))
-    found = climb(read_rung(load_study("cheap")), read_rung(load_study("dear")))
-    assert "Set otherwise on the two rungs, since their baselines differ: one_head." in told(found)
+    found = cheap_and_dear()
+    assert "Set differently in the two studies, whose baselines differ: one_head." in findings(found)
 
 
-def test_the_report_of_either_study_shows_the_ladder_cheap_rung_first(two: Path) -> None:
+def test_the_report_of_either_study_has_the_comparison_cheap_corpus_first(two: Path) -> None:
     for name in ("cheap", "dear"):
-        rung = read_rung(load_study(name))
-        found = ladders_of(rung.study, rung.results, rung.summary)
+        own = study_results(load_study(name))
+        found = agreements_with_others(own)
         assert [(one.lower.study.name, one.upper.study.name) for one in found] == [("cheap", "dear")]
-    path = report.write_report(rung.study, rung.summary, rung.results, texts())
+    path = report.write_report(own.study, own.summary, own.results, texts())
     text = path.read_text()
     assert "What grammar corpus predicts of Multi30k" in text
-    assert told(found[0])[0] in html.unescape(text)
+    assert findings(found[0])[0] in html.unescape(text)
     assert (path.parent / "ladder-cheap-dear.svg").exists()
     outline = Outline(text)
     assert outline.open == []
@@ -95,37 +108,51 @@ def test_the_report_of_either_study_shows_the_ladder_cheap_rung_first(two: Path)
 
 
 def test_a_broken_study_beside_does_not_break_a_report(two: Path) -> None:
-    rung = read_rung(load_study("cheap"))
+    own = study_results(load_study("cheap"))
     Path("experiments/studies/dear/results/base/seed0/scores.json").write_text("{")
-    assert ladders_of(rung.study, rung.results, rung.summary) == []
+    assert agreements_with_others(own) == []
 
 
-def test_an_outline_reads_what_our_config_would_refuse(two: Path) -> None:
+def test_a_study_without_results_at_hand_is_read_as_published(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = cheap_and_dear()
+    dear = study_results(load_study("dear"))
+    path = write_published(dear.study, dear.results, dear.summary)
+    shutil.rmtree("experiments/studies/dear/results")
+    (found,) = agreements_with_others(study_results(load_study("cheap")))
+    assert found.ranks == before.ranks
+    assert [change.differences for change in found.changes] == [change.differences for change in before.changes]
+    published_at = json.loads(path.read_text())["published_at"]
+    assert findings(found) == [*findings(before), f"dear: published on {published_at}, no results at hand."]
+    ladder.main(["cheap", "dear"])
+    assert f"dear: published on {published_at}, no results at hand." in capsys.readouterr().out
+
+
+def test_a_study_whose_config_we_would_refuse_has_results(two: Path) -> None:
     path = Path("experiments/studies/dear/study.yaml")
     path.write_text(path.read_text().replace("placement: pre", "no_such_key: pre"))
-    found = read_outline("dear")
+    found = read_unresolved_study("dear")
     assert found.describe("pre_norm") == "norm.no_such_key pre"
-    assert read_rung(found).summary.row("pre_norm").difference is not None
+    assert study_results(found).summary.row("pre_norm").difference is not None
 
 
-def test_the_picture_tells_both_differences(two: Path) -> None:
-    from experiments.reporting.figures.drawing import svg
+def test_the_figure_has_both_differences(two: Path) -> None:
+    from experiments.reporting.figures.style import render_svg
 
-    found = climb(read_rung(load_study("cheap")), read_rung(load_study("dear")))
-    chart = scatter(found, 200, 200)
+    found = cheap_and_dear()
+    chart = ladder_chart(found, 200, 200)
     assert chart is not None
-    picture = svg(chart)
+    picture = render_svg(chart)
     ElementTree.fromstring(picture)
-    assert picture.count("<title>") == len(found.pairs)
+    assert picture.count("<title>") == len(found.changes)
     assert "on grammar corpus" in picture
 
 
-def test_the_command_writes_a_page_and_says_where(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_page_and_prints_its_path(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ladder.main(["cheap", "dear"])
-    told_ = capsys.readouterr().out
+    printed = capsys.readouterr().out
     path = Path("runs/report/ladder-cheap-dear/index.html")
-    assert f"page: {path}" in told_
-    assert "Order of 7 changes" in told_
+    assert f"page: {path}" in printed
+    assert "Order of 7 changes" in printed
     outline = Outline(path.read_text())
     assert outline.open == []
     assert outline.loads == ["href=data:,"]

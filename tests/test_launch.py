@@ -67,7 +67,6 @@ STAGE = """
 import sys
 from experiments.common import cli
 from lit_transformer.errors import TemporaryFailure, UserError
-cli.ROOT = "."
 
 def main():
     errors = {"mistake": UserError("no such key"), "stopped": TemporaryFailure("stopped at step 3")}
@@ -241,11 +240,12 @@ def options(**changed: object) -> argparse.Namespace:
 def test_a_studys_stages_are_written_when_it_is_to_run():
     """And are its own: not the default study's, which stand at the root."""
     Path("dvc.yaml").write_text("vars: [experiments/studies/components/study.yaml]\nstages: {}\n")
-    path = Path("experiments/studies/tiny/study.yaml")
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(STUDY))
+    for name in ("tiny", "components"):
+        path = Path(f"experiments/studies/{name}/study.yaml")
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({**STUDY, "name": name}))
     stages = Stages.of(load_study("tiny"))
-    assert stages.file == path.with_name("dvc.yaml")
+    assert stages.file == Path("experiments/studies/tiny/dvc.yaml")
     assert "python -m experiments train" in stages.file.read_text()
     assert stages.command("train@a-0")[-1] == "experiments/studies/tiny/dvc.yaml:train@a-0"
     assert stages.of_ensembles(load_study("tiny")) is None
@@ -271,6 +271,7 @@ def test_a_dry_run_names_the_stages_and_runs_none(monkeypatch, capsys):
 
 def test_a_failed_cell_is_named_and_the_launch_fails(monkeypatch, capsys):
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
+    monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
     monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1", "train@c-0"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: print(f"ran {stage}"))
     line = 'echo "for $0"; case $0 in *b-1) exit 2;; esac'

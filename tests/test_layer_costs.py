@@ -16,15 +16,11 @@ from experiments.common.io import read_json, write_json
 from experiments.config.run_config import read_yaml
 from experiments.config.stages import stage_files
 from experiments.config.study import ROOT, list_studies, load_study
-from experiments.layer_costs.chains import count, counted
-from experiments.layer_costs.findings import find, unreached
-from experiments.layer_costs.fit import exponent
+from experiments.layer_costs.findings import find, fit_exponent, unreached
 from experiments.layer_costs.layers import BY_KEY, LAYERS
-from experiments.layer_costs.measure import peak_bytes, take_turns
-from experiments.layer_costs.reach import path_length
-from experiments.layer_costs.report import write_report
+from experiments.layer_costs.measure import count, count_exactly, path_length, peak_bytes, time_in_turns
+from experiments.layer_costs.report import make_tables, write_report
 from experiments.layer_costs.settings import STUDY, Settings, quick, read_settings
-from experiments.layer_costs.tables import tables
 from lit_transformer.errors import UserError
 
 CPU = torch.device("cpu")
@@ -88,13 +84,13 @@ def test_only_the_recurrent_chain_grows_with_the_sentence(settings: Settings) ->
 
 
 def test_a_long_recurrence_is_told_from_short_ones(settings: Settings) -> None:
-    assert count(BY_KEY["lstm"], 101, 16, settings) == counted(BY_KEY["lstm"], 101, 16, settings)
+    assert count(BY_KEY["lstm"], 101, 16, settings) == count_exactly(BY_KEY["lstm"], 101, 16, settings)
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 1.5, 2.0])
 def test_a_fit_finds_a_power_that_is_one(power: float) -> None:
     x = [128, 256, 512, 1024]
-    fitted = exponent(x, [3e-4 * size**power for size in x])
+    fitted = fit_exponent(x, [3e-4 * size**power for size in x])
     assert fitted.value == pytest.approx(power, abs=1e-12)
     assert fitted.end == pytest.approx(power, abs=1e-12)
     assert fitted.high - fitted.low < 1e-6
@@ -104,14 +100,14 @@ def test_a_fit_finds_a_power_that_is_one(power: float) -> None:
 def test_intervals_of_exponents_cover_the_truth(points: int) -> None:
     random, x, covered, studies = np.random.default_rng(points), np.geomspace(64, 4096, points), 0, 2000
     for _ in range(studies):
-        fitted = exponent(x, 1e-6 * x**1.7 * np.exp(random.normal(0, 0.1, points)))
+        fitted = fit_exponent(x, 1e-6 * x**1.7 * np.exp(random.normal(0, 0.1, points)))
         covered += fitted.low <= 1.7 <= fitted.high
     assert covered / studies == pytest.approx(0.95, abs=0.02)  # four standard errors
 
 
 def test_the_end_of_a_sum_of_two_powers_is_nearer_to_the_greater() -> None:
     x = [256, 512, 1024, 2048]
-    fitted = exponent(x, [size**2 + 1024 * size for size in x])
+    fitted = fit_exponent(x, [size**2 + 1024 * size for size in x])
     assert 1 < fitted.value < fitted.end < 2
 
 
@@ -126,10 +122,10 @@ def test_peak_memory_is_of_what_lives_at_once() -> None:
     assert 8000 <= peak_bytes(run, CPU) < 8200
 
 
-def test_layers_take_turns() -> None:
+def test_layers_time_in_turns() -> None:
     turns: list[str] = []
     runs = {key: lambda key=key: turns.append(key) or sum(range(2_000_000)) for key in "abc"}
-    seconds = take_turns(runs, 3, CPU)
+    seconds = time_in_turns(runs, 3, CPU)
     assert re.fullmatch("abc(a+b+c+){3}", "".join(turns))
     assert all(len(own) == 3 and min(own) > 0 for own in seconds.values())
 
@@ -158,7 +154,9 @@ def test_findings_take_the_fastest_pass_and_say_what_is_not_reached(settings: Se
     (said,) = unreached(findings)
     assert "power of d: " in said
     assert said.endswith("power of d: self-attention, restricted 1.50 against 1 (all its operations 2.00).")
-    assert any("n^2.00 d^1.00" in cell for table in tables(settings, findings) for row in table.rows for cell in row)
+    assert any(
+        "n^2.00 d^1.00" in cell for table in make_tables(settings, findings) for row in table.rows for cell in row
+    )
 
 
 def test_the_report_follows_from_the_results_alone(settings: Settings, tmp_path: Path) -> None:
@@ -194,7 +192,7 @@ def test_the_command_measures_and_reports(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_report_alone_needs_results(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"measure first: python -m experiments\.layer_costs --stage measure"):
+    with pytest.raises(UserError, match=r"measure first: python -m experiments layers --stage measure"):
         command.main(["--stage", "report", "--out", str(tmp_path)])
     with pytest.raises(UserError, match="--repeats 0: it must be at least 1"):
         command.main(["--repeats", "0", "--out", str(tmp_path)])

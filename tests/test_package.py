@@ -48,7 +48,7 @@ for _ in range(100):
 assert losses[-1] < 0.5 < losses[0], losses
 model.eval()
 with torch.inference_mode():
-    state = model.start(model.encode(src))
+    state = model.init_cache(model.encode(src))
     translations = greedy_search(model.step, state, max_lengths=torch.tensor([6, 6]))
 assert [hypothesis.tokens for hypothesis in translations] == [[5, 6, 7], [8, 9]], translations
 print(sorted(name for name in ("experiments", "data_modules", "omegaconf", "wandb", "dvc") if name in sys.modules))

@@ -10,7 +10,7 @@ import pytest
 from synthetic_study import reference, texts, write_study
 
 from experiments.reporting.headline import headline
-from experiments.reporting.page.page import page
+from experiments.reporting.page.report import report_page
 from experiments.reporting.page.templating import template
 from experiments.reporting.provenance import duration, provenance
 from experiments.reporting.results import Results, read_results
@@ -63,12 +63,12 @@ def full(built: tuple[Path, Summary, Results], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]) -> None:
-    from experiments.reporting.figures import charts
-    from experiments.reporting.figures.drawing import Figure, svg
+    from experiments.reporting.figures.forest import forest_chart
+    from experiments.reporting.figures.style import Figure, render_svg
 
-    chart = charts.forest(full[0], 200)
+    chart = forest_chart(full[0], 200)
     assert chart is not None
-    text = page(*full, [Figure("forest", "Title", "Caption", svg(chart), svg(chart))], texts())
+    text = report_page(*full, [Figure("forest", "Title", "Caption", render_svg(chart), render_svg(chart))], texts())
     outline = Outline(text)
     assert outline.open == []
     assert outline.loads == ["href=data:,"]
@@ -85,9 +85,10 @@ def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]
 
 def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = made(tmp_path, monkeypatch, names=["base", "one_head"])
-    path = full[1].of("base")[0].folder / "hypotheses" / "test.txt"
-    path.write_text("<script>alert(1)</script>\n" * 500)
-    text = page(*full, [], texts())
+    cell = full[1].of("base")[0].cell
+    assert cell is not None
+    (cell.translations_folder / "test.txt").write_text("<script>alert(1)</script>\n" * 500)
+    text = report_page(*full, [], texts())
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
 
@@ -104,21 +105,21 @@ def test_the_page_names_what_is_missing(full: tuple[Summary, Results]) -> None:
     holes = replace(summary, missing=["one_head/seed9"], unscored=["pre_norm/seed8"])
     assert headline(holes).endswith("; 2 cells of the study are missing.")
     assert headline(replace(holes, unscored=[])).endswith("; 1 cell of the study is missing.")
-    told = page(holes, results, [], {})
+    told = report_page(holes, results, [], {})
     assert "one_head (seed 9)" in told
     assert "pre_norm (seed 8)" in told
 
 
 def test_headline_of_a_full_study(full: tuple[Summary, Results]) -> None:
     assert headline(full[0]) == (
-        "Without residuals BLEU falls by 91.2 [90.2, 92.2]; 6 of 10 changes cannot be told from the baseline with "
+        "Without residuals BLEU falls by 91.2 [90.2, 92.2]; 6 of 10 changes are not separable from the baseline with "
         "3 seeds; 1 change diverged in every seed."
     )
 
 
 def test_headline_of_one_seed_claims_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary, _ = made(tmp_path, monkeypatch, seeds=1, names=["base", "one_head"])
-    assert headline(summary).endswith("one seed shows no spread, so this settles nothing.")
+    assert headline(summary).endswith("one seed shows no spread, so this is not conclusive.")
     assert "[" not in headline(summary)
 
 
@@ -162,13 +163,13 @@ def test_provenance_says_where_cells_disagree(
     assert re.search(told, "\n".join(provenance(summarise(study, results), results).warnings))
 
 
-def test_equal_translations_are_told_once(full: tuple[Summary, Results]) -> None:
+def test_equal_translations_are_grouped(full: tuple[Summary, Results]) -> None:
     found = samples(*full, texts())
     assert [sample.split for sample in found] == ["test"] * 4 + ["test_long"] * 2 + ["test_comp"] * 2
     for sample in found:
         assert sample.reference == reference(sample.index)
-        said = [" ".join(text for text, _ in hypothesis.words) for hypothesis in sample.hypotheses]
-        assert len(said) == len(set(said))
+        translations = [" ".join(text for text, _ in hypothesis.words) for hypothesis in sample.hypotheses]
+        assert len(translations) == len(set(translations))
         assert sorted(name for hypothesis in sample.hypotheses for name in hypothesis.variants) == sorted(
             row.variant for row in full[0].rows if row.variant != "hot"
         )

@@ -57,7 +57,7 @@ def tiny_corpus(folder: Path) -> str:
 
 def scored_on(data_hash: str) -> Results:
     scores = {"data_hash": data_hash, "splits": {"test": {}, "test_long": {}}}
-    return Results([Record("base", 0, Path(), {"status": "finished"}, scores, [])], [], [])
+    return Results([Record("base", 0, {"status": "finished"}, scores, [])], [], [])
 
 
 def test_sources_and_references_come_from_the_corpus_of_the_results(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from synthetic_study import SIGNATURE, SIGNATURES, SPLITS, write_study
 
 from experiments.commands import report
 from experiments.config.study import Study
-from experiments.reporting import notes, tables
+from experiments.reporting import formats, tables
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import Summary, summarise
 from experiments.scoring.bleu import EXACT_MATCH
@@ -116,7 +116,7 @@ def test_a_cell_without_a_score_leaves_a_gap_and_no_mixture(study: Study) -> Non
     column = lines[4].split(" | ").index("TER test")
     cells = {line.split(" | ")[0]: line.split(" | ")[column] for line in lines[6:8]}
     assert cells["| base"].endswith("(n=2)")
-    assert cells["| one_head"] == tables.MISSING
+    assert cells["| one_head"] == formats.MISSING
 
 
 def test_csv_holds_every_score_of_every_split_with_its_signature(study: Study) -> None:
@@ -138,7 +138,7 @@ def test_a_reader_adds_scores_to_the_table(study: Study, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     for text in (printed, (study.report_folder / "table.md").read_text()):
         assert "chrF++ test" in text
-        assert "bits a character test" in text
+        assert "bits per character test" in text
         assert f"chrF++ on test: {SIGNATURES['chrfpp']}" in text
     report.main(["--study", "made_up"])
     assert (study.report_folder / "table.md").read_text() == default
@@ -150,4 +150,4 @@ def test_a_score_that_nobody_has_is_a_mistake_with_a_suggestion(study: Study) ->
 
 
 def test_every_score_of_an_evaluation_has_a_title() -> None:
-    assert set(SIGNATURES) | {"bleu_own"} == set(notes.TITLES)
+    assert set(SIGNATURES) | {"bleu_own"} == set(tables.TITLES)

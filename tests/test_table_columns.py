@@ -12,11 +12,9 @@ from synthetic_counts import Spread, draw_counts
 from synthetic_study import write_study
 
 from experiments.config.study import Study
-from experiments.reporting import bootstrap, tables
-from experiments.reporting.against_paper import RULE as RULE_PAPER
-from experiments.reporting.against_paper import Agreement
+from experiments.reporting import bootstrap, formats, tables
 from experiments.reporting.headline import headline
-from experiments.reporting.notes import notes_of
+from experiments.reporting.paper import AGREEMENT_RULE, Agreement
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import RULE_WIDE, Summary, summarise
 from experiments.scoring.sentences import corpus_bleu, summands, write_counts
@@ -65,7 +63,7 @@ def test_intervals_for_new_sentences_stand_beside_those_for_new_seeds(here: Path
     assert summary.row("base").difference_wide is None
     text = tables.markdown(summary)
     assert f"| {tables.WIDE} |" in text
-    assert f"| {tables.interval(row.difference_wide)} |" in text
+    assert f"| {formats.interval(row.difference_wide)} |" in text
     assert f"* {RULE_WIDE}" in text
     record = rows_of(summary)["one_head"]
     assert float(record["bleu_difference_wide_low"]) == row.difference_wide.low
@@ -79,7 +77,7 @@ def test_where_seeds_rule_the_same_intervals_do_not_stand_twice(here: Path) -> N
     assert summary.row("one_head").difference_wide is not None
     text = tables.markdown(summary)
     assert tables.WIDE not in text
-    assert "Here none is wider by 0.01 BLEU, so they stand once." in text
+    assert "Here none is wider by 0.01 BLEU, so only the first is shown." in text
     assert rows_of(summary)["one_head"]["bleu_difference_wide_low"] != ""
 
 
@@ -113,14 +111,14 @@ def test_notes_tell_power_noise_floor_and_what_the_exact_test_cannot(here: Path)
     summary = read(write_study(here, names=list(LOGITS)))
     assert summary.noise is not None
     assert summary.noise_floor is not None
-    text = "\n".join(notes_of(summary))
+    text = "\n".join(tables.notes_of(summary))
     half, _, double = summary.noise.power
-    assert f"found in {100 * half:.0f} % and {100 * double:.0f} % of studies by one test" in text
+    assert f"detected in {100 * half:.0f} % and {100 * double:.0f} % of studies by a single test" in text
     assert "cannot go below 0.25 with 3 seeds" in text
     floor, scores = summary.noise_floor, [r.score("test", "bleu") for r in read_results_of("base")]
     assert floor.sd == pytest.approx(np.std(scores, ddof=1))
     assert f"differ by less than {floor.half_width:.2f} BLEU" in text
-    assert f"by {floor.pairs[0]:.2f} to {max(scores) - min(scores):.2f}" in text
+    assert f"differ by {floor.pairs[0]:.2f} to {max(scores) - min(scores):.2f}" in text
 
 
 def read_results_of(variant: str) -> list:
@@ -153,7 +151,7 @@ def test_rows_of_table_3_say_whether_they_reproduce_the_paper(here: Path) -> Non
     text = tables.markdown(summary)
     assert "| against the paper |" in text
     assert "| −0.9 | reproduced |" in next(line for line in text.splitlines() if line.startswith("| h1"))
-    assert f"* {RULE_PAPER}" in text
+    assert f"* {AGREEMENT_RULE}" in text
     assert rows_of(summary)["ls0"]["against_paper"] == "not separable here"
     assert rows_of(summary)["mine"]["against_paper"] == ""
     assert "reproduced" in tables.latex(summary)
@@ -178,4 +176,4 @@ def test_one_seed_says_nothing_of_the_paper(here: Path) -> None:
     summary = read(renamed)
     assert (summary.row("h1").published, summary.row("h1").agreement) == (-0.9, None)
     assert summary.noise_floor is None
-    assert RULE_PAPER not in tables.markdown(summary)
+    assert AGREEMENT_RULE not in tables.markdown(summary)

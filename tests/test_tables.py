@@ -1,4 +1,4 @@
-"""Rows and tables: verdicts, what is told of missing and diverged cells, and that no column mixes what must not mix."""
+"""Rows and tables: verdicts, missing and diverged cells, and columns that mix no signatures or test sets."""
 
 import csv
 import io
@@ -11,10 +11,10 @@ from rich.console import Console
 from synthetic_study import SIGNATURE, VARIANTS, write_study
 
 from experiments.config.study import Study
-from experiments.reporting import tables
+from experiments.reporting import formats, tables
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.statistics import Estimate
-from experiments.reporting.summary import Summary, Verdict, rung, summarise
+from experiments.reporting.summary import Summary, Verdict, corpus_level, summarise
 from lit_transformer.errors import UserError
 
 
@@ -70,7 +70,7 @@ def test_scores_of_averaged_weights_stand_in_a_column_of_their_own_where_there_a
     assert after.score("test", "averaged_ppl").mean == pytest.approx(before.score("test", "ppl").mean - 0.1)
     assert summary.row("one_head").score("test", "averaged_bleu") is None
     table = tables.markdown(summary)
-    assert "* Averaged: of the averaged weights." in table
+    assert "* Averaged: scores of the averaged weights." in table
     assert "averaged_bleu_test_signature" in tables.comma_separated(summary)
     asked = summarise(study, read_results(study), ["averaged_bleu", "averaged_ppl"])
     titles = [column.title for column in tables.columns(asked)]
@@ -143,7 +143,7 @@ def test_without_a_score_of_the_baseline_nothing_is_compared(here: Path) -> None
         (study.results("base", seed) / "scores.json").unlink()
     _, summary = read(study)
     assert summary.row("one_head").verdict is Verdict.NO_BASELINE
-    assert tables.MISSING in tables.markdown(summary)
+    assert formats.MISSING in tables.markdown(summary)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_csv_holds_every_number_with_its_n_and_signature(full: Summary) -> None:
     assert rows["hot"]["bleu_test"] == ""
     assert rows["hot"]["seeds_left_out"].startswith("diverged: seed 0 at step 300")
     assert rows["base"]["bleu_test_long_signature"] == SIGNATURE
-    assert rows["base"]["rung"] == "grammar corpus"
+    assert rows["base"]["corpus_level"] == "grammar corpus"
 
 
 def test_latex_is_balanced_and_escaped(full: Summary) -> None:
@@ -223,7 +223,7 @@ def test_terminal_table_fits_and_keeps_the_verdict(full: Summary, width: int) ->
     assert "−52.52 [−53.65, −51.38]" in text
     assert "not separable" in text
     assert "…" not in text
-    assert ("not shown for want of width" in text) == (width < 260)
+    assert ("columns that do not fit" in text) == (width < 260)
 
 
 def test_a_pipe_gets_plain_lines_of_the_whole_table(full: Summary) -> None:
@@ -257,16 +257,16 @@ def test_paper_differences_stand_in_a_column_of_their_own_label(here: Path) -> N
     [("grammar", "grammar corpus"), ("hub:multi30k", "Multi30k"), ("multi30k", "Multi30k"), ("iwslt2017", "IWSLT"),
      ("hub:wmt14", "WMT14 short"), ("folder", "corpus folder")],
 )  # fmt: skip
-def test_rung_of_the_ladder(corpus: str, title: str) -> None:
-    assert rung(corpus, []) == title
+def test_corpus_levels(corpus: str, title: str) -> None:
+    assert corpus_level(corpus, []) == title
 
 
 def test_numbers_as_text() -> None:
-    assert tables.number(-0.004, sign=True) == "0.00"
-    assert tables.number(-1.0, sign=True) == "−1.00"
-    assert tables.bracketed(Estimate(1.5, 1.0, 2.0, 3)) == "+1.50 [+1.00, +2.00]"
-    assert tables.plus_minus(Estimate(25.0, 24.5, 25.5, 2), 3) == "25.00 ± 0.50 (n=2)"
-    assert tables.plus_minus(Estimate(25.0, None, None, 1), 1) == "25.00"
-    assert tables.perplexity(Estimate(1.2345, None, None, 1), 1) == "1.234"
-    assert tables.p_value(0.0004) == "< 0.001"
-    assert tables.flops(3.3e18) == "3.3e18"
+    assert formats.number(-0.004, sign=True) == "0.00"
+    assert formats.number(-1.0, sign=True) == "−1.00"
+    assert formats.bracketed(Estimate(1.5, 1.0, 2.0, 3)) == "+1.50 [+1.00, +2.00]"
+    assert formats.plus_minus(Estimate(25.0, 24.5, 25.5, 2), 3) == "25.00 ± 0.50 (n=2)"
+    assert formats.plus_minus(Estimate(25.0, None, None, 1), 1) == "25.00"
+    assert formats.perplexity(Estimate(1.2345, None, None, 1), 1) == "1.234"
+    assert formats.p_value(0.0004) == "< 0.001"
+    assert formats.power_of_ten(3.3e18) == "3.3e18"

@@ -15,7 +15,7 @@ import torch
 from experiments.commands import translate
 from experiments.config.cell import Cell
 from experiments.config.study import load_study
-from experiments.reporting.page.attention_pages import SENTENCES as SENTENCES_OF_A_PAGE
+from experiments.reporting.page.attention import MAX_SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.scoring import inference, translator
 from experiments.scoring.inference import load_models, max_target_lengths, to_line, translate_ids
 from experiments.scoring.translator import Line, Translator, translate_stream, windows

@@ -15,7 +15,7 @@ from experiments.common import cli
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.reporting.page.attention_pages import Sentence
+    from experiments.reporting.attention import SentenceAttention
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,7 +43,8 @@ def draw(args: argparse.Namespace) -> None:
     heads = _heads(args.heads)
     from experiments.common import machine
     from experiments.common.io import write_text
-    from experiments.reporting.page import attention_pages
+    from experiments.reporting.attention import MAX_TOKENS, sentence_attention
+    from experiments.reporting.page.attention import attention_page
     from experiments.scoring.inference import load_models, translate_ids
 
     machine.set_up(cell.config.trainer.matmul.value)
@@ -54,22 +55,25 @@ def draw(args: argparse.Namespace) -> None:
         tgt = best.tokens
     else:
         tgt = corpus.tokenizer.encode(target)
-    sentence = attention_pages.sentence(network, corpus.tokenizer, src, tgt)
+    sentence = sentence_attention(network, corpus.tokenizer, src, tgt)
     if sentence is None:
         raise UserError(
             f"{len(src)} source and {len(tgt)} target tokens are too many to draw: "
-            f"give a sentence of at most {attention_pages.LONGEST} a side"
+            f"give a sentence of at most {MAX_TOKENS} a side"
         )
     pictures = _pictures(sentence, args.layer, heads, args.token)
-    write_text(folder / "index.html", attention_pages.attention_page(cell.title, [sentence]))
+    write_text(folder / "index.html", attention_page(cell.title, [sentence]))
     for name, picture in pictures.items():
         _write(folder, name, picture)
     print(f"{folder}: index.html, {', '.join(f'{name}.svg and .png' for name in pictures)}")
 
 
-def _pictures(sentence: "Sentence", layer: int | None, heads: list[int] | None, word: str | None) -> dict[str, str]:
+def _pictures(
+    sentence: "SentenceAttention", layer: int | None, heads: list[int] | None, word: str | None
+) -> dict[str, str]:
     """Draw each stack that has the layer, the heads and the word; raise UserError where none has."""
-    from experiments.reporting.page.attention_figures import figure, places
+    from experiments.reporting.attention import word_places
+    from experiments.reporting.figures.attention import line_picture
 
     drawn, reasons = {}, []
     for name, layers in sentence.weights.items():
@@ -79,17 +83,19 @@ def _pictures(sentence: "Sentence", layer: int | None, heads: list[int] | None, 
             continue
         weights = layers[index]
         if weights is None:
-            reasons.append(f"{name} has no attention weights (its mixer is {sentence.missing.get(name, 'another')})")
+            reasons.append(
+                f"{name} has no attention weights (its mixer is {sentence.other_mixers.get(name, 'another')})"
+            )
             continue
         chosen = list(range(len(weights))) if heads is None else [head - 1 for head in heads]
         if not all(0 <= head < len(weights) for head in chosen):
             reasons.append(f"{name} has the heads 1 to {len(weights)}")
             continue
-        rows = None if word is None else places(sentence.tokens(name)[0], word)
+        rows = None if word is None else word_places(sentence.tokens(name)[0], word)
         if word is not None and rows is None:
             reasons.append(f"{name}: '{word}' is not among {' '.join(sentence.tokens(name)[0])}")
             continue
-        drawn[name] = figure(sentence, name, index, chosen, rows)
+        drawn[name] = line_picture(sentence, name, index, chosen, rows)
     if not drawn:
         raise UserError(f"nothing to draw: {'; '.join(reasons)}")
     for reason in reasons:
@@ -99,11 +105,11 @@ def _pictures(sentence: "Sentence", layer: int | None, heads: list[int] | None, 
 
 def _write(folder: Path, name: str, picture: str) -> None:
     from experiments.common.io import replace, write_text
-    from experiments.reporting.figures.drawing import standalone
-    from experiments.reporting.page.attention_figures import png
+    from experiments.reporting.figures.attention import line_picture_png
+    from experiments.reporting.figures.style import standalone
 
     write_text(folder / f"{name}.svg", standalone(picture))
-    replace(folder / f"{name}.png", lambda path: path.write_bytes(png(picture)))
+    replace(folder / f"{name}.png", lambda path: path.write_bytes(line_picture_png(picture)))
 
 
 def _heads(text: str | None) -> list[int] | None:

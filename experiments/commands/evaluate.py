@@ -58,7 +58,7 @@ def _track(cell: "Cell", found: "Evaluation", wandb: str) -> None:
     mode = login.wandb_mode(wandb)
     if mode == "disabled" or found.network is None:
         return
-    from experiments.reporting.page.attention_pages import page_of_split
+    from experiments.reporting.page.attention import page_of_split
 
     split = next(iter(found.translations))
     texts, translated = found.corpus.split(split), found.translations[split]

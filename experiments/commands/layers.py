@@ -1,4 +1,4 @@
-"""Measure Table 1: time, memory, operations and paths of each kind of layer, and the report beside the paper's O().
+"""Measure Table 1: time, memory, operations and path lengths of each kind of layer, beside the paper's O().
 
 Writes results/layers.json and report/ in the study's folder, experiments/studies/table1, or in --out.
 """
@@ -15,15 +15,15 @@ from experiments.layer_costs.settings import STUDY, quick, read_settings
 from lit_transformer.errors import UserError
 
 QUICK, LOCK = Path("runs/table1-quick"), Path("runs/table1")
-"""Where the quick study goes, and the folder whose lock keeps two measurements from timing each other."""
+"""The quick study's folder, and the folder whose lock keeps two measurements from running at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, then report; or one of the two."""
+    """Measure and report, or one of the two."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"sizes that take seconds, into {QUICK}")
-    parser.add_argument("--stage", choices=["measure", "report"], help="do one of the two (default: both)")
-    parser.add_argument("--repeats", type=int, help="turns of each layer, instead of the settings'")
+    parser.add_argument("--quick", action="store_true", help=f"small sizes that take seconds, into {QUICK}")
+    parser.add_argument("--stage", choices=["measure", "report"], help="run one stage (default: both)")
+    parser.add_argument("--repeats", type=int, help="timed passes of each layer, instead of the settings'")
     parser.add_argument("--out", type=Path, help=f"folder of results and report (default: {STUDY})")
     args = parser.parse_args(argv)
     settings = read_settings(STUDY / "layers.yaml")
@@ -33,16 +33,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--repeats {args.repeats}: it must be at least 1")
         settings = replace(settings, repeats=args.repeats)
     folder = cli.STARTED_IN / args.out if args.out else QUICK if args.quick else STUDY
-    found = folder / "results/layers.json"
+    results = folder / "results/layers.json"
     if args.stage != "report":
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells the terminal that it starts
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or torch's profiler prints that it starts
         from experiments.layer_costs.measure import measure
 
         with only_writer(QUICK if args.quick else LOCK):
-            write_json(found, measure(settings))
+            write_json(results, measure(settings))
     if args.stage != "measure":
         from experiments.layer_costs.report import write_report
 
-        if not found.is_file():
-            raise UserError(f"{found} is missing; measure first: python -m experiments layers --stage measure")
-        print(f"report: {write_report(settings, read_json(found), folder / 'report')}")
+        if not results.is_file():
+            raise UserError(f"{results} is missing; measure first: python -m experiments layers --stage measure")
+        print(f"report: {write_report(settings, read_json(results), folder / 'report')}")

@@ -3,8 +3,9 @@
     python -m experiments report --study components
 
 What is written under experiments/studies/<study>/report/: index.html, table.md, table.csv, table.tex, curves.csv,
-probe.csv, one SVG a picture and forest.png. The same results give the same bytes. Where another study has results for
-the same changes on another corpus, the page says what the cheaper of the two predicts of the other.
+probe.csv, one SVG per figure and forest.png. The same results give the same bytes. Where the study has published
+results, the report sets this run beside them. Where another study tested the same changes on another corpus, the page
+says what the cheaper corpus predicts of the other.
 """
 
 import argparse
@@ -17,9 +18,12 @@ from rich.console import Console
 
 from experiments.common.io import replace, write_text
 from experiments.config.study import Study, load_study
-from experiments.reporting import tables
-from experiments.reporting.results import Results, read_results
+from experiments.reporting import against_published, tables
+from experiments.reporting.against_published import AgainstPublished
+from experiments.reporting.published import read_published
+from experiments.reporting.results import SIGNATURE, Results, read_results
 from experiments.reporting.samples import Texts
+from experiments.reporting.study_results import AT_HAND, StudyResults
 from experiments.reporting.summary import Summary, summarise
 from lit_transformer.errors import UserError
 
@@ -40,37 +44,56 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = load_study(args.study)
     results = read_results(study)
     summary = summarise(study, results, args.scores)
+    _keep_scores(study, summary)
     texts = read_texts(args.data or study.data_folder, results, asked=args.data is not None)
-    path = write_report(study, summary, results, texts)
+    published = read_published(study.name)
+    beside = against_published.compare(published, summary, results) if published else None
+    path = write_report(study, summary, results, texts, beside)
     console = Console()
     tables.terminal(summary, console)
+    if beside:
+        console.print(
+            f"\npublished on {beside.published.published_at}: {against_published.verdicts(beside)}", soft_wrap=True
+        )
     console.print(f"\nreport: {path}", soft_wrap=True, highlight=False)
 
 
-def write_report(study: Study, summary: Summary, results: Results, texts: Texts) -> Path:
-    """Write every file of the report and return the page's path."""
-    from experiments.reporting.figures import charts, drawing, probe_charts, probe_data
-    from experiments.reporting.figures.ladder_figures import ladder_figure
-    from experiments.reporting.page.page import page
-    from experiments.reporting.rungs import ladders_of
+def write_report(
+    study: Study, summary: Summary, results: Results, texts: Texts, beside: AgainstPublished | None = None
+) -> Path:
+    """Write every file of the report and return the page's path; `beside` sets the run beside the published one."""
+    from experiments.reporting.across_corpora import agreements_with_others
+    from experiments.reporting.figures import draw_figures
+    from experiments.reporting.figures.forest import forest_chart
+    from experiments.reporting.figures.ladder import ladder_figure
+    from experiments.reporting.figures.probe import probe_csv, read_probes
+    from experiments.reporting.figures.style import render_png, standalone
+    from experiments.reporting.page.report import report_page
+    from experiments.reporting.page.sheets import Section
 
     folder = study.report_folder
-    measured = probe_data.seen(summary, results)
-    drawn = [*drawing.draw(summary, results), *probe_charts.draw(summary, measured)]
-    ladders = [(ladder, ladder_figure(ladder)) for ladder in ladders_of(study, results, summary)]
-    for figure in [*drawn, *(figure for _, figure in ladders)]:
-        write_text(folder / f"{figure.name}.svg", drawing.standalone(figure.wide))
-    forest = charts.forest(summary, 560)
+    probes = read_probes(summary, results)
+    figures = draw_figures(summary, results, probes)
+    others = agreements_with_others(StudyResults(study.name, AT_HAND, study, results, summary))
+    agreements = [(agreement, ladder_figure(agreement)) for agreement in others]
+    for figure in [*figures, *(figure for _, figure in agreements)]:
+        write_text(folder / f"{figure.name}.svg", standalone(figure.wide))
+    forest = forest_chart(summary, 560)
     if forest is not None:
-        picture = drawing.png(forest)
-        replace(folder / "forest.png", lambda beside: beside.write_bytes(picture))
-    write_text(folder / "table.md", tables.markdown(summary))
+        picture = render_png(forest)
+        replace(folder / "forest.png", lambda path: path.write_bytes(picture))
+    write_text(folder / "table.md", tables.markdown(summary) + (against_published.markdown(beside) if beside else ""))
     write_text(folder / "table.csv", tables.comma_separated(summary))
     write_text(folder / "table.tex", tables.latex(summary))
     write_text(folder / "curves.csv", curves_csv(results))
-    if measured:
-        write_text(folder / "probe.csv", probe_data.probe_csv(measured))
-    write_text(folder / "index.html", page(summary, results, drawn, texts, ladders))
+    if probes:
+        write_text(folder / "probe.csv", probe_csv(probes))
+    section = None
+    if beside:
+        section = Section(
+            "published", against_published.TITLE, against_published.grid(beside), against_published.sentences(beside)
+        )
+    write_text(folder / "index.html", report_page(summary, results, figures, texts, agreements, section))
     return folder / "index.html"
 
 
@@ -106,6 +129,16 @@ def read_texts(folder: Path, results: Results, asked: bool = False) -> Texts:
         return {}
     found = {split: corpus.split(split) for split in results.splits if split in corpus.splits}
     return {name: (split.source_text, split.target_text) for name, split in found.items()}
+
+
+def _keep_scores(study: Study, summary: Summary) -> None:
+    """Refuse to write a report without a score over one that has some."""
+    table = study.report_folder / "table.csv"
+    if summary.primary is None and table.exists() and SIGNATURE in table.read_text(encoding="utf-8").partition("\n")[0]:
+        raise UserError(
+            f"no cell of {study.name} is evaluated, and the report in {study.report_folder} has scores: evaluate a "
+            "cell, or move that report away"
+        )
 
 
 def _plain(value: float | None) -> str:

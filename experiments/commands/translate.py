@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     page_path = _check(args, cell.config)
     from experiments.common import machine
     from experiments.common.io import write_text
-    from experiments.reporting.page import attention_pages
+    from experiments.reporting.attention import fits, sentence_attention
+    from experiments.reporting.page.attention import MAX_SENTENCES, attention_page
     from experiments.scoring.inference import load_models, trained_seeds
     from experiments.scoring.translator import Translator, translate_stream
 
@@ -48,15 +49,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     drawn: list[tuple[list[int], list[int]]] = []
 
     def keep_for_page(src: list[int], tgt: list[int]) -> None:
-        if page_path and len(drawn) < attention_pages.SENTENCES and attention_pages.fits(src, tgt):
+        if page_path and len(drawn) < MAX_SENTENCES and fits(src, tgt):
             drawn.append((src, tgt))
 
     translator = Translator(networks, corpus.tokenizer, cell.config, args.nbest, args.scores, keep_for_page)
     translate_stream(translator, sys.stdin.buffer, sys.stdout.buffer)
     if page_path:
-        maps = [attention_pages.sentence(networks[0], corpus.tokenizer, src, tgt) for src, tgt in drawn]
+        maps = [sentence_attention(networks[0], corpus.tokenizer, src, tgt) for src, tgt in drawn]
         sentences = [sentence for sentence in maps if sentence]
-        write_text(page_path, attention_pages.attention_page(cell.title, sentences))
+        write_text(page_path, attention_page(cell.title, sentences))
         print(f"{page_path}: {len(sentences)} sentences", file=sys.stderr)
 
 

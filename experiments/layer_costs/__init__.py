@@ -1,5 +1,9 @@
-"""Table 1 of the paper, measured: what one layer of each kind costs over n tokens of width d, and how far it reaches.
+"""Table 1 of the paper, measured: what a layer of each kind costs over n tokens of width d, and how long its paths are.
 
-`measure` times passes, counts operations and memory and follows gradients; `fit` turns them into exponents; `report`
-sets these beside the paper's O(). Run `python -m experiments layers`.
+settings.py   layers.yaml: sizes and options; layers.py: the kinds of layer and the paper's claims
+measure.py    time, memory, operations, chains and path lengths
+findings.py   exponents fitted to the measurements
+report.py     tables, figures and the page
+
+Run `python -m experiments layers`.
 """

@@ -12,7 +12,7 @@ STUDY = Path("experiments/studies/table1")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured; layers.yaml says what each is."""
+    """What is measured; layers.yaml documents each key."""
 
     question: str
     lengths: list[int]
@@ -30,13 +30,13 @@ class Settings:
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Every (n, d) once: lengths at one width, then widths at one length."""
+        """Each (n, d) once: all lengths at `width`, then all widths at `length`."""
         pairs = [(length, self.width) for length in self.lengths] + [(self.length, width) for width in self.widths]
         return list(dict.fromkeys(pairs))
 
 
 def read_settings(path: Path) -> Settings:
-    """Read and check layers.yaml; a mistake names the file and the key."""
+    """Read and check layers.yaml; raises UserError that names the file and the key."""
     if not path.is_file():
         raise UserError(f"{path} is missing; bring it back with `git checkout {path}`")
     content = read_yaml(path)
@@ -62,7 +62,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def quick(settings: Settings) -> Settings:
-    """Return the same study so small that it takes seconds; its exponents mean little."""
+    """Return a study that takes seconds; its exponents mean little."""
     return replace(
         settings,
         lengths=[64, 128, 192],
@@ -79,17 +79,17 @@ def quick(settings: Settings) -> Settings:
 
 def _check(path: Path, key: str, value: Any, kind: Any) -> None:
     if kind is str:
-        good, asked = isinstance(value, str), "a sentence"
+        valid, expected = isinstance(value, str), "a sentence"
     elif kind is int:
-        good, asked = _counts(value), "a whole number of at least 1"
+        valid, expected = _is_count(value), "a whole number of at least 1"
     else:
-        good = isinstance(value, list) and value != [] and all(map(_counts, value))
-        asked = "a list of whole numbers of at least 1, such as [128, 256]"
-    if not good:
-        raise UserError(f"{path}: {key} is {value!r}; it must be {asked}")
+        valid = isinstance(value, list) and value != [] and all(map(_is_count, value))
+        expected = "a list of whole numbers of at least 1, such as [128, 256]"
+    if not valid:
+        raise UserError(f"{path}: {key} is {value!r}; it must be {expected}")
 
 
-def _counts(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 1
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from data_modules.prepared import PreparedCorpus
 from experiments.config.run_config import RunConfig
 from experiments.config.study import Study
-from experiments.reporting.tables import MINUS
+from experiments.reporting.formats import MINUS
 from lit_transformer import Transformer
 from lit_transformer.components.sublayer import Sublayer
 from lit_transformer.components.token_mixer import Chain, TokenMixer

@@ -14,9 +14,8 @@ from experiments.config.run_config import RunConfig
 from experiments.config.study import Study
 from experiments.planning.step_times import Sample, StepTime, device_of, sample_of, shape_of, step_flops, time_step
 from experiments.reporting.paper import RUN_SD
-from experiments.reporting.results import read_results
 from experiments.reporting.statistics import ALPHA, smallest_separable
-from experiments.reporting.summary import summarise
+from experiments.reporting.study_results import AT_HAND, study_results
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError
 from lit_transformer.flops import parameter_count
@@ -197,10 +196,11 @@ def separable(study: Study, seeds: int) -> str:
 def _noise(study: Study) -> tuple[float, str]:
     """Return the sd of a difference of two runs, and where it comes from."""
     try:
-        noise = summarise(study, read_results(study)).noise
-    except UserError:  # no results, or none that make a report
-        noise = None
-    if noise:
-        return noise.sd, f"this study's results so far, {noise.n} seeds"
+        results = study_results(study)
+    except UserError:  # no results, or none that a report can be made of
+        results = None
+    if results and (noise := results.summary.noise):
+        which = "results so far" if results.origin == AT_HAND else "published results"
+        return noise.sd, f"this study's {which}, {noise.n} seeds"
     origin = f"published: one run of EN-DE varies by {RUN_SD}, T5 Table 1; small corpora vary more"
     return RUN_SD * 2**0.5, origin

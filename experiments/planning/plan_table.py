@@ -8,9 +8,8 @@ from rich.table import Table
 
 from experiments.common.device_rates import LAYER_SECONDS, gpu_rate, time_times_rate
 from experiments.planning.plan import CellCost, Plan
+from experiments.reporting.formats import plural, power_of_ten
 from experiments.reporting.provenance import duration
-from experiments.reporting.tables import flops as format_flops
-from experiments.reporting.tables import many
 
 BUSY = 0.8
 """Share of the threads below which a step was slowed down by other programs."""
@@ -46,18 +45,18 @@ def titles(plan: Plan) -> list[str]:
 
 def values(plan: Plan, cost: CellCost) -> list[str]:
     """Return the text of a variant's columns."""
-    texts = [cost.variant, f"{cost.parameters:,}", f"{cost.steps:,}", format_flops(cost.flops)]
+    texts = [cost.variant, f"{cost.parameters:,}", f"{cost.steps:,}", power_of_ten(cost.flops)]
     if plan.rate:
         assert cost.seconds is not None
         assert cost.step_time is not None
-        texts += [format_flops(time_times_rate(cost.seconds, plan.rate)), f"{1000 * cost.step_time.seconds:,.1f}"]
+        texts += [power_of_ten(time_times_rate(cost.seconds, plan.rate)), f"{1000 * cost.step_time.seconds:,.1f}"]
         texts.append(span(cost.seconds))
     return [*texts, *(span(seconds) for seconds in cost.fleet_seconds), size(cost.disk)]
 
 
 def notes(plan: Plan) -> list[str]:
     """Return the totals and the assumptions behind every figure, a sentence or two each."""
-    flops = format_flops(plan.total(cost.flops for cost in plan.variants))
+    flops = power_of_ten(plan.total(cost.flops for cost in plan.variants))
     cells = f"{plan.cells} cells ({len(plan.variants)} variants, {plan.seeds} seeds)"
     done = f"; {plan.done} of them are scored already" if plan.done else ""
     lines = [f"In all: {cells}, {flops} FLOPs by arithmetic{done}.", f"Batches: {plan.origin}."]
@@ -75,12 +74,12 @@ def _notes_on_this_machine(plan: Plan) -> list[str]:
     unit = "GPU-hours" if plan.on_gpu else "core-hours"
     step_times = [cost.step_time for cost in plan.variants if cost.step_time]
     steps = sorted(step_time.steps for step_time in step_times)
-    slots = f"{many(plan.slots, 'cell')} at once, {many(plan.threads, 'thread')} each"
+    slots = f"{plural(plan.slots, 'cell')} at once, {plural(plan.threads, 'thread')} each"
     lines = [
         f"Here: {hours:,.3g} {unit} of training, {span(plan.makespan(seconds, plan.slots))} with {slots}; validation "
         "and scoring come on top.",
         f"Measured on {steps[0]} to {steps[-1]} steps of each shape of model.",
-        f"Time x rate: {format_flops(time_times_rate(total, plan.rate))} FLOPs, at {plan.rate}.",
+        f"Time x rate: {power_of_ten(time_times_rate(total, plan.rate))} FLOPs, at {plan.rate}.",
     ]
     cut = [step_time.tokens for step_time in step_times if step_time.cut]
     if cut:
@@ -100,7 +99,7 @@ def _note_on_fleet(plan: Plan, index: int) -> str:
     rate = gpu_rate(fleet.name)
     return (
         f"On {fleet.count} {fleet.name}: {total / 3600:,.3g} GPU-hours, {span(plan.makespan(seconds, fleet.count))} "
-        f"with a cell on each; time x rate {format_flops(time_times_rate(total, rate))} FLOPs, at {rate}. ASSUMED: "
+        f"with a cell on each; time x rate {power_of_ten(time_times_rate(total, rate))} FLOPs, at {rate}. ASSUMED: "
         f"{100 * fleet.utilisation:.0f} % of that peak, and no step under {1000 * LAYER_SECONDS:.1f} ms a layer."
     )
 

@@ -1,12 +1,16 @@
-"""From a study's results to what they say. Knows no picture and no page.
+"""From a study's results to its report: tables, figures and pages.
 
-results.py        one record a cell, as read; what may not share a column is refused
-statistics.py     t-intervals, paired tests, Holm's correction, power; bootstrap.py: of sentences; ranks.py: of orders
-summary.py        one row a variant, with its verdict: what tables, pictures and pages read
-paper.py          the published numbers; against_paper.py: does a study agree with them
-tables.py         the study's table in four notations; grids.py: any other table
-headline.py       the finding in a sentence; notes.py: rules and evidence under a table; provenance.py: where it is from
-systems.py        ensembles, and the published system that a variant is like
-samples.py        sample translations
-side_by_side.py   two studies; outline.py and revisions.py: the other one, or another commit; rungs.py: of the ladder
+results.py        reads the cells; refuses scores that cannot share a column
+published.py      the results that git keeps; against_published.py: a run beside them
+study_results.py  results at hand, published or at a revision; unresolved_study.py: configs left as written
+statistics.py     t-intervals, paired tests, Holm's correction, power, noise floor
+bootstrap.py      intervals for new sentences; ranks.py: rank correlations
+summary.py        one row per variant with its verdict, which tables, figures and pages show
+paper.py          the paper's numbers, and whether a study agrees with them
+extras.py         ensembles, and the published system that a variant resembles
+tables.py         the study's table and its notes; grids.py: other tables; formats.py: numbers as text
+headline.py       the finding in a sentence; provenance.py: commits, data, machines
+samples.py        sample translations; attention.py: attention of a sentence pair
+side_by_side.py   two studies, or two revisions; across_corpora.py: agreement between two corpora
+figures/, page/   the charts; the HTML
 """

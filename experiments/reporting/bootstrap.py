@@ -1,13 +1,13 @@
-"""How a difference in BLEU would move with other seeds and other sentences: an interval for both.
+"""Confidence intervals of BLEU differences for new seeds and new sentences, by a bootstrap over sentences.
 
-The t-interval over seeds speaks of new seeds on this very test set. A test set is a sample too: another draw of
-sentences may favour the variant or the baseline, in every seed alike, and no number of seeds shows that. Here sentences
-are drawn anew with repetition (Koehn 2004), the same ones for every cell of a study, and what they move in all seeds
-together is added to what the seeds show.
+The t-interval over seeds is for new seeds on the same test set. A test set is a sample too: another draw of sentences
+may favour the variant or the baseline in every seed alike, and no number of seeds shows that. So sentences are drawn
+with replacement (Koehn 2004), the same ones for every cell of a study, and the variance that they add in all seeds
+together is added to the variance over seeds.
 
-Drawing seeds too and taking percentiles, the plain hierarchical bootstrap, is no way out with few seeds: three of them
-drawn with repetition vary too little, and where seeds matter most its 95 % intervals hold the truth in 80 % of
-simulated studies, with five in 88 % (tests/test_bootstrap.py measures it). So seeds enter through Student's t.
+A plain hierarchical bootstrap, which draws seeds too and takes percentiles, fails with few seeds: three seeds drawn
+with replacement vary too little, and where seeds dominate its 95 % intervals cover the truth in 80 % of simulated
+studies, with five seeds in 88 % (measured in tests/test_bootstrap.py). So seeds enter through Student's t.
 """
 
 from collections.abc import Mapping
@@ -21,63 +21,65 @@ from experiments.scoring.sentences import Counts, corpus_bleu, summands
 
 DRAWS = 2000
 CHUNK = 250
-"""Draws that are held at once, so that a large test set needs little memory."""
+"""Draws per matrix product, so that a large test set needs little memory."""
 Array = NDArray[np.float64]
 
 
 def differences(
     counts: Mapping[str, Mapping[int, Counts]], baseline: str, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return each variant's difference in BLEU to the baseline, its interval for new seeds and new sentences.
+    """Return each variant's difference in BLEU to the baseline with its interval for new seeds and new sentences.
 
-    `counts` has the sentences (M, 6) of each variant and seed. Seeds are paired as the t-test pairs them; a variant
-    that shares fewer than two with the baseline is left out. The same counts give the same intervals.
+    `counts` has the sentence counts (M, 6) of each variant and seed. Seeds are paired as in the t-test; a variant that
+    shares fewer than two with the baseline is left out. The same counts give the same intervals.
     """
     paired = {
-        variant: sorted(own.keys() & counts[baseline].keys()) for variant, own in counts.items() if variant != baseline
+        variant: sorted(by_seed.keys() & counts[baseline].keys())
+        for variant, by_seed in counts.items()
+        if variant != baseline
     }
     paired = {variant: seeds for variant, seeds in paired.items() if len(seeds) >= 2}
     if not paired:
         return {}
-    cells = [(variant, one) for variant in (baseline, *paired) for one in counts[variant]]
-    place = {cell: index for index, cell in enumerate(cells)}
-    table = summands(np.stack([counts[variant][one] for variant, one in cells]))  # (C, M, 10)
-    whole, drawn = corpus_bleu(table.sum(axis=1)), drawn_bleu(table, draws, seed)  # (C,), (draws, C)
-    found = {}
+    cells = [(variant, cell_seed) for variant in (baseline, *paired) for cell_seed in counts[variant]]
+    index = {cell: place for place, cell in enumerate(cells)}
+    table = summands(np.stack([counts[variant][cell_seed] for variant, cell_seed in cells]))  # (C, M, 10)
+    bleu, drawn = corpus_bleu(table.sum(axis=1)), drawn_bleu(table, draws, seed)  # (C,), (draws, C)
+    estimates = {}
     for variant, seeds in paired.items():
-        own, other = ([place[name, one] for one in seeds] for name in (variant, baseline))
-        shared = shared_variance(drawn[:, own] - drawn[:, other])
-        mean, low, high = over_seeds_and_sentences(whole[own] - whole[other], shared, table.shape[1], level)
-        found[variant] = Estimate(float(mean), float(low), float(high), len(seeds))
-    return found
+        ours, base = ([index[name, cell_seed] for cell_seed in seeds] for name in (variant, baseline))
+        shared = shared_variance(drawn[:, ours] - drawn[:, base])
+        mean, low, high = over_seeds_and_sentences(bleu[ours] - bleu[base], shared, table.shape[1], level)
+        estimates[variant] = Estimate(float(mean), float(low), float(high), len(seeds))
+    return estimates
 
 
 def drawn_bleu(table: Counts, draws: int, seed: int) -> Array:
-    """Return BLEU (draws, C) of C cells on as many test sets, each of M sentences drawn from the M of (C, M, 10).
+    """Return BLEU (draws, C) of C cells on resampled test sets, each of M sentences drawn from the M of (C, M, 10).
 
-    A draw has the same sentences for every cell. How often each is drawn is multinomial, so that one matrix product
-    adds up all cells.
+    A draw has the same sentences for every cell. Their multiplicities are multinomial, so a single matrix product sums
+    the counts of all cells.
     """
     cells, sentences, width = table.shape
     flat = table.transpose(1, 0, 2).reshape(sentences, cells * width).astype(float)  # (M, C * 10)
     random, parts = np.random.default_rng(seed), []
     for start in range(0, draws, CHUNK):
         size = (min(CHUNK, draws - start),)
-        often = random.multinomial(sentences, np.full(sentences, 1 / sentences), size=size)  # (draws, M)
-        parts.append(corpus_bleu((often @ flat).reshape(-1, cells, width)))
+        multiplicity = random.multinomial(sentences, np.full(sentences, 1 / sentences), size=size)  # (draws, M)
+        parts.append(corpus_bleu((multiplicity @ flat).reshape(-1, cells, width)))
     return np.concatenate(parts)
 
 
 def shared_variance(drawn: ArrayLike) -> Array:
-    """Return what new sentences move in all seeds together, from differences (..., draws, n) by draw and seed.
+    """Return the variance of new sentences that all seeds share, from differences (..., draws, n) by draw and seed.
 
-    That is the mean covariance of two seeds. A seed's own answer to the sentences is left out: it is part of what makes
-    seeds differ, and would count twice. Never below zero.
+    This is the mean covariance of two seeds, at least zero. The interaction of a single seed with the sentences is left
+    out: it is part of the variance over seeds and would count twice.
     """
     values = np.asarray(drawn, dtype=float)
     draws, n = values.shape[-2:]
     centred = values - values.mean(axis=-2, keepdims=True)
-    together = (centred.sum(axis=-1) ** 2 - (centred**2).sum(axis=-1)).sum(axis=-1)  # both orders of every pair
+    together = (centred.sum(axis=-1) ** 2 - (centred**2).sum(axis=-1)).sum(axis=-1)  # both orders of each pair
     return np.maximum(together / (draws - 1) / (n * (n - 1)), 0.0)
 
 
@@ -86,9 +88,9 @@ def over_seeds_and_sentences(
 ) -> tuple[Array, Array, Array]:
     """Return mean, low and high for new seeds and new sentences, over the last axis of (..., n), n at least 2.
 
-    The variance of the mean is s^2 / n over seeds plus the `shared` one (...) of sentences, and Student's t is taken at
-    the degrees of freedom of Satterthwaite (1946). These come out too high where the few seeds happen to lie close, so
-    that the interval is never let be narrower than that of the seeds alone.
+    The variance of the mean is s^2 / n over seeds plus the `shared` one (...) of sentences, and Student's t has the
+    degrees of freedom of Satterthwaite (1946). These are too high where a few seeds happen to lie close, so the
+    interval is never narrower than that of the seeds alone.
     """
     data, extra = np.asarray(differences, dtype=float), np.asarray(shared, dtype=float)
     n = data.shape[-1]

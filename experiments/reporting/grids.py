@@ -1,4 +1,4 @@
-"""A table of text for the terminal and for a page, where its columns are not those of one study."""
+"""Tables of text for the terminal and for a page, other than a study's own table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from rich.table import Table
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell's text, what it sorts by where that is a number, and the style of a verdict."""
+class TableCell:
+    """A cell's text, the number it sorts by if it has one, and the style of a verdict."""
 
     text: str
     sort: float | None = None
@@ -18,10 +18,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """Titles, rows, and which columns hold numbers; the first column names the row."""
+    """Column titles, rows, and which columns are numeric; the first column names the row."""
 
     titles: list[str]
-    rows: list[list[Cell]]
+    rows: list[list[TableCell]]
     numeric: list[bool] = field(default_factory=list)
 
     def is_numeric(self, place: int) -> bool:
@@ -29,7 +29,7 @@ class Grid:
 
 
 def print_grid(grid: Grid, console: Console) -> None:
-    """Print a grid: to a terminal as wide as it is, elsewhere plain and whole."""
+    """Print a table: fitted to a terminal's width, elsewhere plain and complete."""
     if console.is_terminal:
         console.print(_fitted(grid))
         return
@@ -38,7 +38,7 @@ def print_grid(grid: Grid, console: Console) -> None:
 
 
 def print_plain(rows: Sequence[Sequence[str]], numeric: Sequence[bool], console: Console) -> None:
-    """Print rows, titles first, as aligned columns, whole whatever their width; those of numbers stand at the right."""
+    """Print rows, titles first, as aligned columns without cutting any; numeric columns are right-aligned."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(numeric))]
     for row in rows:
         cells = [

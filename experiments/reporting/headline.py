@@ -1,25 +1,25 @@
 """The study's finding in one sentence, written from its numbers."""
 
-from experiments.reporting.against_paper import Agreement
+from experiments.reporting.formats import number, plural
+from experiments.reporting.paper import Agreement
 from experiments.reporting.summary import Row, Summary, Verdict
-from experiments.reporting.tables import many, number
 
 
 def headline(summary: Summary) -> str:
-    """Say the largest separable effect with its interval, how many changes cannot be told apart, and what diverged."""
+    """Return the largest separable effect with its interval, the number of unclear changes, and what diverged."""
     if not summary.primary or summary.row(summary.baseline).n == 0:
         return f"Nothing can be compared yet: the baseline {summary.baseline} has no score."
     compared = [row for row in summary.changes if row.difference]
     if not compared:
-        return f"{many(len(summary.changes), 'change')} and no score to compare with the baseline yet."
-    found = summary.with_verdict(Verdict.BETTER, Verdict.WORSE)
-    parts = [_effect(max(found or compared, key=_size), bool(found) or not summary.compared)]
+        return f"{plural(len(summary.changes), 'change')} and no score to compare with the baseline yet."
+    separable = summary.with_verdict(Verdict.BETTER, Verdict.WORSE)
+    parts = [_effect(max(separable or compared, key=_size), bool(separable) or not summary.compared)]
     if summary.compared:
         unclear = len(summary.with_verdict(Verdict.UNCLEAR))
-        changes = many(summary.compared, "change")
-        parts.append(f"{unclear} of {changes} cannot be told from the baseline with {summary.seeds} seeds")
+        changes = plural(summary.compared, "change")
+        parts.append(f"{unclear} of {changes} are not separable from the baseline with {summary.seeds} seeds")
     else:
-        parts.append("one seed shows no spread, so this settles nothing")
+        parts.append("one seed shows no spread, so this is not conclusive")
     agreements = [row.agreement for row in summary.rows if row.agreement]
     if len(agreements) > 1:
         same, opposite = (agreements.count(kind) for kind in (Agreement.REPRODUCED, Agreement.CONTRADICTED))
@@ -28,26 +28,26 @@ def headline(summary: Summary) -> str:
         )
     diverged = summary.with_verdict(Verdict.DIVERGED)
     if diverged:
-        parts.append(f"{many(len(diverged), 'change')} diverged in every seed")
-    gone = len(summary.missing) + len(summary.unscored)
-    if gone:
-        parts.append(f"{many(gone, 'cell')} of the study {'is' if gone == 1 else 'are'} missing")
+        parts.append(f"{plural(len(diverged), 'change')} diverged in every seed")
+    missing = len(summary.missing) + len(summary.unscored)
+    if missing:
+        parts.append(f"{plural(missing, 'cell')} of the study {'is' if missing == 1 else 'are'} missing")
     return "; ".join(parts) + "."
 
 
-def _effect(row: Row, stands: bool) -> str:
-    found = row.difference
-    assert found is not None
+def _effect(row: Row, separable: bool) -> str:
+    difference = row.difference
+    assert difference is not None
     name = row.variant.replace("_", " ")
-    several = ", " in row.change
-    start = f"Without {name.removeprefix('no ')}" if name.startswith("no ") and not several else f"With {row.variant}"
-    verb = "falls" if found.mean < 0 else "rises"
-    size = number(abs(found.mean), 1)
-    if found.low is None or found.high is None:
+    single_change = ", " not in row.change
+    start = f"Without {name[3:]}" if name.startswith("no ") and single_change else f"With {row.variant}"
+    verb = "falls" if difference.mean < 0 else "rises"
+    size = number(abs(difference.mean), 1)
+    if difference.low is None or difference.high is None:
         return f"{start} BLEU {verb} by {size}"
-    ends = sorted(end if found.mean > 0 else -end for end in (found.low, found.high))
+    ends = sorted(end if difference.mean > 0 else -end for end in (difference.low, difference.high))
     interval = f"[{number(ends[0], 1)}, {number(ends[1], 1)}]"
-    return f"{start} BLEU {verb} by {size} {interval}" + ("" if stands else ", the largest change, not separable")
+    return f"{start} BLEU {verb} by {size} {interval}" + ("" if separable else ", the largest change, not separable")
 
 
 def _size(row: Row) -> float:

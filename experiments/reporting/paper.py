@@ -1,15 +1,27 @@
 """The numbers published in Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762), Tables 1 to 3.
 
-Facts for comparison, always shown under the label "paper". None is a result of this project.
+They are facts for comparison, always shown under the label "paper"; none is a result of this project. `agreement` says
+whether a study reproduces a row of Table 3. The paper reports one run per row and no spread. The standard deviation of
+training runs from scratch is published for English-German elsewhere: 0.11 BLEU over ten runs (Raffel et al. 2020,
+Table 1, another Transformer). A difference of two single runs within 1.96 sqrt(2) x 0.11 of zero is not separable from
+noise, and that holds for several rows of the paper.
 """
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from scipy import stats
+
+from experiments.reporting.statistics import LEVEL
 
 LABEL = "paper"
+TABLE2_TEST_SET = "newstest2014 EN-DE, tokenised"
 TABLE3_TEST_SET = "newstest2013 EN-DE, tokenised BLEU"
 RUN_SD = 0.11
-"""Standard deviation of EN-DE BLEU over 10 trainings from scratch: not the paper's, which has none, but that of Raffel
-et al. 2020 (T5), Table 1."""
+"""Standard deviation of EN-DE BLEU over 10 trainings from scratch, from Raffel et al. 2020 (T5), Table 1."""
+PAPER_NOISE = float(stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(2) * RUN_SD)
+"""The difference of two single runs, in BLEU, beyond which its sign is separable from noise."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ BASE: dict[str, Setting] = {
     "steps": 100_000,
     "positions": "sinusoidal",
 }
-"""The first row of Table 3, by its columns; positions are a column here, row E says in words what changes."""
+"""The first row of Table 3, by its columns; positions, which row E describes in words, are a column here."""
 
 KEYS = {
     "N": ("model.encoder_layers", "model.decoder_layers"),
@@ -61,12 +73,12 @@ KEYS = {
     "steps": ("optim.steps",),
     "positions": ("model.positions.kind",),
 }
-"""What the columns of Table 3 are called in a run's config."""
+"""The config keys of the columns of Table 3."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A row of Table 3: its cells where base's do not hold, perplexity per wordpiece, BLEU, parameters in millions."""
+    """A row of Table 3: the cells that differ from base, perplexity per wordpiece, BLEU, parameters in millions."""
 
     group: str
     variant: str
@@ -124,6 +136,16 @@ TABLE3 = (
     Ablation("big", "big", {"d_model": 1024, "d_ff": 4096, "h": 16, "P_drop": 0.3, "steps": 300_000}, 4.33, 26.4, 213),
 )
 
+SYSTEMS = {
+    "bytenet_like": "ByteNet",
+    "gnmt_like": "GNMT + RL",
+    "convs2s_like": "ConvS2S",
+    "moe_like": "MoE",
+    "transformer_base_like": "Transformer base",
+    "transformer_big_like": "Transformer big",
+}
+"""The row of Table 2 that a variant of this name resembles, in any study; without attention there is none."""
+
 _BY_NAME = {row.variant.replace(".", ""): row for row in TABLE3}
 
 
@@ -138,10 +160,17 @@ def published_difference(variant: str) -> float | None:
     return None if row is None or row is base else round(row.bleu - base.bleu, 2)
 
 
-def implied(row: Ablation, base: dict[str, Setting]) -> dict[str, Setting]:
-    """Return the settings that a row has when base has the settings `base`, both by dotted config key.
+def published_system(variant: str) -> tuple[System | None, System | None]:
+    """Return the rows of Table 2 that a variant resembles: the single system and its ensemble."""
+    by_name = {system.model: system for system in TABLE2}
+    name = SYSTEMS.get(variant, "")
+    return by_name.get(name), by_name.get(f"{name} ensemble")
 
-    A number changes by the paper's ratio, a word to the paper's word; a key that the row leaves alone is not there.
+
+def implied(row: Ablation, base: dict[str, Setting]) -> dict[str, Setting]:
+    """Return the settings of a row when base has the settings `base`, both by dotted config key.
+
+    A number changes by the paper's ratio, a word to the paper's word; keys that the row does not change are left out.
     """
     return {key: _scaled(base[key], value, BASE[column]) for column, value in row.cells.items() for key in KEYS[column]}
 
@@ -150,3 +179,31 @@ def _scaled(base: Setting, value: Setting, paper_base: Setting) -> Setting:
     if isinstance(value, str) or isinstance(base, str) or isinstance(paper_base, str):
         return value
     return base * value / paper_base
+
+
+class Agreement(StrEnum):
+    """How a row of a study compares with the same row of the paper."""
+
+    REPRODUCED = "reproduced"
+    CONTRADICTED = "contradicted"
+    UNCLEAR_HERE = "not separable here"
+    UNCLEAR_THERE = "not separable in the paper"
+    UNCLEAR_BOTH = "not separable in either"
+
+
+AGREEMENT_RULE = (
+    "Against the paper, a row is reproduced when it is better or worse here, by the rule above, the paper's difference "
+    f"exceeds the noise of its single runs (±{PAPER_NOISE:.2f} BLEU, from a published standard deviation of "
+    f"{RUN_SD:.2f} per run), and both have the same sign; contradicted when they have opposite signs; otherwise not "
+    "separable, with the side that is too noisy. Effect sizes are not compared, since corpus and scale differ."
+)
+
+
+def agreement(decision: int, paper_difference: float) -> Agreement:
+    """Compare a row's decision (1 better, -1 worse, 0 neither) with the paper's difference in BLEU."""
+    exceeds = abs(paper_difference) > PAPER_NOISE
+    if decision == 0:
+        return Agreement.UNCLEAR_HERE if exceeds else Agreement.UNCLEAR_BOTH
+    if not exceeds:
+        return Agreement.UNCLEAR_THERE
+    return Agreement.REPRODUCED if decision * paper_difference > 0 else Agreement.CONTRADICTED

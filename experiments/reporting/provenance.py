@@ -10,18 +10,18 @@ from experiments.reporting.summary import Summary
 
 @dataclass(frozen=True)
 class Provenance:
-    """Facts as (name, value) and warnings, a sentence each."""
+    """Facts as (name, value), and one sentence per warning."""
 
     facts: list[tuple[str, str]]
     warnings: list[str]
 
 
 def provenance(summary: Summary, results: Results) -> Provenance:
-    """Collect commits, data, versions, machines and durations over all cells; warn where cells disagree."""
+    """Collect commits, data, versions, machines and durations of all cells; warn where cells disagree."""
     trained = [record.training for record in results.records]
     seconds = [float(cell["seconds"]) for cell in trained if cell.get("seconds")]
     facts = [
-        ("Evidence", f"{summary.rung}; {len(trained)} of {len(trained) + len(results.missing)} cells trained"),
+        ("Evidence", f"{summary.corpus_level}; {len(trained)} of {len(trained) + len(results.missing)} cells trained"),
         ("Commit of the code", _list(trained, "git_commit")),
         ("Data (sha256)", _list(trained, "data_hash")),
         *((f"BLEU on {', '.join(splits)}", signature) for signature, splits in _by_signature(summary).items()),
@@ -33,7 +33,7 @@ def provenance(summary: Summary, results: Results) -> Provenance:
         ("Machine", _list(trained, "machine")),
         ("Device", _list(trained, "device")),
         ("Threads", _list(trained, "threads")),
-        ("Load of the machine", _loads(trained)),
+        ("Load average", _loads(trained)),
         ("Versions", "; ".join(sorted({_settings(cell.get("versions") or {}) for cell in trained}))),
         ("Training time", _durations(seconds)),
         ("Trained between", _span([str(cell["finished_at"]) for cell in trained if cell.get("finished_at")])),
@@ -42,25 +42,25 @@ def provenance(summary: Summary, results: Results) -> Provenance:
 
 
 def _warnings(results: Results) -> list[str]:
-    found = []
+    warnings = []
     for key, title in (("code_hash", "versions of the training code"), ("data_hash", "data hashes")):
         groups = grouped((str(record.training.get(key, "unknown")), record.name) for record in results.records)
         if len(groups) > 1:
-            told = "; ".join(f"{value[:12]} in {shortened(names)}" for value, names in groups.items())
-            found.append(f"The cells come from different {title}: {told}.")
+            values = "; ".join(f"{value[:12]} in {shortened(names)}" for value, names in groups.items())
+            warnings.append(f"The cells come from different {title}: {values}.")
     for key in ("config_hash", "data_hash"):
         stale = [r.name for r in results.records if r.scores and r.scores.get(key) != r.training.get(key)]
         if stale:
-            found.append(
+            warnings.append(
                 f"Scores of another {key.replace('_', ' ')} than their training: {shortened(stale, 8)}; evaluate again."
             )
     dirty = [record.name for record in results.records if str(record.training.get("git_commit")).endswith("-dirty")]
     if dirty:
-        found.append(f"Trained with uncommitted changes to the code: {shortened(dirty, 8)}.")
+        warnings.append(f"Trained with uncommitted changes to the code: {shortened(dirty, 8)}.")
     machines = {(record.training.get("machine"), record.training.get("threads")) for record in results.records}
     if len(machines) > 1:
-        found.append("The cells ran on different machines or thread counts: their speeds do not compare.")
-    return found
+        warnings.append("The cells ran on different machines or thread counts: their speeds do not compare.")
+    return warnings
 
 
 def _by_signature(summary: Summary) -> dict[str, list[str]]:
@@ -78,7 +78,7 @@ def _settings(values: dict[str, Any]) -> str:
 def _durations(seconds: list[float]) -> str:
     if not seconds:
         return ""
-    return f"{duration(sum(seconds))} in all, {duration(min(seconds))} to {duration(max(seconds))} a cell"
+    return f"{duration(sum(seconds))} in all, {duration(min(seconds))} to {duration(max(seconds))} per cell"
 
 
 def duration(seconds: float) -> str:
@@ -93,11 +93,11 @@ def duration(seconds: float) -> str:
 
 
 def _loads(trained: list[dict[str, Any]]) -> str:
-    """Say how many processes wanted a core as cells ended: times of a machine that others used do not compare."""
+    """Return the load averages at the end of the cells: times on a machine that others used do not compare."""
     loads = sorted(float(cell["load"]) for cell in trained if cell.get("load") is not None)
     if not loads:
         return ""
-    return f"{loads[0]:.1f} to {loads[-1]:.1f} processes wanted a core when cells ended, median {median(loads):.1f}"
+    return f"{loads[0]:.1f} to {loads[-1]:.1f} processes at the end of the cells, median {median(loads):.1f}"
 
 
 def _span(times: list[str]) -> str:

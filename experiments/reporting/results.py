@@ -1,18 +1,20 @@
-"""Reads a study's results folder, one record a cell, and refuses cells that cannot share a column."""
+"""A study's results as records, one per variant and seed; refuses cells whose scores cannot share a column."""
 
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from experiments.common.io import read_json
+from experiments.config.cell import Cell
 from experiments.config.study import Study
 from experiments.scoring.bleu import EXACT_MATCH
 from experiments.scoring.perplexity import PER_TOKEN
 from experiments.scoring.sentences import Counts, corpus_bleu, read_counts, summands
+from experiments.training.probe_csv import Key, read_probe
 from lit_transformer.errors import UserError
 
 PRIMARY = ("test", "test2016")
@@ -25,14 +27,18 @@ AVERAGED = "averaged_"
 
 @dataclass(frozen=True)
 class Record:
-    """What one variant and seed left behind; `scores` is None while the cell is not evaluated."""
+    """Results of one variant and seed; `scores` is None while the cell is not evaluated.
+
+    `cell` names the files that this record was read from, None for a published record: it has no translations, no
+    counts per sentence, no attention and no probe.
+    """
 
     variant: str
     seed: int
-    folder: Path
     training: dict[str, Any]
     scores: dict[str, Any] | None
     curve: list[dict[str, float]]
+    cell: Cell | None = None
 
     @property
     def name(self) -> str:
@@ -57,23 +63,30 @@ class Record:
         return None if value is None else float(value)
 
     def signed(self, split: str) -> dict[str, str]:
-        """Return the scores that the cell has on a split, each with its signature, in the order of the file."""
-        own = self.splits.get(split, {})
-        return {name: str(own[name + SIGNATURE]) for name, value in own.items() if _is_score(name, value, own)}
+        """Return the names of the cell's scores on a split, each with its signature, in the order of the file."""
+        scores = self.splits.get(split, {})
+        return {
+            name: str(scores[name + SIGNATURE])
+            for name, value in scores.items()
+            if isinstance(value, int | float) and name + SIGNATURE in scores
+        }
 
     def hypotheses(self, split: str) -> list[str]:
-        """Return the translations of a split, a sentence each; empty where the cell kept none."""
-        path = self.folder / "hypotheses" / f"{split}.txt"
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.exists() else []
+        """Return the translations of a split, one sentence each; empty where the cell has none."""
+        path = self.cell and self.cell.translations_folder / f"{split}.txt"
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path and path.exists() else []
 
     def sentences(self, split: str) -> Counts | None:
-        """Return what BLEU counts in each sentence of a split, (sentences, 6); None where the cell kept no counts.
+        """Return what BLEU counts in each sentence of a split, (sentences, 6); None where the cell has no counts.
 
         Raises UserError for counts that do not add up to the cell's score.
         """
-        path, bleu = self.folder / "sentences.csv", self.score(split, "bleu")
+        bleu = self.score(split, "bleu")
+        if self.cell is None or bleu is None:
+            return None
+        path = self.cell.sentences_path
         counts = read_counts(path).get(split)
-        if counts is None or bleu is None:
+        if counts is None:
             return None
         sentences = self.splits[split].get("sentences", len(counts))
         if len(counts) != sentences or abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
@@ -84,31 +97,39 @@ class Record:
 
     def attention(self) -> dict[str, Any] | None:
         """Return the cross-attention of one sentence: source and target tokens, cross[layer][head][T][S]."""
-        path = self.folder / "attention.json"
-        return read_json(path) if path.exists() else None
+        path = self.cell and self.cell.translations_folder / "attention.json"
+        return read_json(path) if path and path.exists() else None
+
+    def probe(self) -> list[tuple[int, Key, float]]:
+        """Return what the probe measured while training: step, part, layer and measure, value."""
+        return read_probe(self.cell.probe_path) if self.cell else []
 
 
 @dataclass(frozen=True)
 class Results:
-    """All cells of a study that exist; `missing` never trained, `unscored` trained and were not evaluated."""
+    """All cells of a study that were trained; `missing` were not, `unscored` were trained and not evaluated.
+
+    `ensembles` has the scores of all seeds of a variant as one model, with the members they were computed from.
+    """
 
     records: list[Record]
     missing: list[str]
     unscored: list[str]
+    ensembles: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def splits(self) -> list[str]:
         """The scored splits, the one on which the study is judged first."""
-        found = list(dict.fromkeys(split for record in self.records if record.scored for split in record.splits))
-        first = [split for split in PRIMARY if split in found]
-        return first + [split for split in found if split not in first]
+        splits = list(dict.fromkeys(split for record in self.records if record.scored for split in record.splits))
+        first = [split for split in PRIMARY if split in splits]
+        return first + [split for split in splits if split not in first]
 
     @cached_property
     def _by_variant(self) -> dict[str, list[Record]]:
-        found: dict[str, list[Record]] = defaultdict(list)
+        by_variant: dict[str, list[Record]] = defaultdict(list)
         for record in self.records:
-            found[record.variant].append(record)
-        return dict(found)
+            by_variant[record.variant].append(record)
+        return dict(by_variant)
 
     @property
     def primary(self) -> str | None:
@@ -121,13 +142,13 @@ class Results:
 
     def scores(self, variant: str, split: str | None, key: str) -> dict[int, float]:
         """Return a score by seed, over the cells that finished training and have it."""
-        found = {record.seed: record.score(split, key) for record in self.of(variant) if split and record.scored}
-        return {seed: value for seed, value in found.items() if value is not None}
+        scores = {record.seed: record.score(split, key) for record in self.of(variant) if split and record.scored}
+        return {seed: score for seed, score in scores.items() if score is not None}
 
     def sentences(self, variant: str, split: str | None) -> dict[int, Counts]:
         """Return what BLEU counts in each sentence by seed, over the cells that finished training and have it."""
-        found = {record.seed: record.sentences(split) for record in self.of(variant) if split and record.scored}
-        return {seed: counts for seed, counts in found.items() if counts is not None}
+        counts = {record.seed: record.sentences(split) for record in self.of(variant) if split and record.scored}
+        return {seed: own for seed, own in counts.items() if own is not None}
 
     def signatures(self, split: str) -> dict[str, str]:
         """Return every score that any cell has on a split, with the signature that all of these cells share."""
@@ -135,12 +156,17 @@ class Results:
 
     @cached_property
     def _signatures(self) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = {split: {} for split in self.splits}
+        signatures: dict[str, dict[str, str]] = {split: {} for split in self.splits}
         for record in self.records:
             for split in record.splits if record.scored else ():
                 for name, signature in record.signed(split).items():
-                    found[split].setdefault(name, signature)
-        return found
+                    signatures[split].setdefault(name, signature)
+        return signatures
+
+
+def has_results(study: Study) -> bool:
+    """Say whether any cell of the study was trained here."""
+    return any(cell.record_path.exists() for cell in study.cells())
 
 
 def read_results(study: Study) -> Results:
@@ -149,21 +175,28 @@ def read_results(study: Study) -> Results:
     Raises UserError where a file cannot be read, where nothing was trained yet, and where one column would mix test
     sets, or signatures of any score.
     """
-    records, missing = [], []
-    for variant in study.variants:
-        for seed in study.seeds:
-            record = _read_cell(study.results(variant, seed), variant, seed)
-            if record is None:
-                missing.append(f"{variant}/seed{seed}")
-            else:
-                records.append(record)
+    cells = [Cell(study, variant, seed) for variant in study.variants for seed in study.seeds]
+    records = {cell.name: _read_cell(cell) for cell in cells if cell.record_path.exists()}
     if not records:
         raise UserError(
             f"study {study.name} has no results yet in {study.folder / 'results'}; train a cell first: "
             f"python -m experiments train --study {study.name} --variant {study.baseline} --seed {study.seeds[0]}"
         )
+    ensembles = {variant: study.ensemble(variant) / "scores.json" for variant in study.variants}
+    return checked(
+        study,
+        list(records.values()),
+        {variant: _read_ensemble(path) for variant, path in ensembles.items() if path.exists()},
+    )
+
+
+def checked(study: Study, records: list[Record], ensembles: dict[str, dict[str, Any]]) -> Results:
+    """Return records as results of a study; raises UserError where a column would mix test sets or signatures."""
+    trained = {record.name for record in records}
+    cells = [f"{variant}/seed{seed}" for variant in study.variants for seed in study.seeds]
+    missing = [name for name in cells if name not in trained]
     unscored = [record.name for record in records if record.scores is None and not record.diverged]
-    results = Results(records, missing, unscored)
+    results = Results(records, missing, unscored, ensembles)
     for split in results.splits:
         _refuse_mixtures(split, [record for record in records if record.scored and split in record.splits])
     return results
@@ -179,8 +212,8 @@ def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def listed(cells: Sequence[str]) -> str:
     """Return the names of cells in one line, the seeds of a variant together: "base (seed 1, 2), one_head (seed 0)"."""
-    seeds = grouped((cell.rpartition("/seed")[0], cell.rpartition("/seed")[2]) for cell in cells)
-    return ", ".join(f"{variant} (seed {', '.join(own)})" for variant, own in seeds.items())
+    by_variant = grouped((cell.rpartition("/seed")[0], cell.rpartition("/seed")[2]) for cell in cells)
+    return ", ".join(f"{variant} (seed {', '.join(seeds)})" for variant, seeds in by_variant.items())
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:
@@ -189,18 +222,24 @@ def shortened(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + rest
 
 
-def _read_cell(folder: Path, variant: str, seed: int) -> Record | None:
-    if not (folder / "training.json").exists():
-        return None
-    training = _read_object(folder / "training.json", "status")
+def _read_cell(cell: Cell) -> Record:
+    training = _read_object(cell.record_path, "status")
     if training["status"] not in ("finished", "diverged"):
-        raise UserError(f"{folder / 'training.json'}: status is {training['status']!r}; train this cell again")
-    scores = _read_object(folder / "scores.json", "splits") if (folder / "scores.json").exists() else None
-    averaged = (scores or {}).get("averaged", {"splits": {}})["splits"]
-    for name, own in (scores or {"splits": {}})["splits"].items():
-        _sign(own)
-        own |= {AVERAGED + key: value for key, value in averaged.get(name, {}).items()}
-    return Record(variant, seed, folder, training, scores, _read_curve(folder / "curve.csv"))
+        raise UserError(f"{cell.record_path}: status is {training['status']!r}; train this cell again")
+    scores = _read_object(cell.scores_path, "splits") if cell.scores_path.exists() else None
+    if scores:
+        averaged = scores.pop("averaged", {"splits": {}})["splits"]
+        for split, own in scores["splits"].items():
+            _sign(own)
+            own |= {AVERAGED + key: value for key, value in averaged.get(split, {}).items()}
+    return Record(cell.variant, cell.seed, training, scores, _read_curve(cell.curve_path), cell)
+
+
+def _read_ensemble(path: Path) -> dict[str, Any]:
+    scores = _read_object(path, "splits")
+    for split in scores["splits"].values():
+        _sign(split)
+    return scores
 
 
 def _read_object(path: Path, needed: str) -> dict[str, Any]:
@@ -220,24 +259,19 @@ def _read_curve(path: Path) -> list[dict[str, float]]:
             raise UserError(f"{path}: not a table of numbers ({error}); train this cell again") from None
 
 
-def _is_score(name: str, value: Any, own: dict[str, Any]) -> bool:
-    """Say whether an entry of a split is a score: a number with a signature beside it."""
-    return isinstance(value, int | float) and name + SIGNATURE in own
-
-
-def _sign(own: dict[str, Any]) -> None:
-    """Give the scores of an older scores.json the signatures that it did not write yet; they meant the same."""
-    bleu = own.get("bleu" + SIGNATURE, UNSIGNED)
-    meant = {"ppl": PER_TOKEN, "exact_match": EXACT_MATCH, "brevity_penalty": bleu, "length_ratio": bleu}
-    for name, signature in {"bleu": bleu, **meant}.items():
-        if name in own:
-            own.setdefault(name + SIGNATURE, signature)
+def _sign(scores: dict[str, Any]) -> None:
+    """Give the scores of an older scores.json the signatures that evaluations did not write yet."""
+    bleu = scores.get("bleu" + SIGNATURE, UNSIGNED)
+    implied = {"ppl": PER_TOKEN, "exact_match": EXACT_MATCH, "brevity_penalty": bleu, "length_ratio": bleu}
+    for name, signature in {"bleu": bleu, **implied}.items():
+        if name in scores:
+            scores.setdefault(name + SIGNATURE, signature)
 
 
 def _refuse_mixtures(split: str, records: list[Record]) -> None:
     """Refuse two signatures or two test sets in a column; a study prepares its corpus once, so one data hash.
 
-    Whatever score the cells hold is looked at. A cell without one has no number in its column, so that nothing mixes.
+    Every score that a cell has is checked. A cell without a score has no number in its column, so nothing mixes.
     """
     for name in dict.fromkeys(name for record in records for name in record.signed(split)):
         having = [record for record in records if record.score(split, name) is not None]
@@ -251,7 +285,7 @@ def _refuse_mixtures(split: str, records: list[Record]) -> None:
 
 def _refuse_two(split: str, what: str, groups: dict[str, list[str]]) -> None:
     if len(groups) > 1:
-        told = "; ".join(f"{value} in {shortened(names)}" for value, names in groups.items())
+        values = "; ".join(f"{value} in {shortened(names)}" for value, names in groups.items())
         raise UserError(
-            f"scores on '{split}' cannot share a column: {what} differs ({told}); evaluate these cells alike"
+            f"scores on '{split}' cannot share a column: {what} differs ({values}); evaluate these cells alike"
         )

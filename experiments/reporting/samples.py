@@ -1,4 +1,4 @@
-"""Sample translations side by side: a few fixed sentences, equal hypotheses told once, differences marked."""
+"""Sample translations side by side: a few fixed sentences, equal hypotheses grouped, differences marked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ Texts = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A translation that some variants share; words are marked where they differ from the reference.
+    """A translation that one or more variants share, as runs of words, each with whether it differs.
 
-    Where no reference is at hand, they are marked where they differ from the baseline's translation.
+    Words differ from the reference or, where there is none, from the baseline's translation.
     """
 
     variants: list[str]
@@ -25,7 +25,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sentence; source and reference are empty where the prepared corpus is not at hand."""
+    """One sentence; source and reference are empty where the prepared corpus is not available."""
 
     split: str
     index: int
@@ -35,24 +35,23 @@ class Sample:
 
 
 def samples(summary: Summary, results: Results, texts: Texts, each: int = 4) -> list[Sample]:
-    """Pick sentences of each split at fixed places, short to long, as each variant's first scored seed has them."""
-    found = []
+    """Pick sentences of each split at fixed places, short to long, from each variant's first scored seed."""
+    picked = []
     for split in summary.splits:
         chosen = {row.variant: _first(results.of(row.variant), split) for row in summary.rows}
         lines = {variant: lines for variant, lines in chosen.items() if lines}
         if not lines:
             continue
-        count = min(len(own) for own in lines.values())
+        count = min(len(hypotheses) for hypotheses in lines.values())
         sources, references = texts.get(split, ((), ()))
-        known = len(references) >= count
-        measure = references if known else next(iter(lines.values()))
-        for index in spread_by_length(measure[:count], each if split == summary.primary else 2):
-            reference = references[index] if known else ""
-            hypotheses = {variant: own[index] for variant, own in lines.items()}
+        has_text = len(references) >= count
+        measured = references if has_text else next(iter(lines.values()))
+        for index in spread_by_length(measured[:count], each if split == summary.primary else 2):
+            source, reference = (sources[index], references[index]) if has_text else ("", "")
+            hypotheses = {variant: translations[index] for variant, translations in lines.items()}
             baseline = hypotheses.get(summary.baseline, "")
-            source = sources[index] if known else ""
-            found.append(Sample(split, index, source, reference, _together(hypotheses, reference, baseline)))
-    return found
+            picked.append(Sample(split, index, source, reference, _grouped(hypotheses, reference, baseline)))
+    return picked
 
 
 def spread_by_length(sentences: Sequence[str], number: int) -> list[int]:
@@ -62,24 +61,26 @@ def spread_by_length(sentences: Sequence[str], number: int) -> list[int]:
 
 
 def marked(hypothesis: str, reference: str) -> list[tuple[str, bool]]:
-    """Split a hypothesis into runs of words, True where they are not in the reference at that place."""
-    said, meant = hypothesis.split(), reference.split()
+    """Split a hypothesis into runs of words, True where they differ from the reference; ‸ marks missing words."""
+    words, expected = hypothesis.split(), reference.split()
     runs = []
-    for tag, start, end, low, high in SequenceMatcher(None, said, meant, autojunk=False).get_opcodes():
+    for tag, start, end, low, high in SequenceMatcher(None, words, expected, autojunk=False).get_opcodes():
         if end > start:
-            runs.append((" ".join(said[start:end]), tag != "equal"))
+            runs.append((" ".join(words[start:end]), tag != "equal"))
         elif high > low:
             runs.append(("‸", True))
     return runs
 
 
-def _together(hypotheses: dict[str, str], reference: str, baseline: str) -> list[Hypothesis]:
+def _grouped(hypotheses: dict[str, str], reference: str, baseline: str) -> list[Hypothesis]:
     groups: dict[str, list[str]] = {}
     for variant, hypothesis in hypotheses.items():
         groups.setdefault(hypothesis, []).append(variant)
-    meant = reference or baseline
+    expected = reference or baseline
     return [
-        Hypothesis(variants, marked(text, meant) if meant else [(text, False)], bool(reference) and text == reference)
+        Hypothesis(
+            variants, marked(text, expected) if expected else [(text, False)], bool(reference) and text == reference
+        )
         for text, variants in groups.items()
     ]
 

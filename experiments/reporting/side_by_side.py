@@ -1,14 +1,14 @@
 """Two studies variant by variant: both estimates, and whether a change is worth as much in one as in the other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scipy import stats
 
 from experiments.config.study import flatten
 from experiments.reporting.provenance import provenance
-from experiments.reporting.revisions import Side
 from experiments.reporting.statistics import LEVEL, BySeed, Estimate, compare, differences, holm
+from experiments.reporting.study_results import StudyResults
 from experiments.reporting.summary import Row
 from lit_transformer.errors import UserError
 
@@ -16,58 +16,61 @@ SAME = "the same cells"
 
 
 @dataclass(frozen=True)
-class Gap:
-    """B less A, how it was told (paired by seed, Welch, one seed, the same cells), and the p of that test."""
+class ScoreDifference:
+    """B less A, the test (paired by seed, Welch, one seed, the same cells), and its p."""
 
     difference: Estimate
-    how: str
+    test: str
     p: float | None = None
 
 
 @dataclass(frozen=True)
-class Line:
-    """A variant on both sides. `gap` is of its BLEU, `gain` of its difference to its baseline; None unless alike."""
+class VariantComparison:
+    """A variant in both studies.
+
+    `bleu` is the difference of its BLEU, `effect` of its difference to the baseline; None where the studies do not
+    share a test set and measure. `p_holm` is of `effect`.
+    """
 
     variant: str
     a: Row
     b: Row
-    gap: Gap | None
-    gain: Gap | None
+    bleu: ScoreDifference | None
+    effect: ScoreDifference | None
     p_holm: float | None = None
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two sides. `apart` names why their scores may not share a column; empty where they may."""
+class StudyComparison:
+    """Two studies. `mismatches` are the reasons why their scores may not share a column; empty where they may."""
 
-    a: Side
-    b: Side
-    lines: list[Line]
-    apart: list[str]
+    a: StudyResults
+    b: StudyResults
+    variants: list[VariantComparison]
+    mismatches: list[str]
     only_a: list[str]
     only_b: list[str]
 
     @property
-    def alike(self) -> bool:
-        return not self.apart
+    def comparable(self) -> bool:
+        return not self.mismatches
 
 
-def side_by_side(a: Side, b: Side) -> Comparison:
+def side_by_side(a: StudyResults, b: StudyResults) -> StudyComparison:
     """Compare the variants of the same name; raises UserError where there is none."""
     shared = [variant for variant in a.study.variants if variant in b.study.variants]
     if not shared:
-        raise UserError(f"{a.name} and {b.name} share no variant ({_few(a)}; {_few(b)})")
-    apart = _apart(a, b)
-    lines = [_line(a, b, variant, bool(apart)) for variant in shared]
-    tested = [line.variant for line in lines if line.gain and line.gain.p is not None]
-    ps = [line.gain.p for line in lines if line.gain and line.gain.p is not None]
-    adjusted = dict(zip(tested, holm(ps).tolist(), strict=True))
-    lines = [Line(x.variant, x.a, x.b, x.gap, x.gain, adjusted.get(x.variant)) for x in lines]
-    only_a, only_b = ([variant for variant in one.study.variants if variant not in shared] for one in (a, b))
-    return Comparison(a, b, lines, apart, only_a, only_b)
+        raise UserError(f"{a.name} and {b.name} share no variant ({_first_variants(a)}; {_first_variants(b)})")
+    mismatches = _mismatches(a, b)
+    variants = [_compare_variant(a, b, variant, not mismatches) for variant in shared]
+    ps = {one.variant: one.effect.p for one in variants if one.effect and one.effect.p is not None}
+    adjusted = dict(zip(ps, holm(list(ps.values())).tolist(), strict=True))
+    variants = [replace(one, p_holm=adjusted.get(one.variant)) for one in variants]
+    only_a, only_b = ([name for name in side.study.variants if name not in shared] for side in (a, b))
+    return StudyComparison(a, b, variants, mismatches, only_a, only_b)
 
 
-def between(a: BySeed, b: BySeed) -> Gap | None:
+def between(a: BySeed, b: BySeed) -> ScoreDifference | None:
     """Return B less A: paired over the seeds that both have, else by Welch's test; None where one has no score.
 
     Both are of one corpus, on which a seed fixes the order of the data whatever the code.
@@ -76,111 +79,107 @@ def between(a: BySeed, b: BySeed) -> Gap | None:
         return None
     paired = compare(b, a)
     if paired and paired.difference.n >= 2:
-        return Gap(paired.difference, f"paired, {paired.difference.n} seeds", paired.p)
-    one, other = list(a.values()), list(b.values())
-    mean = sum(other) / len(other) - sum(one) / len(one)
-    least = min(len(one), len(other))
-    if least < 2:
-        return Gap(Estimate(mean, None, None, least), "one seed")
-    if max(one) - min(one) + max(other) - min(other) < 1e-9:
-        return Gap(Estimate(mean, None, None, least), "no spread")
-    test = stats.ttest_ind(other, one, equal_var=False)
+        return ScoreDifference(paired.difference, f"paired, {paired.difference.n} seeds", paired.p)
+    scores_a, scores_b = list(a.values()), list(b.values())
+    mean = sum(scores_b) / len(scores_b) - sum(scores_a) / len(scores_a)
+    fewest = min(len(scores_a), len(scores_b))
+    if fewest < 2:
+        return ScoreDifference(Estimate(mean, None, None, fewest), "one seed")
+    if max(scores_a) - min(scores_a) + max(scores_b) - min(scores_b) < 1e-9:
+        return ScoreDifference(Estimate(mean, None, None, fewest), "no spread")
+    test = stats.ttest_ind(scores_b, scores_a, equal_var=False)
     interval = test.confidence_interval(LEVEL)
-    found = Estimate(mean, float(interval.low), float(interval.high), least)
-    return Gap(found, f"Welch, {len(other)} and {len(one)} seeds", float(test.pvalue))
+    difference = Estimate(mean, float(interval.low), float(interval.high), fewest)
+    return ScoreDifference(difference, f"Welch, {len(scores_b)} and {len(scores_a)} seeds", float(test.pvalue))
 
 
-def how_made(comparison: Comparison) -> tuple[list[tuple[str, str, str]], list[str]]:
+def how_made(comparison: StudyComparison) -> tuple[list[tuple[str, str, str]], list[str]]:
     """Return what differs in how the two were made, as (name, A, B), and the names of what is the same."""
-    sides = comparison.a, comparison.b
-    facts = [_facts(side) for side in sides]
-    names = list(dict.fromkeys([*facts[0], *facts[1]]))
-    rows = [(name, *(_told(own.get(name)) for own in facts)) for name in names]
-    differing = [(name, one, other) for name, one, other in rows if one != other]
-    settings = [_settings(side, comparison) for side in sides]
-    keys = sorted({*settings[0], *settings[1]})
-    changed = [(key, *(_told(own.get(key)) for own in settings)) for key in keys]
-    differing += [(key, one, other) for key, one, other in changed if one != other]
-    same = [name for name, one, other in rows if one == other]
-    if keys and not any(one != other for _, one, other in changed):
+    facts = _paired(_facts(comparison.a), _facts(comparison.b))
+    settings = sorted(_paired(_settings(comparison.a, comparison), _settings(comparison.b, comparison)))
+    differing = [row for row in [*facts, *settings] if row[1] != row[2]]
+    same = [name for name, a, b in facts if a == b]
+    if settings and all(a == b for _, a, b in settings):
         same.append("every setting of study.yaml")
     return differing, same
 
 
-def _line(a: Side, b: Side, variant: str, apart: bool) -> Line:
+def _compare_variant(a: StudyResults, b: StudyResults, variant: str, comparable: bool) -> VariantComparison:
     rows = a.summary.row(variant), b.summary.row(variant)
-    if apart:
-        return Line(variant, *rows, None, None)
+    if not comparable:
+        return VariantComparison(variant, *rows, None, None)
     scores = [_bleu(side, variant) for side in (a, b)]
-    bases = [_bleu(side, side.study.baseline) for side in (a, b)]
-    gains = [differences(own, base) for own, base in zip(scores, bases, strict=True)]
-    is_baseline = variant in (a.study.baseline, b.study.baseline)
-    same = _same_cells(a, b, variant)
-    gap = between(*scores)
-    gain = None if is_baseline else between(*gains)
-    if same and gap:
-        gap = Gap(Estimate(0.0, None, None, gap.difference.n), SAME)
-        unmoved = _same_cells(a, b, a.study.baseline) and a.study.baseline == b.study.baseline
-        gain = Gap(Estimate(0.0, None, None, gap.difference.n), SAME) if gain and unmoved else gain
-    return Line(variant, *rows, gap, gain)
+    effects = [differences(own, _bleu(side, side.study.baseline)) for own, side in zip(scores, (a, b), strict=True)]
+    bleu = between(*scores)
+    effect = None if variant in (a.study.baseline, b.study.baseline) else between(*effects)
+    if bleu and _same_cells(a, b, variant):
+        bleu = ScoreDifference(Estimate(0.0, None, None, bleu.difference.n), SAME)
+        if effect and a.study.baseline == b.study.baseline and _same_cells(a, b, a.study.baseline):
+            effect = bleu
+    return VariantComparison(variant, *rows, bleu, effect)
 
 
-def _same_cells(a: Side, b: Side, variant: str) -> bool:
-    one, other = ([(r.seed, r.training, r.scores) for r in side.results.of(variant)] for side in (a, b))
-    return bool(one) and one == other
+def _same_cells(a: StudyResults, b: StudyResults, variant: str) -> bool:
+    cells_a, cells_b = ([(r.seed, r.training, r.scores) for r in side.results.of(variant)] for side in (a, b))
+    return bool(cells_a) and cells_a == cells_b
 
 
-def _bleu(side: Side, variant: str) -> dict[int, float]:
+def _bleu(side: StudyResults, variant: str) -> dict[int, float]:
     return side.results.scores(variant, side.results.primary, "bleu")
 
 
-def _apart(a: Side, b: Side) -> list[str]:
+def _mismatches(a: StudyResults, b: StudyResults) -> list[str]:
     """Say why BLEU of the two cannot share a column: another split, signature, corpus or number of sentences."""
-    found = []
-    for title, of in (("test set", _split), ("signature", _signature), ("data", _data), ("sentences", _sentences)):
-        one, other = of(a), of(b)
-        if one != other:
-            found.append(f"{title}: {one} in {a.name}, {other} in {b.name}")
-    return found
+    measures = (("test set", _split), ("signature", _signature), ("data", _data), ("sentences", _sentences))
+    return [
+        f"{title}: {measure(a)} in {a.name}, {measure(b)} in {b.name}"
+        for title, measure in measures
+        if measure(a) != measure(b)
+    ]
 
 
-def _split(side: Side) -> str:
+def _split(side: StudyResults) -> str:
     return side.results.primary or "none scored"
 
 
-def _signature(side: Side) -> str:
+def _signature(side: StudyResults) -> str:
     return side.summary.signature(side.results.primary, "bleu") if side.results.primary else "none"
 
 
-def _data(side: Side) -> str:
+def _data(side: StudyResults) -> str:
     hashes = {str((r.scores or {}).get("data_hash"))[:12] for r in side.results.records if r.scored}
     return ", ".join(sorted(hashes)) or "none"
 
 
-def _sentences(side: Side) -> str:
+def _sentences(side: StudyResults) -> str:
     split = side.results.primary or ""
     counts = {str(r.splits[split].get("sentences")) for r in side.results.records if r.scored and split in r.splits}
     return ", ".join(sorted(counts)) or "none"
 
 
-def _facts(side: Side) -> dict[str, str]:
+def _facts(side: StudyResults) -> dict[str, str]:
     facts: dict[str, str] = {"Study": side.study.name, "Corpus": side.study.corpus}
     facts |= {"Baseline": side.study.baseline, "Seeds": ", ".join(str(seed) for seed in side.study.seeds)}
     return facts | dict(provenance(side.summary, side.results).facts)
 
 
-def _settings(side: Side, comparison: Comparison) -> dict[str, Any]:
-    own: dict[str, Any] = {f"base.{key}": value for key, value in flatten(side.study.base).items()}
-    for line in comparison.lines:
-        delta = flatten(side.study.variants[line.variant])
-        own |= {f"variants.{line.variant}.{key}": value for key, value in delta.items()}
-    return own
+def _settings(side: StudyResults, comparison: StudyComparison) -> dict[str, Any]:
+    settings: dict[str, Any] = {f"base.{key}": value for key, value in flatten(side.study.base).items()}
+    for shared in comparison.variants:
+        delta = flatten(side.study.variants[shared.variant])
+        settings |= {f"variants.{shared.variant}.{key}": value for key, value in delta.items()}
+    return settings
 
 
-def _told(value: Any) -> str:
+def _paired(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (name, A, B) as text, names in the order of A, then those that only B has."""
+    return [(name, _text(a.get(name)), _text(b.get(name))) for name in dict.fromkeys([*a, *b])]
+
+
+def _text(value: Any) -> str:
     return "–" if value is None or value == {} else str(value)
 
 
-def _few(side: Side) -> str:
+def _first_variants(side: StudyResults) -> str:
     names = list(side.study.variants)
     return f"{side.name}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"

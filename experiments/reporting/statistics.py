@@ -1,7 +1,7 @@
-"""From a few seeds to a verdict: t-intervals, paired tests, Holm's correction and what n seeds can separate.
+"""From a few seeds to a verdict: t-intervals, paired tests, Holm's correction, power and the noise floor.
 
-Cells of one seed share the order of the data across variants, so a variant is compared with its baseline seed by seed:
-the noise that a seed gives to both cancels in the difference.
+A seed fixes the order of the data in every variant, so a variant is compared with its baseline seed by seed: noise that
+both share cancels in the difference.
 """
 
 import warnings
@@ -16,14 +16,12 @@ from scipy import stats
 ALPHA = 0.05
 LEVEL = 1 - ALPHA
 Array = NDArray[np.float64]
-
-
 BySeed = Mapping[int, float]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds and its interval; low and high are None when n is 1, for one seed shows no spread."""
+    """A mean over n seeds and its confidence interval; low and high are None for one seed, which shows no spread."""
 
     mean: float
     low: float | None
@@ -37,9 +35,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean difference of a variant to its baseline over n shared seeds, and the p of two paired tests.
+    """The mean difference of a variant to its baseline over shared seeds, with p-values of two paired tests.
 
-    `p` is that of the t-test, `p_exact` that of turning signs; both None for one seed.
+    `p` is from the t-test, `p_exact` from the sign-flip test; both None for one seed.
     """
 
     difference: Estimate
@@ -49,14 +47,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Noise:
-    """What the seeds of a study can tell apart.
+    """The noise of a study and the differences that its seeds can separate, in units of the score.
 
-    sd is the typical standard deviation of a paired difference over n seeds. `alone` is the smallest difference that
-    one uncorrected test would call separable with that sd, `corrected` the same under the strictest step of Holm's
-    correction. All three in the units of the score.
-
-    `power` is how often a true difference of half, once and twice `alone` is found by one test, `power_corrected` the
-    same of `corrected` at that strictest step.
+    sd is the typical standard deviation of a paired difference over n seeds. `alone` is the smallest difference that a
+    single uncorrected test calls separable with that sd, `corrected` the same at the strictest step of Holm's
+    correction. `power` is the share of studies in which a single test detects a true difference of half, once and
+    twice `alone`; `power_corrected` the same for `corrected` at that strictest step.
     """
 
     sd: float
@@ -69,11 +65,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """What arises from nothing: the baseline set against itself, one group of n of its seeds against another.
+    """Differences that arise without any change: n seeds of the baseline against n others.
 
-    sd is that of one run over the baseline's seeds; `pairs` are the differences between any two of its runs, the
-    higher less the lower, ascending. 95 % of the differences of two means of n such runs lie within `half_width` of
-    zero. Runs of two seeds share nothing, so a difference that is paired by seed may be steadier than this.
+    sd is the standard deviation of one run over the baseline's seeds; `pairs` are the absolute differences between any
+    two of its runs, ascending. 95 % of the differences of two means of n such runs lie within `half_width` of zero.
+    Runs of different seeds share nothing, so a difference paired by seed may vary less.
     """
 
     sd: float
@@ -95,35 +91,35 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[Array, Array, A
 def paired_p(variant: ArrayLike, baseline: ArrayLike) -> Array:
     """Return the two-sided p of the paired t-test over the last axis of two (..., n), n at least 2.
 
-    A difference that is the same in every seed has no spread to test against: p is 1 when it is zero, else 0.
+    A difference that is the same in every seed has no spread: p is 1 when it is zero, else 0.
     """
     difference = np.asarray(variant, dtype=float) - np.asarray(baseline, dtype=float)
     flat = np.ptp(difference, axis=-1) <= 1e-9 * np.maximum(1.0, np.abs(difference).max(axis=-1))
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, of the flat ones
-        tested = stats.ttest_rel(variant, baseline, axis=-1).pvalue
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns about differences without spread
+        p = stats.ttest_rel(variant, baseline, axis=-1).pvalue
     constant = np.where(np.abs(difference).max(axis=-1) <= 1e-9, 1.0, 0.0)
-    return np.where(flat, constant, tested)
+    return np.where(flat, constant, p)
 
 
 def sign_flip_p(differences: ArrayLike) -> Array:
     """Return the exact two-sided p of paired differences over the last axis of (..., n), n at least 2.
 
-    Where a change does nothing, each difference is as likely to have the other sign: p is the share of all 2^n choices
-    of signs whose mean is as extreme, so it assumes no normal noise and never falls below `smallest_p(n)`. Beyond 16
-    seeds, 2^16 choices are drawn instead, always the same ones.
+    Under the null hypothesis each difference is as likely to have the other sign: p is the share of all 2^n choices of
+    signs whose mean is as extreme. It assumes no normal noise and is at least `smallest_p(n)`. Beyond 16 seeds, 2^16
+    choices are drawn with a fixed seed.
     """
     values = np.asarray(differences, dtype=float)
-    found = stats.permutation_test(
+    test = stats.permutation_test(
         (values, np.zeros_like(values)),
-        lambda one, other, axis: np.mean(one - other, axis=axis),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
         vectorized=True,
         n_resamples=2**16,
         axis=-1,
         random_state=np.random.default_rng(0),
     )
-    return np.asarray(found.pvalue)
+    return np.asarray(test.pvalue)
 
 
 def smallest_p(n: int) -> float:
@@ -146,9 +142,9 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def decisions(p_adjusted: ArrayLike, mean_differences: ArrayLike) -> NDArray[np.int64]:
-    """Return 1 where a change is better, -1 where it is worse, 0 where it cannot be told from the baseline."""
-    found = np.asarray(p_adjusted, dtype=float) < ALPHA
-    return np.where(found, np.sign(np.asarray(mean_differences, dtype=float)), 0.0).astype(np.int64)
+    """Return 1 where a change is better, -1 where it is worse, 0 where it is not separable from the baseline."""
+    separable = np.asarray(p_adjusted, dtype=float) < ALPHA
+    return np.where(separable, np.sign(np.asarray(mean_differences, dtype=float)), 0.0).astype(np.int64)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
@@ -162,7 +158,7 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
 
 
 def differences(variant: BySeed, baseline: BySeed) -> dict[int, float]:
-    """Return variant less baseline by seed, over the seeds that both have, ascending."""
+    """Return variant minus baseline by seed, over the seeds that both have, ascending."""
     return {seed: variant[seed] - baseline[seed] for seed in sorted(variant.keys() & baseline.keys())}
 
 
@@ -174,14 +170,14 @@ def compare(variant: BySeed, baseline: BySeed, level: float = LEVEL) -> Comparis
         return None
     if difference.n == 1:
         return Comparison(difference, None)
-    own, other = (np.array([scores[seed] for seed in by_seed]) for scores in (variant, baseline))
-    return Comparison(difference, float(paired_p(own, other)), float(sign_flip_p(own - other)))
+    ours, base = (np.array([scores[seed] for seed in by_seed]) for scores in (variant, baseline))
+    return Comparison(difference, float(paired_p(ours, base)), float(sign_flip_p(ours - base)))
 
 
 def smallest_separable(sd: float, n: int, alpha: float = ALPHA) -> float:
     """Return the smallest mean difference that a paired t-test over n seeds calls separable at level alpha.
 
-    sd is the standard deviation of a paired difference. A true difference of this size is found somewhat more
+    sd is the standard deviation of a paired difference. A true difference of this size is detected somewhat more
     often than not: see `power`.
     """
     assert n >= 2, "one seed separates nothing"
@@ -189,10 +185,10 @@ def smallest_separable(sd: float, n: int, alpha: float = ALPHA) -> float:
 
 
 def power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
-    """Return how often a paired t-test over n seeds at level alpha finds a true difference of that size.
+    """Return the power of a paired t-test over n seeds at level alpha for a true difference of that size.
 
-    That is the mass of the noncentral t beyond the critical values, taken as the mean of a normal tail over the chi of
-    the observed sd, by its quantiles: scipy's own noncentral t is not a number for some of the levels of Holm.
+    This is the mass of the noncentral t beyond the critical values, computed as the mean of a normal tail over the
+    quantiles of the observed sd's chi distribution: scipy's noncentral t is nan at some of Holm's levels.
     """
     assert n >= 2, "one seed separates nothing"
     if sd == 0:
@@ -203,12 +199,13 @@ def power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
 
 
 def noise(variants: Sequence[BySeed], baseline: BySeed, level: float = LEVEL) -> Noise | None:
-    """Return the noise of a study, from the paired differences of the variants that share n >= 2 seeds with it.
+    """Return the noise of a study, from the paired differences of the variants that share two or more seeds with it.
 
-    The sd is the median variance over the variants, divided by the median of a chi-square per degree so that it is
-    consistent for normal noise: a variant that fails outright varies a lot and must not set the noise of the others.
+    The sd is the median variance over variants, divided by the median of a chi-square per degree of freedom so that it
+    is consistent for normal noise. The median keeps a variant that fails, and so varies a lot, from dominating.
     """
-    tested = [list(own.values()) for scores in variants if len(own := differences(scores, baseline)) >= 2]
+    by_variant = [differences(scores, baseline) for scores in variants]
+    tested = [list(by_seed.values()) for by_seed in by_variant if len(by_seed) >= 2]
     if not tested:
         return None
     n = int(np.median([len(values) for values in tested]))
@@ -226,15 +223,15 @@ def noise(variants: Sequence[BySeed], baseline: BySeed, level: float = LEVEL) ->
 def noise_floor(baseline: Sequence[float], level: float = LEVEL) -> NoiseFloor | None:
     """Return the noise floor from the scores of the baseline's seeds, None for fewer than two.
 
-    Both means and the sd come from n runs of one normal population: their difference over sd sqrt(2 / n) follows
-    Student's t with n - 1 degrees, the sd being that of the runs at hand.
+    Both means and the sd come from n runs of one normal population, so their difference over sd sqrt(2 / n) follows
+    Student's t with n - 1 degrees of freedom.
     """
     n = len(baseline)
     if n < 2:
         return None
     sd = float(np.std(baseline, ddof=1))
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * sd * np.sqrt(2 / n))
-    return NoiseFloor(sd, n, half, tuple(sorted(abs(one - other) for one, other in combinations(baseline, 2))))
+    return NoiseFloor(sd, n, half, tuple(sorted(abs(x - y) for x, y in combinations(baseline, 2))))
 
 
 def _median_ratio(n: int) -> float:

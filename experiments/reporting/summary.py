@@ -1,4 +1,4 @@
-"""One row a variant: cost, scores with their intervals, the difference to the baseline and the verdict on it."""
+"""One row per variant: its cost, its scores with intervals, its difference to the baseline and the verdict."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from experiments.config.study import Study
 from experiments.reporting import bootstrap, paper
-from experiments.reporting.against_paper import Agreement, agreement
+from experiments.reporting.extras import Extras, collect_extras
+from experiments.reporting.paper import Agreement, agreement
 from experiments.reporting.results import AVERAGED, UNSIGNED, Record, Results
 from experiments.reporting.statistics import (
     ALPHA,
@@ -21,12 +22,11 @@ from experiments.reporting.statistics import (
     noise,
     noise_floor,
 )
-from experiments.reporting.systems import Beside, beside
 from lit_transformer.errors import UserError, nearest
 
 
 class Verdict(StrEnum):
-    """What a row says about its change, on BLEU of the primary split."""
+    """The verdict on a change, from BLEU on the primary split."""
 
     BASELINE = "baseline"
     BETTER = "better"
@@ -41,23 +41,23 @@ class Verdict(StrEnum):
 RULE = (
     "A change is better or worse when a paired t-test on BLEU, over the seeds that it shares with the baseline, gives "
     f"p < {ALPHA:.2f} after Holm's correction for all changes of the study; otherwise it is not separable, which does "
-    "not mean equal. Intervals are 95 % t-intervals of one row each, without that correction."
+    "not mean equal. The confidence intervals hold for each row alone, without that correction."
 )
 RULE_WIDE = (
-    "What an interval covers: the one over seeds is for new seeds on this test set; the one for new sentences too adds "
-    "what sentences drawn anew, the same for all rows, move in all seeds together, and is never narrower. Verdicts are "
-    "of this test set."
+    "Intervals over seeds are for new seeds on this test set. Intervals over seeds and sentences add the variance of a "
+    "bootstrap over sentences, which draws the same sentences for all rows, and are never narrower. Verdicts hold for "
+    "this test set."
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """A variant over its seeds. `n` counts the seeds in its scores; `status` names what kept others out of them.
+    """A variant over its seeds. `n` counts the seeds in its scores; `status` names the seeds left out and why.
 
-    `scores` holds every score by split and name; it is None where no seed of this row has one that another row has.
-    `difference` has the interval for new seeds on this test set, `difference_wide` the one for new seeds and sentences:
-    None where an evaluation kept no counts of its sentences. `agreement` is with the row of the paper's Table 3 of that
-    name, where there is one and the baseline is the paper's.
+    `scores` holds every score by split and name, None where other rows have the score and no seed of this one does.
+    `difference` has the interval for new seeds on this test set, `difference_wide` the one for new seeds and sentences,
+    None where an evaluation kept no sentence counts. `published` and `agreement` refer to the row of that name in the
+    paper's Table 3, where there is one and the baseline is the paper's.
     """
 
     variant: str
@@ -85,16 +85,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """A study in rows, in the order of study.yaml. `compared` counts the rows that Holm's correction covers.
+    """The rows of a study in the order of study.yaml. `compared` counts the rows under Holm's correction.
 
-    `signatures` names every score of a split with its signature; `shown` those that a reader asked to see as columns,
-    after BLEU of averaged weights where a cell has it. `noise_floor` is the baseline set against itself.
+    `signatures` has the signature of every score of a split; `shown` the scores with a column of their own: BLEU of
+    averaged weights where a cell has it, then those that the user chose. `noise_floor` compares the baseline with
+    itself. `extras` is by variant.
     """
 
     study: str
     question: str
     baseline: str
-    rung: str
+    corpus_level: str
     seeds: int
     primary: str | None
     splits: list[str]
@@ -106,8 +107,7 @@ class Summary:
     unscored: list[str]
     shown: tuple[str, ...] = ()
     noise_floor: NoiseFloor | None = None
-    beside: dict[str, Beside] = field(default_factory=dict)
-    """By variant: all its seeds as one model, and the published system that it is like."""
+    extras: dict[str, Extras] = field(default_factory=dict)
 
     def signature(self, split: str, name: str = "bleu") -> str:
         """Return the signature of a score of a split."""
@@ -135,16 +135,17 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
     _check_known(shown, primary, signatures)
     bleu = {variant: results.scores(variant, primary, "bleu") for variant in study.variants}
     baseline = bleu[study.baseline]
-    others = [variant for variant in study.variants if variant != study.baseline]
-    comparisons = {variant: compare(bleu[variant], baseline) for variant in others}
-    tested = {variant: found.p for variant, found in comparisons.items() if found and found.p is not None}
+    changes = [variant for variant in study.variants if variant != study.baseline]
+    comparisons = {variant: compare(bleu[variant], baseline) for variant in changes}
+    tested = {name: comparison.p for name, comparison in comparisons.items() if comparison and comparison.p is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
     wide = bootstrap.differences({name: results.sentences(name, primary) for name in study.variants}, study.baseline)
+    averaged = [name for name in signatures.get(primary or "", {}) if name == AVERAGED + "bleu"]
     return Summary(
         study=study.name,
         question=study.question,
         baseline=study.baseline,
-        rung=rung(study.corpus, results.records),
+        corpus_level=corpus_level(study.corpus, results.records),
         seeds=len(study.seeds),
         primary=primary,
         splits=results.splits,
@@ -153,28 +154,28 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
             _row(study, results, name, comparisons.get(name), adjusted.get(name), wide.get(name))
             for name in study.variants
         ],
-        noise=noise([bleu[variant] for variant in others], baseline),
+        noise=noise([bleu[variant] for variant in changes], baseline),
         compared=len(tested),
         missing=results.missing,
         unscored=results.unscored,
-        shown=tuple(dict.fromkeys([*_averaged(signatures.get(primary or "", {})), *shown])),
+        shown=tuple(dict.fromkeys([*averaged, *shown])),
         noise_floor=noise_floor(list(baseline.values())),
-        beside=beside(study, results),
+        extras=collect_extras(study, results),
     )
 
 
-def rung(corpus: str, records: list[Record]) -> str:
-    """Return the rung of the ladder of evidence, from the corpus and, for WMT14, the tokens trained on.
+def corpus_level(corpus: str, records: list[Record]) -> str:
+    """Return the level of evidence, grammar < Multi30k < IWSLT < WMT14, from the corpus and the tokens trained on.
 
-    The paper's base model reads about 2.5e9 target tokens (100,000 steps of 25,000); less is a short run.
+    The paper's base model trains on about 2.5e9 target tokens (100,000 steps of 25,000); WMT14 with fewer is "short".
     """
     name = corpus.removeprefix("hub:").lower()
     for prefix, title in (("grammar", "grammar corpus"), ("multi30k", "Multi30k"), ("iwslt", "IWSLT")):
         if name.startswith(prefix):
             return title
     if name.startswith("wmt14"):
-        longest = max((record.training.get("target_tokens") or 0 for record in records), default=0)
-        return "WMT14 full" if longest >= 2.4e9 else "WMT14 short"
+        tokens = max((record.training.get("target_tokens") or 0 for record in records), default=0)
+        return "WMT14 full" if tokens >= 2.4e9 else "WMT14 short"
     return f"corpus {corpus}"
 
 
@@ -192,14 +193,14 @@ def _row(
         split: {name: _estimate(results, variant, split, name) for name in results.signatures(split)}
         for split in results.splits
     }
-    scored = scores[primary].get("bleu") if primary else None
+    bleu = scores[primary].get("bleu") if primary else None
     is_baseline = variant == study.baseline
     published = paper.published_difference(variant) if paper.published(study.baseline) is paper.TABLE3[0] else None
     return Row(
         variant=variant,
         change="the baseline" if is_baseline else study.describe(variant),
-        verdict=Verdict.BASELINE if is_baseline else _verdict(records, scored, comparison, p_holm),
-        n=scored.n if scored else 0,
+        verdict=Verdict.BASELINE if is_baseline else _verdict(records, bleu, comparison, p_holm),
+        n=bleu.n if bleu else 0,
         parameters=_common(records, "parameters"),
         training_flops=_common(finished or records, "training_flops"),
         tokens_per_second=_cost(finished, "target_tokens_per_second"),
@@ -216,24 +217,27 @@ def _row(
     )
 
 
-def _verdict(records: list[Record], scored: Estimate | None, found: Comparison | None, p_holm: float | None) -> Verdict:
-    if scored is None:
+def _verdict(
+    records: list[Record], bleu: Estimate | None, comparison: Comparison | None, p_holm: float | None
+) -> Verdict:
+    if bleu is None:
         return Verdict.DIVERGED if records and all(record.diverged for record in records) else Verdict.NO_SCORE
-    if found is None:
+    if comparison is None:
         return Verdict.NO_BASELINE
     if p_holm is None:
         return Verdict.ONE_SEED
-    return {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.UNCLEAR}[int(decisions(p_holm, found.difference.mean))]
+    decision = int(decisions(p_holm, comparison.difference.mean))
+    return {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.UNCLEAR}[decision]
 
 
-def _agreement(found: Comparison | None, p_holm: float | None, published: float | None) -> Agreement | None:
-    if found is None or p_holm is None or published is None:
+def _agreement(comparison: Comparison | None, p_holm: float | None, published: float | None) -> Agreement | None:
+    if comparison is None or p_holm is None or published is None:
         return None
-    return agreement(int(decisions(p_holm, found.difference.mean)), published)
+    return agreement(int(decisions(p_holm, comparison.difference.mean)), published)
 
 
 def _status(records: list[Record], seeds: int) -> str:
-    """Name the seeds that are not in the row's means, and why; empty when all are."""
+    """Return the seeds that are not in the row's means, and why; empty when all are."""
     parts = []
     diverged = [
         f"seed {record.seed} at step {record.training.get('diverged_at')}" for record in records if record.diverged
@@ -246,10 +250,6 @@ def _status(records: list[Record], seeds: int) -> str:
     if len(records) < seeds:
         parts.append(f"not trained: {seeds - len(records)} of {seeds}")
     return "; ".join(parts)
-
-
-def _averaged(known: Iterable[str]) -> list[str]:
-    return [name for name in known if name == AVERAGED + "bleu"]
 
 
 def _check_known(shown: Sequence[str], primary: str | None, signatures: dict[str, dict[str, str]]) -> None:
@@ -269,7 +269,7 @@ def _cost(records: Iterable[Record], key: str) -> Estimate | None:
 
 
 def _common(records: list[Record], key: str) -> float | None:
-    """Return the mean of a cost that seeds share up to the batches they drew."""
+    """Return the mean of a cost that all seeds share, up to the batches they drew."""
     values = [record.training[key] for record in records if record.training.get(key) is not None]
     if not values:
         return None

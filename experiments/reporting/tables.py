@@ -1,4 +1,4 @@
-"""The study's table, once, as text cells; written for the terminal, Markdown, CSV and LaTeX."""
+"""A study's table and the notes under it, for the terminal, Markdown, CSV, LaTeX and the page."""
 
 import csv
 import io
@@ -9,25 +9,51 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from experiments.reporting.extras import ExtraColumn, extra_columns, extra_notes
+from experiments.reporting.formats import (
+    MINUS,
+    MISSING,
+    bracketed,
+    interval,
+    millions,
+    number,
+    p_value,
+    perplexity,
+    plus_minus,
+    power_of_ten,
+    speed,
+)
 from experiments.reporting.grids import print_plain
-from experiments.reporting.notes import notes_of, title_of, widened
-from experiments.reporting.paper import LABEL, TABLE3_TEST_SET
-from experiments.reporting.results import AVERAGED
+from experiments.reporting.paper import AGREEMENT_RULE, LABEL, TABLE3_TEST_SET
+from experiments.reporting.results import AVERAGED, grouped, listed
 from experiments.reporting.statistics import Estimate, smallest_p
-from experiments.reporting.summary import Row, Summary, Verdict
-from experiments.reporting.systems import Extra, extras
+from experiments.reporting.summary import RULE, RULE_WIDE, Row, Summary, Verdict
 
 WRAPS = ("change", "status")
-WIDE = "[95 %] for new sentences too"
-MISSING = "–"
-MINUS = "−"
+WIDE = "[95 %] seeds and sentences"
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
 STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
+AVERAGED_NOTE = "Averaged: scores of the averaged weights. Differences and verdicts use the weights of the last step."
+TITLES = {
+    "bleu": "BLEU",
+    "bleu_intl": "BLEU intl",
+    "bleu_own": "BLEU (corpus's own)",
+    "bleu_paper": "BLEU (paper's)",
+    "chrf": "chrF",
+    "chrfpp": "chrF++",
+    "ter": "TER",
+    "ppl": "PPL",
+    "ppl_word": "PPL per word",
+    "bits_per_character": "bits per character",
+    "exact_match": "exact match, %",
+    "brevity_penalty": "brevity penalty",
+    "length_ratio": "length ratio",
+}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, the text of a row, the number it sorts by, and how soon a narrow terminal drops it."""
+    """A column: its title, the text and the sort value of a row; a narrow terminal drops high priorities first."""
 
     title: str
     text: Callable[[Row], str]
@@ -44,22 +70,22 @@ def columns(summary: Summary) -> list[Column]:
         Column("variant", lambda row: row.variant, numeric=False, key="variant"),
         Column("what changed", lambda row: row.change.replace("->", "→"), numeric=False, priority=3, key="change"),
     ]
-    shown += [_score("bleu", split, 0)]
+    shown += [_score_column("bleu", split, 0)]
     shown += [
         Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
         Column("p (Holm)", lambda row: p_value(row.p_holm), lambda row: row.p_holm, priority=2),
         Column("verdict", lambda row: row.verdict.value, numeric=False, key="verdict"),
     ]
-    shown += [_score(name, split, 9) for name in summary.shown]
-    shown += [_score("bleu", name, 9) for name in summary.splits[1:]]
+    shown += [_score_column(name, split, 9) for name in summary.shown]
+    shown += [_score_column("bleu", name, 9) for name in summary.splits[1:]]
     if widened(summary):
         shown.append(Column(WIDE, lambda row: interval(row.difference_wide), priority=10))
     shown += [
-        _score("ppl", split, 4),
-        Column("parameters", lambda row: count(row.parameters), lambda row: row.parameters, priority=5),
+        _score_column("ppl", split, 4),
+        Column("parameters", lambda row: millions(row.parameters), lambda row: row.parameters, priority=5),
         Column(
             "training FLOPs (arithmetic)",
-            lambda row: flops(row.training_flops),
+            lambda row: power_of_ten(row.training_flops),
             lambda row: row.training_flops,
             priority=6,
         ),
@@ -76,31 +102,56 @@ def columns(summary: Summary) -> list[Column]:
             Column(title, lambda row: number(row.published, 1, sign=True), lambda row: row.published, priority=8),
             Column(f"against the {LABEL}", lambda row: row.agreement or MISSING, numeric=False, priority=2),
         ]
-    shown += [_beside(summary, extra) for extra in extras(summary.beside, split)]
+    shown += [_extra_column(summary, extra) for extra in extra_columns(summary.extras, split)]
     if any(row.n != summary.seeds or row.status for row in summary.rows):
         shown.append(Column("n", lambda row: str(row.n), lambda row: row.n, priority=1))
         shown.append(Column("seeds left out", lambda row: row.status, numeric=False, priority=5, key="status"))
     return shown
 
 
-def _score(name: str, split: str, priority: int) -> Column:
-    plain = name.removeprefix(AVERAGED)
-    text = perplexity if plain.startswith("ppl") else partial(plus_minus, digits=DIGITS.get(plain, 2))
-    return Column(
-        f"{title_of(name)} {split}",
-        lambda row: text(row.score(split, name), row.n),
-        lambda row: _mean(row.score(split, name)),
-        priority=priority,
-    )
+def title_of(score: str) -> str:
+    """Return the column title of a score; one without a title is shown under its name."""
+    plain = score.removeprefix(AVERAGED)
+    return TITLES.get(plain, plain) + (" averaged" if plain != score else "")
 
 
-def _beside(summary: Summary, extra: Extra) -> Column:
-    text = flops if extra.digits is None else partial(number, digits=extra.digits)
-    return Column(
-        extra.title,
-        lambda row: text(extra.of(summary.beside, row.variant)),
-        lambda row: extra.of(summary.beside, row.variant),
-        priority=8,
+def notes_of(summary: Summary) -> list[str]:
+    """Return the notes under the table: corpus level, seeds, signatures, rules, noise, and missing cells."""
+    seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds per row"
+    notes = [
+        f"Evidence: {summary.corpus_level}, {seeds} unless noted otherwise; ± and [ ] are 95 % confidence intervals "
+        "(Student's t)."
+    ]
+    by_signature = grouped((summary.signature(split), split) for split in summary.splits)
+    notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
+    notes += [
+        f"{title_of(name)} on {summary.primary}: {summary.signature(summary.primary or '', name)}"
+        for name in summary.shown
+    ]
+    if any(name.startswith(AVERAGED) for name in summary.shown):
+        notes.append(AVERAGED_NOTE)
+    if summary.seeds > 1:
+        notes.append(RULE)
+    if any(row.difference_wide for row in summary.rows):
+        same = "" if widened(summary) else " Here none is wider by 0.01 BLEU, so only the first is shown."
+        notes.append(RULE_WIDE + same)
+    if any(row.agreement for row in summary.rows):
+        notes.append(AGREEMENT_RULE)
+    notes += extra_notes(summary.extras)
+    notes += _notes_of_noise(summary)
+    if summary.missing:
+        notes.append(f"Not trained ({len(summary.missing)}): {listed(summary.missing)}")
+    if summary.unscored:
+        notes.append(f"Trained but not evaluated ({len(summary.unscored)}): {listed(summary.unscored)}")
+    return notes
+
+
+def widened(summary: Summary) -> bool:
+    """Return whether new sentences widen any row's interval visibly; with few seeds, the spread of seeds dominates."""
+    return any(
+        row.difference_wide.half_width - row.difference.half_width >= 0.005
+        for row in summary.rows
+        if row.difference_wide and row.difference and row.difference_wide.half_width and row.difference.half_width
     )
 
 
@@ -116,9 +167,9 @@ def markdown(summary: Summary) -> str:
 
 
 def comma_separated(summary: Summary) -> str:
-    """Return every number unrounded, one row a variant, an estimate as mean, low, high and n.
+    """Return every number unrounded as CSV, one row per variant; an estimate has columns for mean, low, high and n.
 
-    Every score of every split is there, each with its signature; a row without one has empty cells.
+    Every score of every split is included with its signature; a row without one has empty cells.
     """
     records = []
     for row in summary.rows:
@@ -134,9 +185,9 @@ def comma_separated(summary: Summary) -> str:
         record |= {f"bleu_difference_wide_{end}": getattr(wide, end) if wide else None for end in ("low", "high")}
         record |= {"p": row.p, "p_holm": row.p_holm, "p_exact": row.p_exact}
         record |= {"p_exact_smallest": smallest_p(row.difference.n) if row.difference and row.p is not None else None}
-        record |= {"seeds_left_out": row.status, "rung": summary.rung}
+        record |= {"seeds_left_out": row.status, "corpus_level": summary.corpus_level}
         record |= {f"bleu_difference_{LABEL}": row.published, f"against_{LABEL}": row.agreement}
-        record |= {extra.name: extra.of(summary.beside, row.variant) for extra in extras(summary.beside, "")}
+        record |= {extra.name: extra.of(summary.extras, row.variant) for extra in extra_columns(summary.extras, "")}
         records.append(record)
     out = io.StringIO()
     writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
@@ -161,7 +212,7 @@ def latex(summary: Summary) -> str:
 
 
 def terminal(summary: Summary, console: Console) -> None:
-    """Print the table: to a terminal as wide as it is, elsewhere plain and whole."""
+    """Print the table: fitted to a terminal's width, elsewhere plain and complete."""
     shown = columns(summary)
     if not console.is_terminal:
         rows = [[column.title for column in shown], *([column.text(row) for column in shown] for row in summary.rows)]
@@ -172,106 +223,83 @@ def terminal(summary: Summary, console: Console) -> None:
         console.print(note, style="dim", soft_wrap=not console.is_terminal, highlight=False, markup=False)
 
 
-def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """Return a rounded number with a true minus sign; a rounded zero has no sign."""
-    if value is None:
-        return MISSING
-    text = f"{abs(value):.{digits}f}"
-    if not text.strip("0."):
-        return text
-    return (MINUS if value < 0 else "+" if sign else "") + text
+def _score_column(name: str, split: str, priority: int) -> Column:
+    plain = name.removeprefix(AVERAGED)
+    text = perplexity if plain.startswith("ppl") else partial(plus_minus, digits=DIGITS.get(plain, 2))
+    return Column(
+        f"{title_of(name)} {split}",
+        lambda row: text(row.score(split, name), row.n),
+        lambda row: _mean(row.score(split, name)),
+        priority=priority,
+    )
 
 
-def plus_minus(found: Estimate | None, expected: int, digits: int = 2) -> str:
-    """Return "27.31 ± 0.25"; one seed stands alone, and an n other than the row's is printed."""
-    if found is None:
-        return MISSING
-    half = found.half_width
-    text = number(found.mean, digits) + (f" ± {number(half, digits)}" if half is not None else "")
-    return text if found.n == expected else f"{text} (n={found.n})"
+def _extra_column(summary: Summary, extra: ExtraColumn) -> Column:
+    text = power_of_ten if extra.digits is None else partial(number, digits=extra.digits)
+    return Column(
+        extra.title,
+        lambda row: text(extra.of(summary.extras, row.variant)),
+        lambda row: extra.of(summary.extras, row.variant),
+        priority=8,
+    )
 
 
-def perplexity(found: Estimate | None, expected: int) -> str:
-    """Return a perplexity with its interval, with more digits the closer it is to one."""
-    if found is None:
-        return MISSING
-    return plus_minus(found, expected, 3 if found.mean < 10 else 2 if found.mean < 1000 else 0)
+def _notes_of_noise(summary: Summary) -> list[str]:
+    notes, noise, floor = [], summary.noise, summary.noise_floor
+    if noise:
+        single, corrected = (
+            f"{100 * half:.0f} % and {100 * double:.0f} %" for half, _, double in (noise.power, noise.power_corrected)
+        )
+        notes.append(
+            f"Power: a paired difference has a standard deviation of {noise.sd:.2f} BLEU (median over changes), so "
+            f"{noise.n} seeds separate {noise.alone:.2f} BLEU in a single test and {noise.corrected:.2f} at the "
+            f"strictest step of Holm's correction over {summary.compared} changes. True differences of half and twice "
+            f"that size are detected in {single} of studies by a single test, in {corrected} at that step."
+        )
+        notes.append(
+            f"p is that of the t-test. The exact sign-flip test cannot go below {smallest_p(noise.n):.2g} with "
+            f"{noise.n} seeds; its p is in table.csv."
+        )
+    if floor:
+        notes.append(
+            f"Noise floor: the baseline against itself. Two means of {floor.n} seeds each differ by less than "
+            f"{floor.half_width:.2f} BLEU in 95 % of cases; any two of its runs here differ by {floor.pairs[0]:.2f} to "
+            f"{floor.pairs[-1]:.2f}."
+        )
+    return notes
 
 
-def bracketed(found: Estimate | None) -> str:
-    """Return "−52.30 [−54.50, −50.10]"; one seed stands alone."""
-    if found is None:
-        return MISSING
-    mean = number(found.mean, sign=True)
-    return mean if found.low is None else f"{mean} {interval(found)}"
+def _mean(estimate: Estimate | None) -> float | None:
+    return estimate.mean if estimate else None
 
 
-def interval(found: Estimate | None) -> str:
-    """Return "[−54.50, −50.10]"."""
-    if found is None or found.low is None:
-        return MISSING
-    return f"[{number(found.low, sign=True)}, {number(found.high, sign=True)}]"
-
-
-def speed(found: Estimate | None, expected: int) -> str:
-    """Return target tokens per second with its interval."""
-    if found is None:
-        return MISSING
-    half = f" ± {found.half_width:,.0f}" if found.half_width is not None else ""
-    return f"{found.mean:,.0f}{half}" + (f" (n={found.n})" if expected and found.n != expected else "")
-
-
-def count(value: float | None) -> str:
-    """Return a number of parameters in millions."""
-    return MISSING if value is None else f"{value / 1e6:.2f} M"
-
-
-def flops(value: float | None) -> str:
-    """Return FLOPs with one digit after the point."""
-    return MISSING if value is None else f"{value:.1e}".replace("e+", "e")
-
-
-def many(number: int, thing: str) -> str:
-    """Return a number of things: "1 cell", "2 cells"."""
-    return f"{number} {thing}" + ("" if number == 1 else "s")
-
-
-def p_value(value: float | None) -> str:
-    """Return a p-value with two significant digits."""
-    if value is None:
-        return MISSING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _mean(found: Estimate | None) -> float | None:
-    return found.mean if found else None
-
-
-def _parts(name: str, found: Estimate | None) -> dict[str, float | int | None]:
-    mean, low, high, n = (found.mean, found.low, found.high, found.n) if found else (None, None, None, 0)
+def _parts(name: str, estimate: Estimate | None) -> dict[str, float | int | None]:
+    if estimate is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": 0}
+    mean, low, high, n = estimate.mean, estimate.low, estimate.high, estimate.n
     return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
 
 
 def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:
-    """Drop the least needed columns until the table fits; what changed and what was left out may wrap."""
-    kept = list(shown)
-    while sum(_needed(column, summary) + 2 for column in kept) > width:
-        least = max(kept, key=lambda column: column.priority)
-        if least.priority == 0:
+    """Drop columns of low priority until the table fits; the change and the seeds left out may wrap."""
+    fitting = list(shown)
+    while sum(_text_width(column, summary) + 2 for column in fitting) > width:
+        dropped = max(fitting, key=lambda column: column.priority)
+        if dropped.priority == 0:
             break
-        kept.remove(least)
-    hidden = [column.title for column in shown if column not in kept]
-    caption = f"not shown for want of width: {', '.join(hidden)}" if hidden else None
+        fitting.remove(dropped)
+    hidden = [column.title for column in shown if column not in fitting]
+    caption = f"columns that do not fit: {', '.join(hidden)}" if hidden else None
     table = RichTable(box=None, caption=caption, caption_justify="left")
-    for column in kept:
+    for column in fitting:
         wraps = column.key in WRAPS
         table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=not wraps)
     for row in summary.rows:
-        table.add_row(*(column.text(row) for column in kept), style=STYLES.get(row.verdict, ""))
+        table.add_row(*(column.text(row) for column in fitting), style=STYLES.get(row.verdict, ""))
     return table
 
 
-def _needed(column: Column, summary: Summary) -> int:
+def _text_width(column: Column, summary: Summary) -> int:
     longest = max(len(column.title), *(len(column.text(row)) for row in summary.rows))
     return min(longest, 24) if column.key in WRAPS else longest
 

@@ -1,7 +1,7 @@
-"""What a reader opens: HTML that loads nothing, of tables and pictures.
+"""HTML pages that need no network.
 
-page.py               the report of a study
-sheets.py             any other page in its style
-attention_pages.py    attention to explore, and attention_figures.py: as a still picture
-templating.py         how templates/ is filled
+report.py       the report of a study
+sheets.py       any other page of tables and figures in its style
+attention.py    an interactive page of a model's attention
+templating.py   Jinja templates, styles and scripts in templates/
 """

@@ -1,4 +1,4 @@
-"""A page of tables and pictures about more than one study, in the style of a report; it needs no network."""
+"""Any other page of tables and figures in the style of a report; it needs no network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from experiments.reporting.figures.drawing import DARK, Figure, inline
+from experiments.reporting.figures.style import DARK, Figure, inline
 from experiments.reporting.grids import Grid
 from experiments.reporting.page.templating import template, verbatim
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading over a picture, a table and notes; `facts` sets the table as text that may wrap."""
+    """A heading with a figure, a table and notes; `facts`: the table is text that may wrap."""
 
     name: str
     title: str
@@ -28,16 +28,16 @@ def sheet(title: str, headline: str, sections: Sequence[Section], figures: Seque
     return template("sheet.html").render(
         title=title,
         headline=headline,
-        sections=[(section, drawn(section.figure) if section.figure else None) for section in sections],
-        figures=[drawn(figure) for figure in figures],
-        dark=Markup(dark_inks()),
+        sections=[(section, figure_context(section.figure) if section.figure else None) for section in sections],
+        figures=[figure_context(figure) for figure in figures],
+        dark=Markup(dark_theme()),
         style=verbatim("report.css"),
         script=verbatim("sort.js"),
     )
 
 
-def drawn(figure: Figure) -> Mapping[str, Any]:
-    """Return a figure for a template, its pictures ready to stand among others."""
+def figure_context(figure: Figure) -> Mapping[str, Any]:
+    """Return the template variables of a figure, its pictures with ids of their own."""
     narrow = Markup(inline(figure.narrow, f"{figure.name}-n")) if figure.narrow else None
     return {
         "name": figure.name,
@@ -48,8 +48,8 @@ def drawn(figure: Figure) -> Mapping[str, Any]:
     }
 
 
-def dark_inks() -> str:
-    """Return the rules that turn the inks of the charts for a dark page."""
+def dark_theme() -> str:
+    """Return the CSS that recolours the charts on a dark page."""
     return "".join(
         f'.chart [fill="{ink}"]{{fill:{to}}}.chart [stroke="{ink}"]{{stroke:{to}}}' for ink, to in DARK.items()
     )

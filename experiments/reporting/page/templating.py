@@ -1,4 +1,4 @@
-"""The templates of the pages that need no network."""
+"""Jinja templates of the pages, and their styles and scripts to inline."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def template(name: str) -> "Template":
-    """Return a template, in which what is put is escaped and what is missing is an error."""
+    """Return a template that escapes its variables and raises on undefined ones."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -25,7 +25,7 @@ def template(name: str) -> "Template":
 
 
 def verbatim(*names: str) -> "Markup":
-    """Return styles or scripts, one after another, to be put into a page as they are."""
+    """Return styles or scripts, concatenated, to inline without escaping."""
     from markupsafe import Markup
 
     return Markup("".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))

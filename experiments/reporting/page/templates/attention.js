@@ -1,11 +1,10 @@
-// Draws the attention of a sentence: tokens that look on the left, tokens looked at on the right, a line for a weight.
+// Draws the attention of a sentence: queries on the left, keys on the right, one line per weight.
 const holder = document.getElementById("sentence");
 const { colours, step, sentences } = JSON.parse(document.getElementById("data").textContent);
-const NAMES = { encoder: "encoder", decoder: "decoder", cross: "cross" };
 const SIDES = {
-  encoder: ["source token", "looks at source token"],
-  decoder: ["token said", "looks at token read"],
-  cross: ["token said", "looks at source token"],
+  encoder: ["source token", "attends to source token"],
+  decoder: ["predicted token", "attends to input token"],
+  cross: ["predicted token", "attends to source token"],
 };
 const HEIGHT = 27, GAP = Math.min(190, innerWidth / 4), TOP = 34, FAINT = 0.02;
 const chosen = { sentence: 0, stack: "cross", layer: null, heads: null, pinned: null };
@@ -52,7 +51,7 @@ function controls() {
   if (chosen.layer === null || chosen.layer >= layers.length) chosen.layer = layers.length - 1;
   const count = heads().length;
   if (chosen.heads === null || ![...chosen.heads].some((head) => head < count)) chosen.heads = new Set(Array(count).keys());
-  buttons(el("stack"), Object.entries(NAMES), chosen.stack, (value) => { chosen.stack = value; chosen.heads = null; });
+  buttons(el("stack"), Object.keys(SIDES).map((name) => [name, name]), chosen.stack, (value) => { chosen.stack = value; chosen.heads = null; });
   buttons(el("layer"), layers.map((_, i) => [i, "layer " + (i + 1)]), chosen.layer, (value) => { chosen.layer = value; });
   thumbnails(count);
   draw();
@@ -68,7 +67,7 @@ function thumbnails(count) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "head";
-    button.style.setProperty("--own", colour(head));
+    button.style.setProperty("--head", colour(head));
     button.setAttribute("aria-pressed", String(chosen.heads.has(head)));
     const name = document.createElement("span");
     name.textContent = "head " + (head + 1);
@@ -88,10 +87,10 @@ function thumbnails(count) {
 function heatmap(head, rows, columns) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [columns, rows];
-  const paint = canvas.getContext("2d"), own = weights(head);
+  const paint = canvas.getContext("2d"), matrix = weights(head);
   paint.fillStyle = colour(head);
-  for (let place = 0; place < own.length; place++) {
-    paint.globalAlpha = Math.min(1, Math.abs(own[place])) ** 0.7;
+  for (let place = 0; place < matrix.length; place++) {
+    paint.globalAlpha = Math.min(1, Math.abs(matrix[place])) ** 0.7;
     paint.fillRect(place % columns, Math.floor(place / columns), 1, 1);
   }
   return canvas;
@@ -102,7 +101,7 @@ function draw() {
   const picture = el("picture");
   if (!heads().length) {
     picture.replaceChildren();
-    el("says").textContent = `This layer of the ${chosen.stack} has no attention weights` + (missing ? `: its mixer is ${missing}.` : ".");
+    el("description").textContent = `This layer of the ${chosen.stack} has no attention weights` + (missing ? `: its mixer is ${missing}.` : ".");
     return;
   }
   const active = [...chosen.heads].filter((head) => head < heads().length).sort((a, b) => a - b);
@@ -137,15 +136,15 @@ function draw() {
   function focus(side, place) {
     lines.replaceChildren();
     marks.replaceChildren();
-    const other = side === null ? null : sides[1 - side].map(() => 0);
+    const sums = side === null ? null : sides[1 - side].map(() => 0);
     for (const [order, head] of active.entries()) {
-      const own = weights(head);
+      const matrix = weights(head);
       for (let row = 0; row < rows.length; row++) {
         if (side === 0 && row !== place) continue;
         for (let column = 0; column < columns.length; column++) {
           if (side === 1 && column !== place) continue;
-          const weight = Math.min(1, Math.abs(own[row * columns.length + column]));
-          if (other) other[side ? row : column] += weight / active.length;
+          const weight = Math.min(1, Math.abs(matrix[row * columns.length + column]));
+          if (sums) sums[side ? row : column] += weight / active.length;
           if (weight < FAINT) continue;
           const strength = side === null ? weight / Math.max(1, active.length ** 0.5) : weight;
           lines.append(node("line", {
@@ -161,19 +160,19 @@ function draw() {
     for (const [of, groups] of sides.entries()) groups.forEach((group, i) => {
       const on = side !== null && of === side && i === place;
       group.classList.toggle("on", on);
-      group.classList.toggle("off", other !== null && !on && (of === side || other[i] < 0.05));
+      group.classList.toggle("off", sums !== null && !on && (of === side || sums[i] < 0.05));
     });
-    say(side, place, other);
+    describe(side, place, sums);
   }
 
-  function say(side, place, other) {
-    if (side === null) { el("says").textContent = "Point at a token."; return; }
+  function describe(side, place, sums) {
+    if (side === null) { el("description").textContent = "Point at a token."; return; }
     const names = side ? rows : columns;
-    const best = other.map((weight, i) => [weight, i]).sort((a, b) => b[0] - a[0]).slice(0, 4).filter(([weight]) => weight >= 0.005);
+    const best = sums.map((weight, i) => [weight, i]).sort((a, b) => b[0] - a[0]).slice(0, 4).filter(([weight]) => weight >= 0.005);
     const listed = best.map(([weight, i]) => `${shown(names[i])} ${weight.toFixed(2)}`).join(",  ");
     const token = shown((side ? columns : rows)[place]);
     const over = active.length > 1 ? ` (mean of ${active.length} heads)` : ` (head ${active[0] + 1})`;
-    el("says").textContent = (side ? `${token} is looked at by  ` : `${token} looks at  `) + listed + over;
+    el("description").textContent = (side ? `${token} is attended to by  ` : `${token} attends to  `) + listed + over;
   }
 
   function rest() {
@@ -186,7 +185,7 @@ function draw() {
 }
 
 if (holder) {
-  sentences.forEach((own, i) => holder.add(new Option(`${i + 1}. ${own.text}`, i)));
+  sentences.forEach((sentence, i) => holder.add(new Option(`${i + 1}. ${sentence.text}`, i)));
   holder.addEventListener("change", () => { chosen.sentence = Number(holder.value); chosen.pinned = null; controls(); });
   controls();
 }

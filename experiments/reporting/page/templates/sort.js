@@ -1,4 +1,4 @@
-// Sorts the table by a column on a click on its title; without a script the table stands in the study's order.
+// Sorts a table by the column whose title is clicked; without the script it keeps the order of the study.
 for (const table of document.querySelectorAll("table.results")) {
   const body = table.tBodies[0];
   const titles = [...table.tHead.rows[0].cells];

@@ -114,16 +114,9 @@ finally:
 
 
 NAMES = [name for group in COMMANDS.values() for name in group]
-LATER = dict.fromkeys(("compare", "ladder", "report"), "its work has yet to move out of the command")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(reason=LATER[name], strict=True)] if name in LATER else [])
-        for name in ("", *NAMES)
-    ],
-)
+@pytest.mark.parametrize("command", ["", *NAMES])
 def test_help_answers_without_heavy_imports(command: str) -> None:
     """Help takes 0.3 s, most of it Python's own start; torch alone takes more than a second."""
     arguments = [argument for argument in (command, "--help") if argument]

@@ -150,7 +150,7 @@ def look(**changes: object) -> None:
         "target": "A DOG",
     }
     own = {"out": "look", "layer": None, "heads": None, "token": None, "averaged": False}
-    attention.look(argparse.Namespace(**{**plain, **own, **changes}))
+    attention.draw(argparse.Namespace(**{**plain, **own, **changes}))
 
 
 def test_the_command_writes_page_and_pictures(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +178,7 @@ def test_the_command_writes_page_and_pictures(project: Path, capsys: pytest.Capt
     [
         ({"line": "  "}, "--line is empty"),
         ({"line": "a\udcff"}, "--line is not UTF-8"),
-        ({"line": "the dog " * 60}, "too many to look at"),
+        ({"line": "the dog " * 60}, "too many to draw"),
         ({"layer": 0}, "encoder has the layers 1 to 2, not 0"),
         ({"layer": 3}, "cross has the layers 1 to 2, not 3"),
         ({"heads": "4"}, "encoder has the heads 1 to 3"),

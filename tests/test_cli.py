@@ -2,9 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+from experiments.__main__ import COMMANDS
 from experiments.common import cli, machine
 from experiments.common.io import read_json, replace, write_json
 from experiments.common.outcome import VARIABLE, Outcome, read_outcome
@@ -94,3 +99,35 @@ def test_the_machine_describes_itself():
     assert found["threads"] >= 1
     assert machine.peak_memory() > 50e6
     assert len(machine.code_hash()) == 12
+
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "scipy", "pandas", "altair", "omegaconf", "wandb", "pytorch_lightning", "ray", "datasets", "rich"}
+HELP = f"""
+import runpy, sys
+sys.argv[0] = "experiments"
+try:
+    runpy.run_module("experiments", run_name="__main__")
+finally:
+    print(*sorted({HEAVY} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+NAMES = [name for group in COMMANDS.values() for name in group]
+
+
+@pytest.mark.parametrize("command", ["", *NAMES])
+def test_help_answers_without_heavy_imports(command: str) -> None:
+    """Help takes 0.3 s, most of it Python's own start; torch alone takes more than a second."""
+    arguments = [argument for argument in (command, "--help") if argument]
+    done = subprocess.run([sys.executable, "-c", HELP, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith(f"usage: python -m experiments {command}")
+    assert (done.returncode, done.stderr) == (0, "\n")
+
+
+@pytest.mark.parametrize("command", NAMES)
+def test_every_command_takes_its_arguments_from_a_call_too(command: str, capsys) -> None:
+    with pytest.raises(SystemExit) as left:
+        import_module(f"experiments.commands.{command}").main(["--help"])
+    assert left.value.code == 0
+    assert "--help" in capsys.readouterr().out

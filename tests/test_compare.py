@@ -13,7 +13,7 @@ from test_page import Outline
 from two_studies import rename, write_two
 
 from experiments.commands import compare
-from experiments.commands.compare import grid, notes
+from experiments.reporting.comparison_report import grid, notes
 from experiments.reporting.published import published_path, write_published
 from experiments.reporting.side_by_side import SAME, StudyComparison, between, how_made, side_by_side
 from experiments.reporting.study_results import read_study_results

@@ -11,7 +11,7 @@ from synthetic_study import texts
 from test_page import Outline
 from two_studies import NAMES, write_two
 
-from experiments.commands import ladder, report
+from experiments.commands import ladder
 from experiments.config.study import load_study
 from experiments.reporting.across_corpora import (
     CorpusAgreement,
@@ -22,6 +22,7 @@ from experiments.reporting.across_corpora import (
 )
 from experiments.reporting.figures.ladder import ladder_chart
 from experiments.reporting.published import write_published
+from experiments.reporting.study_report import write_report
 from experiments.reporting.study_results import study_results
 from experiments.reporting.unresolved_study import read_unresolved_study
 from lit_transformer.errors import UserError
@@ -97,7 +98,7 @@ def test_the_report_of_either_study_has_the_comparison_cheap_corpus_first(two: P
         own = study_results(load_study(name))
         found = agreements_with_others(own)
         assert [(one.lower.study.name, one.upper.study.name) for one in found] == [("cheap", "dear")]
-    path = report.write_report(own.study, own.summary, own.results, texts())
+    path = write_report(own.study, own.summary, own.results, texts())
     text = path.read_text()
     assert "What grammar corpus predicts of Multi30k" in text
     assert findings(found[0])[0] in html.unescape(text)

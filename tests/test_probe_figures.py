@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import pytest
 from synthetic_study import write_study
 
-from experiments.commands import report
 from experiments.config.study import Study
 from experiments.reporting.figures import draw_figures
 from experiments.reporting.figures.probe import (
@@ -24,6 +23,7 @@ from experiments.reporting.figures.probe import (
     splits_figure,
 )
 from experiments.reporting.results import Results, read_results
+from experiments.reporting.study_report import write_report
 from experiments.reporting.summary import Summary, summarise
 from experiments.training.probe_csv import Key, read_probe, write_probe
 from lit_transformer.errors import UserError
@@ -111,11 +111,11 @@ def test_older_results_are_reported_without(tmp_path: Path, monkeypatch: pytest.
     results = read_results(study)
     summary = summarise(study, results)
     assert read_probes(summary, results) == {}
-    report.write_report(study, summary, results, {})
+    write_report(study, summary, results, {})
     assert not (study.report_folder / "probe.csv").exists()
     assert not (study.report_folder / "softmax.svg").exists()
     write_probes(study, ["base"])  # a variant that was trained since
-    report.write_report(study, summary, results, {})
+    write_report(study, summary, results, {})
     assert 'id="softmax"' in (study.report_folder / "index.html").read_text()
     assert "one_head" not in (study.report_folder / "probe.csv").read_text()
 

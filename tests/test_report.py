@@ -12,6 +12,7 @@ from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import prepare
 from experiments.commands import report
 from experiments.common import cli
+from experiments.reporting import study_report
 from experiments.reporting.results import Record, Results, read_results
 from lit_transformer.errors import UserError
 
@@ -40,9 +41,9 @@ def test_the_long_table_holds_every_row_of_every_curve(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     study = write_study(tmp_path, names=["base", "hot"])
     results = read_results(study)
-    rows = list(csv.DictReader(io.StringIO(report.curves_csv(results))))
+    rows = list(csv.DictReader(io.StringIO(study_report.curves_csv(results))))
     assert len(rows) == sum(len(record.curve) for record in results.records)
-    assert tuple(rows[0]) == ("variant", "seed", *report.CURVE)
+    assert tuple(rows[0]) == ("variant", "seed", *study_report.CURVE)
     last = results.of("base")[2].curve[-1]
     found = [row for row in rows if (row["variant"], row["seed"]) == ("base", "2")][-1]
     assert float(found["valid_loss"]) == last["valid_loss"]
@@ -61,19 +62,19 @@ def scored_on(data_hash: str) -> Results:
 
 
 def test_sources_and_references_come_from_the_corpus_of_the_results(tmp_path: Path) -> None:
-    texts = report.read_texts(tmp_path, scored_on(tiny_corpus(tmp_path)))
+    texts = study_report.read_texts(tmp_path, scored_on(tiny_corpus(tmp_path)))
     assert list(texts) == ["test"]
     assert (texts["test"][0][3], texts["test"][1][3]) == ("the dog number 3", "der Hund Nummer 3")
 
 
 def test_another_corpus_gives_no_sentences_and_is_refused_when_asked_for(tmp_path: Path) -> None:
     tiny_corpus(tmp_path / "other")
-    assert report.read_texts(tmp_path / "other", scored_on("elsewhere")) == {}
-    assert report.read_texts(tmp_path / "none", scored_on("elsewhere")) == {}
+    assert study_report.read_texts(tmp_path / "other", scored_on("elsewhere")) == {}
+    assert study_report.read_texts(tmp_path / "none", scored_on("elsewhere")) == {}
     with pytest.raises(UserError, match="not the one of the results"):
-        report.read_texts(tmp_path / "other", scored_on("elsewhere"), asked=True)
+        study_report.read_texts(tmp_path / "other", scored_on("elsewhere"), asked=True)
     with pytest.raises(UserError, match="no prepared corpus there"):
-        report.read_texts(tmp_path / "none", scored_on("elsewhere"), asked=True)
+        study_report.read_texts(tmp_path / "none", scored_on("elsewhere"), asked=True)
 
 
 def test_a_mistake_is_one_line_and_status_2(

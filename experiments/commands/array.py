@@ -9,6 +9,7 @@ so does one that crashes, at most --retries times. Exit status: 0 done, 2 a user
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from experiments.common import cli
 from experiments.config.study import load_study
@@ -18,7 +19,7 @@ from experiments.launching.stages import Stages
 from lit_transformer.errors import UserError, nearest
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line; list the cells, or run one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
@@ -26,7 +27,7 @@ def main() -> None:
     what.add_argument("--list", action="store_true", help="print the stale cells, one per line")
     what.add_argument("--cell", metavar="VARIANT-SEED", help="run the stages of this cell")
     parser.add_argument("--retries", type=cli.at_least(0), default=RETRIES, help="restarts after a crash (%(default)s)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     study = load_study(args.study)
     stages = Stages.of(study)
     if args.list:

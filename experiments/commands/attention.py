@@ -1,40 +1,37 @@
-"""Look inside a model: `python -m experiments attention --study S --variant V --line "source text" --out folder`.
+"""Draw a model's attention: `python -m experiments attention --study S --variant V --line "source text" --out folder`.
 
-Writes into the folder a page, index.html, to explore every layer and head, and a picture each of what the encoder, the
-decoder and the decoder over the source ("cross") look at, as SVG and PNG, in the manner of the paper's Figures 3 to 5.
-Without --target the model translates the line itself. Layers and heads are counted from 1, the bottom layer first.
+Writes into the folder a page, index.html, to explore every layer and head, and pictures, as SVG and PNG, of the
+self-attention of encoder and decoder and of the cross-attention, in the manner of the paper's Figures 3 to 5. Without
+--target the model translates the line itself. Layers and heads are counted from 1, the bottom layer first.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.common import cli, machine
-from experiments.scoring.inference import load_models, translate_ids
+from experiments.common import cli
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.reporting.attention import SentenceAttention
 
 
-def main() -> None:
-    """Parse the command line, look into the cell's model, and write the page and the pictures."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and write the page and the pictures of the cell's model."""
     parser = cli.cell_parser(__doc__ or "", seed_required=False)
     parser.add_argument("--line", required=True, metavar="TEXT", help="the source sentence")
-    parser.add_argument(
-        "--target", metavar="TEXT", help="what the decoder says; the model's own translation by default"
-    )
+    parser.add_argument("--target", metavar="TEXT", help="the decoder's output; the model's own translation by default")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the page and the pictures go")
     parser.add_argument("--layer", type=int, metavar="N", help="of the pictures; the top one by default")
     parser.add_argument("--heads", metavar="1,2,...", help="of the pictures; all by default")
-    parser.add_argument("--token", metavar="WORD", help="of the pictures; only what this word looks at")
+    parser.add_argument("--token", metavar="WORD", help="of the pictures; only the rows of this word")
     parser.add_argument("--averaged", action="store_true", help="the average of the weights that optim.averaging keeps")
-    args = parser.parse_args()
-    look(args)
+    draw(parser.parse_args(argv))
 
 
-def look(args: argparse.Namespace) -> None:
+def draw(args: argparse.Namespace) -> None:
     """Write index.html and the pictures into args.out."""
     cell = cli.parse_cell(args)
     folder = cli.STARTED_IN / args.out
@@ -44,12 +41,14 @@ def look(args: argparse.Namespace) -> None:
     if not source:
         raise UserError("--line is empty; give a sentence of the source language")
     heads = _heads(args.heads)
-    machine.set_up(cell.config.trainer.matmul.value)
-    (network,), corpus = load_models([cell], args.averaged)
+    from experiments.common import machine
     from experiments.common.io import write_text
     from experiments.reporting.attention import MAX_TOKENS, sentence_attention
     from experiments.reporting.page.attention import attention_page
+    from experiments.scoring.inference import load_models, translate_ids
 
+    machine.set_up(cell.config.trainer.matmul.value)
+    (network,), corpus = load_models([cell], args.averaged)
     src = corpus.tokenizer.encode(source)
     if target is None:
         ((best,),) = translate_ids([network], [src], cell.config.decode)
@@ -59,7 +58,7 @@ def look(args: argparse.Namespace) -> None:
     sentence = sentence_attention(network, corpus.tokenizer, src, tgt)
     if sentence is None:
         raise UserError(
-            f"{len(src)} source and {len(tgt)} target tokens are too many to look at: "
+            f"{len(src)} source and {len(tgt)} target tokens are too many to draw: "
             f"give a sentence of at most {MAX_TOKENS} a side"
         )
     pictures = _pictures(sentence, args.layer, heads, args.token)
@@ -72,32 +71,34 @@ def look(args: argparse.Namespace) -> None:
 def _pictures(
     sentence: "SentenceAttention", layer: int | None, heads: list[int] | None, word: str | None
 ) -> dict[str, str]:
-    """Draw each stack that has the layer, the heads and the word; raises UserError where none has."""
+    """Draw each stack that has the layer, the heads and the word; raise UserError where none has."""
     from experiments.reporting.attention import word_places
     from experiments.reporting.figures.attention import line_picture
 
-    drawn, why = {}, []
+    drawn, reasons = {}, []
     for name, layers in sentence.weights.items():
-        own = len(layers) - 1 if layer is None else layer - 1
-        if not 0 <= own < len(layers):
-            why.append(f"{name} has the layers 1 to {len(layers)}, not {layer}")
+        index = len(layers) - 1 if layer is None else layer - 1
+        if not 0 <= index < len(layers):
+            reasons.append(f"{name} has the layers 1 to {len(layers)}, not {layer}")
             continue
-        weights = layers[own]
+        weights = layers[index]
         if weights is None:
-            why.append(f"{name} has no attention weights (its mixer is {sentence.other_mixers.get(name, 'another')})")
+            reasons.append(
+                f"{name} has no attention weights (its mixer is {sentence.other_mixers.get(name, 'another')})"
+            )
             continue
         chosen = list(range(len(weights))) if heads is None else [head - 1 for head in heads]
         if not all(0 <= head < len(weights) for head in chosen):
-            why.append(f"{name} has the heads 1 to {len(weights)}")
+            reasons.append(f"{name} has the heads 1 to {len(weights)}")
             continue
         rows = None if word is None else word_places(sentence.tokens(name)[0], word)
         if word is not None and rows is None:
-            why.append(f"{name}: '{word}' is not among {' '.join(sentence.tokens(name)[0])}")
+            reasons.append(f"{name}: '{word}' is not among {' '.join(sentence.tokens(name)[0])}")
             continue
-        drawn[name] = line_picture(sentence, name, own, chosen, rows)
+        drawn[name] = line_picture(sentence, name, index, chosen, rows)
     if not drawn:
-        raise UserError(f"nothing to draw: {'; '.join(why)}")
-    for reason in why:
+        raise UserError(f"nothing to draw: {'; '.join(reasons)}")
+    for reason in reasons:
         print(f"no picture: {reason}", file=sys.stderr)
     return drawn
 

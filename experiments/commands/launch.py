@@ -11,6 +11,7 @@ pip install -c constraints.txt -e '.[cluster]'. See docs/scale.md and docs/slurm
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.common import cli, machine
@@ -27,7 +28,7 @@ from experiments.launching.stages import Stages
 from lit_transformer.errors import UserError
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and bring the study up to date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
@@ -41,7 +42,7 @@ def main() -> None:
         "--retries", type=cli.at_least(0), default=RETRIES, help="further attempts at a cell that crashes (%(default)s)"
     )
     parser.add_argument("--dry-run", action="store_true", help="list the stale stages and exit")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     launch(load_study(args.study), args)
 
 

@@ -6,6 +6,7 @@ NAME is `grammar` (embedded), `hub:NAME` (Hugging Face datasets), a folder of $L
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.common.io import only_writer
@@ -16,14 +17,14 @@ PATIENCE = 3600.0
 """Seconds to wait for another process that prepares the same corpus."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and prepare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--study", help="prepare this study's corpus with its settings")
     which.add_argument("--corpus", help="grammar, hub:NAME, a folder of $LIT_CORPORA, or a path")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="with --corpus: such as data.vocab_size=8000")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.study and args.overrides:
         parser.error("key=value goes with --corpus; a study's settings stand in its study.yaml")
     if args.study:

@@ -1,4 +1,4 @@
-"""Writes a study's report: the table in the terminal, as Markdown, CSV and LaTeX, the pictures and one HTML page.
+"""Write a study's report: the table in the terminal, as Markdown, CSV and LaTeX, the pictures and one HTML page.
 
     python -m experiments report --study components
 
@@ -9,25 +9,10 @@ says what the cheaper corpus predicts of the other.
 """
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from experiments.common.io import replace, write_text
-from experiments.config.study import Study, load_study
-from experiments.reporting import against_published, tables
-from experiments.reporting.against_published import AgainstPublished
-from experiments.reporting.published import read_published
-from experiments.reporting.results import SIGNATURE, Results, read_results
-from experiments.reporting.samples import Texts
-from experiments.reporting.study_results import AT_HAND, StudyResults
-from experiments.reporting.summary import Summary, summarise
-from lit_transformer.errors import UserError
-
-CURVE = ("step", "epoch", "target_tokens", "seconds", "learning_rate", "train_loss", "valid_loss", "valid_ppl")
+from experiments.config.study import load_study
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,106 +27,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     study = load_study(args.study)
-    results = read_results(study)
-    summary = summarise(study, results, args.scores)
-    _keep_scores(study, summary)
-    texts = read_texts(args.data or study.data_folder, results, asked=args.data is not None)
-    published = read_published(study.name)
-    beside = against_published.compare(published, summary, results) if published else None
-    path = write_report(study, summary, results, texts, beside)
-    console = Console()
-    tables.terminal(summary, console)
-    if beside:
-        console.print(
-            f"\npublished on {beside.published.published_at}: {against_published.verdicts(beside)}", soft_wrap=True
-        )
-    console.print(f"\nreport: {path}", soft_wrap=True, highlight=False)
+    from experiments.reporting.study_report import report
 
-
-def write_report(
-    study: Study, summary: Summary, results: Results, texts: Texts, beside: AgainstPublished | None = None
-) -> Path:
-    """Write every file of the report and return the page's path; `beside` sets the run beside the published one."""
-    from experiments.reporting.across_corpora import agreements_with_others
-    from experiments.reporting.figures import draw_figures
-    from experiments.reporting.figures.forest import forest_chart
-    from experiments.reporting.figures.ladder import ladder_figure
-    from experiments.reporting.figures.probe import probe_csv, read_probes
-    from experiments.reporting.figures.style import render_png, standalone
-    from experiments.reporting.page.report import report_page
-    from experiments.reporting.page.sheets import Section
-
-    folder = study.report_folder
-    probes = read_probes(summary, results)
-    figures = draw_figures(summary, results, probes)
-    others = agreements_with_others(StudyResults(study.name, AT_HAND, study, results, summary))
-    agreements = [(agreement, ladder_figure(agreement)) for agreement in others]
-    for figure in [*figures, *(figure for _, figure in agreements)]:
-        write_text(folder / f"{figure.name}.svg", standalone(figure.wide))
-    forest = forest_chart(summary, 560)
-    if forest is not None:
-        picture = render_png(forest)
-        replace(folder / "forest.png", lambda path: path.write_bytes(picture))
-    write_text(folder / "table.md", tables.markdown(summary) + (against_published.markdown(beside) if beside else ""))
-    write_text(folder / "table.csv", tables.comma_separated(summary))
-    write_text(folder / "table.tex", tables.latex(summary))
-    write_text(folder / "curves.csv", curves_csv(results))
-    if probes:
-        write_text(folder / "probe.csv", probe_csv(probes))
-    section = None
-    if beside:
-        section = Section(
-            "published", against_published.TITLE, against_published.grid(beside), against_published.sentences(beside)
-        )
-    write_text(folder / "index.html", report_page(summary, results, figures, texts, agreements, section))
-    return folder / "index.html"
-
-
-def curves_csv(results: Results) -> str:
-    """Return every cell's curve in one long table, variant and seed in front."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("variant", "seed", *CURVE))
-    for record in results.records:
-        for row in record.curve:
-            writer.writerow((record.variant, record.seed, *(_plain(row.get(name)) for name in CURVE)))
-    return out.getvalue()
-
-
-def read_texts(folder: Path, results: Results, asked: bool = False) -> Texts:
-    """Return sources and references by split, from the prepared corpus that the results were scored on.
-
-    Empty where the folder holds no corpus or one of another hash; a UserError where the user asked for that folder.
-    """
-    scored = {record.scores["data_hash"] for record in results.records if record.scores and record.scored}
-    if not (folder / "corpus.json").exists():
-        if asked:
-            raise UserError(f"--data {folder}: no prepared corpus there (corpus.json is missing)")
-        return {}
-    from data_modules.prepared import PreparedCorpus
-
-    corpus = PreparedCorpus.open(folder)
-    if corpus.hash not in scored:
-        if asked:
-            raise UserError(
-                f"--data {folder}: this corpus is not the one of the results; prepare that one or leave it out"
-            )
-        return {}
-    found = {split: corpus.split(split) for split in results.splits if split in corpus.splits}
-    return {name: (split.source_text, split.target_text) for name, split in found.items()}
-
-
-def _keep_scores(study: Study, summary: Summary) -> None:
-    """Refuse to write a report without a score over one that has some."""
-    table = study.report_folder / "table.csv"
-    if summary.primary is None and table.exists() and SIGNATURE in table.read_text(encoding="utf-8").partition("\n")[0]:
-        raise UserError(
-            f"no cell of {study.name} is evaluated, and the report in {study.report_folder} has scores: evaluate a "
-            "cell, or move that report away"
-        )
-
-
-def _plain(value: float | None) -> str:
-    if value is None or value != value:
-        return ""
-    return str(int(value)) if value == int(value) else repr(value)
+    report(study, args.scores, args.data)

@@ -108,7 +108,7 @@ def measured_rate(device: "torch.device", precision: str, least_seconds: float =
 
 
 def clock(device: "torch.device") -> Callable[[], float]:
-    """Return what tells the seconds spent: on a GPU once all that was asked of it is done.
+    """Return a clock of the seconds spent: on a GPU, once all queued work is done.
 
     One thread is timed by the processor time it got, which others on the machine do not lengthen as they do the time
     that passes; several threads by the time that passes, since they also wait for each other.

@@ -14,16 +14,15 @@ from enum import StrEnum
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from typing import TYPE_CHECKING, Any, cast
 
 from data_modules.config import DataConfig
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig, require
 from lit_transformer.errors import UserError, nearest
 from lit_transformer.recipes import Recipe, switched
+
+if TYPE_CHECKING:  # omegaconf takes 0.15 s to import, which --help need not wait for
+    from omegaconf import DictConfig
 
 
 class Precision(StrEnum):
@@ -102,6 +101,10 @@ class RunConfig:
 
 def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), where: str = "config") -> RunConfig:
     """Merge nested dicts, then `key=value` overrides, over the defaults; raise `UserError` for a bad key or value."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
     try:
         written = [*layers, *(_override(text) for text in overrides)]
         resolved = OmegaConf.to_object(OmegaConf.merge(_defaults(), *_with_recipes(written)))
@@ -113,7 +116,9 @@ def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), whe
     return resolved
 
 
-def _override(text: str) -> DictConfig:
+def _override(text: str) -> "DictConfig":
+    from omegaconf import OmegaConf
+
     if "=" not in text:
         raise UserError(f"'{text}' is not of the form key=value, as in model.d_model=256")
     return OmegaConf.from_dotlist([text])
@@ -140,6 +145,10 @@ def _recipe(name: Any) -> Recipe:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file as a plain nested dict; duplicate keys and bad syntax are a `UserError` with the line."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
     try:
         loaded = OmegaConf.load(path)
         content = cast(dict[str, Any], OmegaConf.to_container(loaded))
@@ -156,11 +165,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a config as nested plain dicts, enums as their names."""
+    from omegaconf import OmegaConf
+
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
 
 
 def to_yaml(config: RunConfig) -> str:
     """Return a config as YAML text."""
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
 
 
@@ -191,15 +204,19 @@ def known_keys(kind: Any = RunConfig, prefix: str = "") -> Iterator[str]:
 
 
 @cache
-def _defaults() -> DictConfig:
+def _defaults() -> "DictConfig":
     """Return the defaults, to be merged into a copy; half of the time of a merge goes into making them."""
+    from omegaconf import OmegaConf
+
     config: DictConfig = OmegaConf.structured(RunConfig)
     _unlock(config)
     return config
 
 
-def _unlock(node: DictConfig) -> None:
+def _unlock(node: "DictConfig") -> None:
     """Let a merge write into frozen dataclasses' nodes; the objects built from them are frozen again."""
+    from omegaconf import DictConfig, OmegaConf
+
     OmegaConf.set_readonly(node, False)
     for key in node:
         child = node._get_node(key)

@@ -53,7 +53,7 @@ print(tokenizer.decode([tokenizer.token_to_id(token) for token in found[0].hypot
 ```
 
 The model appends </s> to a source by itself and begins with <s>. For alpha 0 write length_penalty=1e-9: with 0 the
-search stops by another rule. The search may generate <pad> and <s>, though a trained model hardly ever does.
+search stops by another rule. It may generate <pad> and <s>, though a trained model hardly ever does.
 """
 PENALTY = """
 Greedy translations, and those of a beam with alpha 0, are the cell's own. With another alpha they may differ: here the

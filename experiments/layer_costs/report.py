@@ -9,10 +9,10 @@ from typing import Any
 
 import altair as alt
 
-from experiments.common.io import write_text
+from experiments.common.io import read_json, write_text
 from experiments.layer_costs.findings import MEASURES, Exponent, Finding, find, rows_along, unreached
 from experiments.layer_costs.layers import BY_KEY, LAYERS
-from experiments.layer_costs.settings import Settings
+from experiments.layer_costs.settings import STUDY, Settings, read_settings
 from experiments.reporting.figures.style import (
     BLUE,
     INK,
@@ -27,6 +27,8 @@ from experiments.reporting.figures.style import (
 )
 from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.page.sheets import Section, sheet
+from experiments.reporting.published import published_folder
+from lit_transformer.errors import UserError
 
 AXES = ["of n", "at the end", "of d", "at the end"]
 STYLES = {  # ink and dashes of each kind, readable without colour vision
@@ -66,6 +68,14 @@ def write_report(settings: Settings, results: dict[str, Any], folder: Path) -> P
     sections.append(Section("provenance", "Provenance", _grid(_provenance(settings, results)), facts=True))
     write_text(folder / "index.html", sheet(settings.question, headline(findings), sections, []))
     return folder / "index.html"
+
+
+def publish_layers() -> list[Path]:
+    """Publish the measurements of Table 1 and return the paths. Raises UserError where nothing is measured yet."""
+    measured = STUDY / "results/layers.json"
+    if not measured.is_file():
+        raise UserError(f"{measured} is missing; measure first: python -m experiments layers --stage measure")
+    return write_published(read_settings(STUDY / "layers.yaml"), read_json(measured), published_folder(STUDY.name))
 
 
 def write_published(settings: Settings, results: dict[str, Any], folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """What BLEU counts in each sentence: numbers that add up to the corpus score, so that sentences can be drawn anew.
 
-evaluate writes sentences.csv beside scores.json, a row a sentence of every scored split, in the order of the test set:
+evaluate writes sentences.csv beside scores.json: one row per sentence of every scored split, in the test set's order:
 the lengths of hypothesis and reference in tokens of 13a, and how many of the hypothesis's words, pairs, threes and
 fours are right. It holds no text, so that it may be in git whatever the corpus.
 """

@@ -112,14 +112,14 @@ def softmax_measures(scores: Tensor, visible: Tensor, real: Tensor) -> dict[str,
 class Probe(pl.Callback):
     """Measures before the first step and at each validation, on the first rank; its rows travel in the checkpoint.
 
-    `tell` takes each row's values by name, and its step.
+    `log` takes each row's values by name, and its step.
     Stand before `Curve`, so that measuring is not training time, and before the checkpoint, which holds the row.
     """
 
-    def __init__(self, path: Path, batch: TranslationBatch, tell: Callable[..., object] | None = None) -> None:
+    def __init__(self, path: Path, batch: TranslationBatch, log: Callable[..., object] | None = None) -> None:
         self.path = path
         self.batch = batch
-        self.tell = tell
+        self.log = log
         self.rows: list[list[Any]] = []
         self.steps = 0
         self.norms: Tensor | None = None
@@ -161,8 +161,8 @@ class Probe(pl.Callback):
         step = trainer.global_step
         self.rows += [[step, part, layer, name, value] for (part, layer, name), value in found.items()]
         write_probe(self.path, self.rows)
-        if self.tell:
-            self.tell(
+        if self.log:
+            self.log(
                 {f"probe/{_place(part, layer)}/{name}": value for (part, layer, name), value in found.items()}, step
             )
 

@@ -285,6 +285,20 @@ def test_a_failed_cell_is_named_and_the_launch_fails(monkeypatch, capsys):
     assert "Slots were busy" in shown
 
 
+def test_failed_cells_are_what_a_launch_reports_even_if_the_report_fails(monkeypatch, capsys):
+    def run(self: Stages, stage: str) -> None:
+        raise UserError("no results")
+
+    monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
+    monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
+    monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1"})
+    monkeypatch.setattr(Stages, "run", run)
+    monkeypatch.setattr(Stages, "command", lambda self, *stages: ["sh", "-c", "exit 2"])
+    with pytest.raises(UserError, match="1 of 1 cells failed"):
+        launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), options())
+    assert "FAILED report: no results" in capsys.readouterr().out
+
+
 def test_a_study_that_is_being_launched_is_refused(monkeypatch):
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
     monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)

@@ -57,8 +57,8 @@ def wait_for(true, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-# The grandchild takes a while to stop, as a training ends its step; its parent exits with it, as DVC does.
-SLOW = "trap 'sleep 1; echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
+# The grandchild takes a while to stop, as a training ends its step, and starts a process for it; its parent waits for it.
+SLOW = "trap 'sleep 1 && echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
 
 
 def slow(tmp_path: Path) -> str:

@@ -149,7 +149,7 @@ Stages(Path("dvc.yaml"), ("sh", "{tmp_path}/dvc.sh")).run("prepare")
 def test_dvc_is_not_killed_while_it_records_a_stage_that_was_stopped(tmp_path):
     """It may be writing dvc.lock: only its children receive SIGTERM, those included that it starts meanwhile."""
     (tmp_path / "child.sh").write_text(
-        "trap 'echo stopped >> children; exit 1' TERM; echo > up$1; while :; do sleep 0.05; done"
+        "trap 'sleep 0.2 && echo stopped >> children; exit 1' TERM; echo > up$1; while :; do sleep 0.05; done"
     )
     (tmp_path / "dvc.sh").write_text("sh child.sh 1; sh child.sh 2; sleep 1.5; echo whole > dvc.lock")
     child = supervisor.start(["sh", "dvc.sh"], Path("lock"), Path("outcome.json"))

@@ -126,16 +126,19 @@ class Supervisor:
                 os.kill(stray, signal.SIGKILL)
 
     def _ask_children(self, group: int) -> None:
-        """Send SIGTERM once to every process of the command but itself, and to those that it starts meanwhile."""
+        """Send SIGTERM once to every process of the command but itself, and to those that it starts meanwhile.
+
+        What a process starts while it stops is left alone: its checkpoint may need it.
+        """
         signalled: set[int] = set()
         now = time.monotonic()
         deadline, children_seen = now + self.patience, now
         while _alive(group) and now < deadline and now < children_seen + min(RECORDING, self.patience):
             children = _children(group)
-            for process in children - signalled:
+            for process in [process for process, parent in children.items() if not {process, parent} & signalled]:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(process, signal.SIGTERM)
-            signalled |= children
+            signalled |= children.keys()
             time.sleep(0.05)
             now = time.monotonic()
             children_seen = now if children else children_seen
@@ -164,17 +167,17 @@ class Supervisor:
         self.stop_requested = True
 
 
-def _children(group: int) -> set[int]:
-    """Return the live processes of a group, without its leader and W&B's helpers."""
+def _children(group: int) -> dict[int, int]:
+    """Return the live processes of a group and their parents, without the group's leader and W&B's helpers."""
     import psutil
 
-    found = set()
-    for process in psutil.process_iter(["name", "status"]):
+    children = {}
+    for process in psutil.process_iter(["name", "ppid", "status"]):
         with suppress(ProcessLookupError, PermissionError):
             running = process.info["status"] != psutil.STATUS_ZOMBIE and process.info["name"] not in HELPERS
             if running and process.pid != group and os.getpgid(process.pid) == group:
-                found.add(process.pid)
-    return found
+                children[process.pid] = process.info["ppid"]
+    return children
 
 
 def _alive(group: int) -> bool:

@@ -23,7 +23,7 @@ from experiments.common import io as files
 KINDS = {
     "optimiser": ("adam",),
     "matmul": ("mm", "linear_pointwise", "dot_product"),
-    "softmax, loss": ("softmax", "exp_", "smoothednats"),
+    "softmax, loss": ("softmax", "exp_", "crossentropy"),
     "norms": ("layer_norm",),
     "dropout": ("random_", "drop"),
     "best tokens": ("topk", "amax", "sort", "max"),

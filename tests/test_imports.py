@@ -24,7 +24,7 @@ ORDER = [
     {"layers", "initialisation"},
     {"transformer"},
     {"training"},
-    {"attention_maps", "export", "flops", "module"},
+    {"attention_maps", "export", "flops", "module", "packing"},
 ]
 # The folders of the studies, from the bottom up: each may import those above it in this list, and itself.
 FOLDERS = [

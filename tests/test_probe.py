@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from experiments.training.probe import MEASURES, MIN_KEYS, Probe, measure, probe_batch, softmax_measures
 from experiments.training.probe_csv import COLUMNS, Key, read_probe
 from experiments.training.stopping import CheckpointWriter
+from lit_transformer.attention_maps import attention_of
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
 from lit_transformer.components.mixers.local import LocalAttention
@@ -85,8 +86,8 @@ def test_every_variant_is_measured(config: ModelConfig) -> None:
         ("decoder", network.decoder, "mixer"),
         ("cross", network.decoder, "cross"),
     ):
-        inner = [sublayer.inner for name, sublayer in stack.sublayers() if name == own]
-        expected |= {(part, i) for i, each in enumerate(inner, 1) if isinstance(each, MultiHeadAttention) and far(each)}
+        found_in = [attention_of(sublayer) for name, sublayer in stack.sublayers() if name == own]
+        expected |= {(part, layer) for layer, each in enumerate(found_in, 1) if each is not None and far(each)}
     assert attentions == expected
     assert found["all", None, "gradient"] > 0
 

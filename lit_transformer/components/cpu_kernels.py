@@ -60,8 +60,7 @@ class DropoutFunction(torch.autograd.Function):
     """Zeroes elements of x where 16 random bits fall below `level`, and divides the others by 1 - level / 2^16.
 
     Four elements share one 64-bit random number: several times cheaper on a CPU, where drawing random numbers took a
-    tenth of a training step. Other devices use the same mask, so that a run's dropout does not depend on the device's
-    kernels.
+    tenth of a training step. Other devices draw in the same way.
     """
 
     @staticmethod

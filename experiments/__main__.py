@@ -1,6 +1,6 @@
 """`python -m experiments COMMAND ...`: one entry for everything; without a command, the list of them.
 
-A command's module is imported when it is asked for, so that the list costs nothing.
+A command's module is imported only when it runs, so that the list costs nothing.
 """
 
 import sys

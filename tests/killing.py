@@ -58,7 +58,7 @@ def write_project(root: Path) -> None:
     folder = root / "experiments/studies/killed"
     folder.mkdir(parents=True)
     (folder / "study.yaml").write_text(STUDY)
-    (root / "pyproject.toml").touch()  # as a checkout has
+    (root / "pyproject.toml").touch()  # commands run in a checkout only
     dice = random.Random(5)
 
     def text(pairs: int) -> ParallelText:

@@ -1,6 +1,7 @@
 """Averages and ensembles of trained cells, scored: trained, evaluated and reported in this process."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,16 @@ def test_counts_of_sentences_stand_beside_the_scores(study: Study) -> None:
     path.unlink()
     assert results.sentences("ema", "test") == {}, "older evaluations wrote no counts"
     path.write_text(kept)
+
+
+def test_results_of_other_settings_do_not_count(study: Study) -> None:
+    """DVC keeps an output until its successor exists: until then the report says that there is none."""
+    other = {**study.variants, "ema": {"optim": {"averaging": {"kind": "ema", "decay": 0.8}}}}
+    results = read_results(replace(study, variants=other))
+    assert "ema/seed0" in results.missing
+    assert "last/seed0" not in results.missing + results.unscored
+    results = read_results(replace(study, base={**study.base, "decode": {"extra_length": 3, "beam": 1}}))
+    assert {"base/seed0", "ema/seed0"} <= set(results.unscored)
 
 
 def test_the_scored_average_is_the_one_that_training_wrote(study: Study) -> None:

@@ -84,7 +84,7 @@ def parse_cell(args: argparse.Namespace) -> Cell:
     study = load_study(args.study)
     seed = study.seeds[0] if args.seed is None else args.seed
     cell = Cell(study, args.variant, seed, tuple(args.overrides))
-    _ = cell.config  # a mistake in the variant or an override is said before anything slow is imported
+    _ = cell.config  # a mistake in the variant or an override is reported before anything slow is imported
     return cell
 
 

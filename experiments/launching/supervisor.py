@@ -127,15 +127,15 @@ class Supervisor:
 
     def _ask_children(self, group: int) -> None:
         """Send SIGTERM once to every process of the command but itself, and to those that it starts meanwhile."""
-        asked: set[int] = set()
+        signalled: set[int] = set()
         now = time.monotonic()
         deadline, children_seen = now + self.patience, now
         while _alive(group) and now < deadline and now < children_seen + min(RECORDING, self.patience):
             children = _children(group)
-            for process in children - asked:
+            for process in children - signalled:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(process, signal.SIGTERM)
-            asked |= children
+            signalled |= children
             time.sleep(0.05)
             now = time.monotonic()
             children_seen = now if children else children_seen

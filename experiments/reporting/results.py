@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.common.io import read_json
 from experiments.config.cell import Cell
+from experiments.config.run_config import config_hash
 from experiments.config.study import Study
 from experiments.scoring.bleu import EXACT_MATCH
 from experiments.scoring.perplexity import PER_TOKEN
@@ -170,14 +171,15 @@ def has_results(study: Study) -> bool:
 
 
 def read_results(study: Study) -> Results:
-    """Read every cell of a study.
+    """Read every cell of a study; what was found with other settings than the study's present ones does not count.
 
     Raises UserError where a file cannot be read, where nothing was trained yet, and where one column would mix test
     sets, or signatures of any score.
     """
     cells = [Cell(study, variant, seed) for variant in study.variants for seed in study.seeds]
-    records = {cell.name: _read_cell(cell) for cell in cells if cell.record_path.exists()}
-    if not records:
+    trained = [cell for cell in cells if cell.record_path.exists()]
+    records = [record for cell in trained if (record := _read_cell(cell))]
+    if not trained:
         raise UserError(
             f"study {study.name} has no results yet in {study.folder / 'results'}; train a cell first: "
             f"python -m experiments train --study {study.name} --variant {study.baseline} --seed {study.seeds[0]}"
@@ -185,7 +187,7 @@ def read_results(study: Study) -> Results:
     ensembles = {variant: study.ensemble(variant) / "scores.json" for variant in study.variants}
     return checked(
         study,
-        list(records.values()),
+        records,
         {variant: _read_ensemble(path) for variant, path in ensembles.items() if path.exists()},
     )
 
@@ -222,17 +224,29 @@ def shortened(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + rest
 
 
-def _read_cell(cell: Cell) -> Record:
+def _read_cell(cell: Cell) -> Record | None:
+    """Read a cell without scores of other decoding settings; None where it was trained with other settings."""
     training = _read_object(cell.record_path, "status")
+    if "run_hash" in training and training["config_hash"] != config_hash(cell.config, training["data_hash"]):
+        return None  # records without a run_hash are of older versions, whose config_hash meant something else
     if training["status"] not in ("finished", "diverged"):
         raise UserError(f"{cell.record_path}: status is {training['status']!r}; train this cell again")
     scores = _read_object(cell.scores_path, "splits") if cell.scores_path.exists() else None
+    if scores and "code_hash" in scores and _is_outdated(scores, training, cell):
+        scores = None
     if scores:
         averaged = scores.pop("averaged", {"splits": {}})["splits"]
         for split, own in scores["splits"].items():
             _sign(own)
             own |= {AVERAGED + key: value for key, value in averaged.get(split, {}).items()}
     return Record(cell.variant, cell.seed, training, scores, _read_curve(cell.curve_path), cell)
+
+
+def _is_outdated(scores: dict[str, Any], training: dict[str, Any], cell: Cell) -> bool:
+    """Return whether scores are of another training, or of another search than the study asks for."""
+    decode = vars(cell.config.decode)
+    other_search = any(decode[name] != value for name, value in scores["decode"].items())
+    return other_search or scores["config_hash"] != training["config_hash"]
 
 
 def _read_ensemble(path: Path) -> dict[str, Any]:

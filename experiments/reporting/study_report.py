@@ -35,7 +35,7 @@ def report(study: Study, more_scores: Sequence[str], data: Path | None = None) -
     results = read_results(study)
     summary = summarise(study, results, more_scores)
     _keep_scores(study, summary)
-    texts = read_texts(data or study.data_folder, results, asked=data is not None)
+    texts = read_texts(data or study.data_folder, results, required=data is not None)
     published = read_published(study.name)
     beside = against_published.compare(published, summary, results) if published else None
     path = write_report(study, summary, results, texts, beside)
@@ -89,19 +89,19 @@ def curves_csv(results: Results) -> str:
     return out.getvalue()
 
 
-def read_texts(folder: Path, results: Results, asked: bool = False) -> Texts:
+def read_texts(folder: Path, results: Results, required: bool = False) -> Texts:
     """Return sources and references by split, from the prepared corpus that the results were scored on.
 
     Empty where the folder holds no corpus or one of another hash; a UserError where the user asked for that folder.
     """
     scored = {record.scores["data_hash"] for record in results.records if record.scores and record.scored}
     if not (folder / "corpus.json").exists():
-        if asked:
+        if required:
             raise UserError(f"--data {folder}: no prepared corpus there (corpus.json is missing)")
         return {}
     corpus = PreparedCorpus.open(folder)
     if corpus.hash not in scored:
-        if asked:
+        if required:
             raise UserError(
                 f"--data {folder}: this corpus is not the one of the results; prepare that one or leave it out"
             )

@@ -78,7 +78,7 @@ def columns(summary: Summary) -> list[Column]:
     ]
     shown += [_score_column(name, split, 9) for name in summary.shown]
     shown += [_score_column("bleu", name, 9) for name in summary.splits[1:]]
-    if widened(summary):
+    if interval_widens(summary):
         shown.append(Column(WIDE, lambda row: interval(row.difference_wide), priority=10))
     shown += [
         _score_column("ppl", split, 4),
@@ -133,7 +133,7 @@ def notes_of(summary: Summary) -> list[str]:
     if summary.seeds > 1:
         notes.append(RULE)
     if any(row.difference_wide for row in summary.rows):
-        same = "" if widened(summary) else " Here none is wider by 0.01 BLEU, so only the first is shown."
+        same = "" if interval_widens(summary) else " Here none is wider by 0.01 BLEU, so only the first is shown."
         notes.append(RULE_WIDE + same)
     if any(row.agreement for row in summary.rows):
         notes.append(AGREEMENT_RULE)
@@ -146,7 +146,7 @@ def notes_of(summary: Summary) -> list[str]:
     return notes
 
 
-def widened(summary: Summary) -> bool:
+def interval_widens(summary: Summary) -> bool:
     """Return whether new sentences widen any row's interval visibly; with few seeds, the spread of seeds dominates."""
     return any(
         row.difference_wide.half_width - row.difference.half_width >= 0.005

@@ -32,7 +32,7 @@ def training_record(cell: Cell, corpus: PreparedCorpus) -> dict[str, Any]:
     """Return what the training of a cell recorded.
 
     Raises UserError where the cell is not trained, or was trained with other settings or data. Whether the code has
-    changed since is for DVC to say.
+    changed since is for DVC to decide.
     """
     path = cell.record_path
     if not path.is_file():

@@ -45,7 +45,6 @@ SENTENCES = ["the old dog sleeps", "a dog sees the old cat", "the cat sees a dog
 def write_cells(root: Path) -> None:
     """Write the study, its corpus and random models of base (seeds 3 and 4) and of the others (3); stand in `root`."""
     (root / "experiments/studies/tiny").mkdir(parents=True)
-    (root / "pyproject.toml").touch()  # commands run in a checkout only
     (root / "experiments/studies/tiny/study.yaml").write_text(STUDY)
     (root / "pyproject.toml").touch()  # as a checkout has
     study = load_study("tiny")

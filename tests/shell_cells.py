@@ -58,7 +58,7 @@ def wait_for(true, seconds: float = 20.0) -> None:
 
 
 # The grandchild takes a while to stop, as a training ends its step; its parent exits with it, as DVC does.
-SLOW = "trap 'sleep 0.5; echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
+SLOW = "trap 'sleep 1; echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
 
 
 def slow(tmp_path: Path) -> str:

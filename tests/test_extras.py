@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from experiments.commands.launch import _score_ensembles
-from experiments.config.run_config import read_yaml
+from experiments.config.stages import stage_files
 from experiments.config.study import STUDIES, Study, list_studies, load_study
 from experiments.launching.stages import Stages
 from experiments.reporting import formats, tables
@@ -60,7 +61,10 @@ def test_both_studies_hold_every_system_of_the_paper_and_join_all_seeds(at_root:
 
 def test_stages_of_ensembles_are_one_file_and_stand_where_some_are_asked_for(at_root: None) -> None:
     files = {
-        name: read_yaml(path) for name in list_studies() if (path := STUDIES / name / "ensembles/dvc.yaml").exists()
+        name: yaml.safe_load(text)
+        for name in list_studies()
+        for path, text in stage_files(name).items()
+        if path == STUDIES / name / "ensembles/dvc.yaml"
     }
     assert list(files) == [name for name in list_studies() if load_study(name).ensembles] == NAMES
     assert files["systems"] == files["systems_multi30k"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.commands import launch
+from experiments.common.io import only_writer
 from experiments.config.study import Study, load_study, parse_study
 from experiments.launching import engines, resources
 from experiments.launching.attempts import Attempt, End, Job, Verdict
@@ -18,7 +19,7 @@ from experiments.launching.engines import needs_ray
 from experiments.launching.engines.processes import ProcessEngine
 from experiments.launching.progress import CellProgress, detail
 from experiments.launching.stages import Stages
-from lit_transformer.errors import UserError
+from lit_transformer.errors import TemporaryFailure, UserError
 from tests.shell_cells import NAMES, ROOT, STUDY, jobs, run, wait_for
 
 
@@ -282,6 +283,29 @@ def test_a_failed_cell_is_named_and_the_launch_fails(monkeypatch, capsys):
     assert "FAILED b seed 1: for train@b-1 (see runs/tiny/b/seed1/log.txt)" in shown
     assert "ran report" in shown
     assert "Slots were busy" in shown
+
+
+def test_failed_cells_are_what_a_launch_reports_even_if_the_report_fails(monkeypatch, capsys):
+    def run(self: Stages, stage: str) -> None:
+        raise UserError("no results")
+
+    monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
+    monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
+    monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1"})
+    monkeypatch.setattr(Stages, "run", run)
+    monkeypatch.setattr(Stages, "command", lambda self, *stages: ["sh", "-c", "exit 2"])
+    with pytest.raises(UserError, match="1 of 1 cells failed"):
+        launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), options())
+    assert "FAILED report: no results" in capsys.readouterr().out
+
+
+def test_a_study_that_is_being_launched_is_refused(monkeypatch):
+    monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
+    monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
+    monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1"})
+    study = parse_study(STUDY, Path("tiny/study.yaml"))
+    with only_writer(Path("runs/tiny")), pytest.raises(TemporaryFailure, match="runs/tiny is being written by process"):
+        launch.launch(study, options())
 
 
 def test_cells_of_several_devices_divide_the_cores(monkeypatch):

@@ -137,6 +137,25 @@ def test_a_second_launch_does_nothing_and_says_so(project: Path):
     assert (results(project, "base", 0) / "training.json").read_text() == before
 
 
+@pytest.mark.slow
+def test_two_studies_launched_at_once_share_the_repository(project: Path):
+    """Both prepare their corpus, train, score and report; neither fails because of the other."""
+    small = STUDY.replace("seeds: [0, 1]", "seeds: [0]").replace("  h1: {model: {attention: {heads: 1}}}\n", "")
+    launches = []
+    for name in ("first", "second"):
+        path = project / f"experiments/studies/{name}/study.yaml"
+        path.parent.mkdir()
+        path.write_text(small.replace("name: components", f"name: {name}"))
+        command = [sys.executable, "-m", "experiments", "launch", "--study", name]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+        launches.append(subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True, env=environment))
+    for launch in launches:
+        printed = launch.communicate(timeout=600)[0]
+        assert launch.returncode == 0, printed
+        assert "[1/1] done" in printed
+        assert "RETRY" not in printed
+
+
 def test_a_changed_variant_makes_its_own_seeds_stale_and_nothing_else(project: Path):
     path = project / "experiments/studies/components/study.yaml"
     text = path.read_text()

@@ -81,7 +81,12 @@ def _launch(study: Study, args: argparse.Namespace, stages: Stages, ensembles: S
         print(f"FAILED {job.name}: {reason} (see {job.folder / LOG})")
     if ensembles:
         _score_ensembles(ensembles, {jobs[job].variant for job in result.failed})
-    stages.run("report")
+    try:
+        stages.run("report")
+    except UserError as error:
+        if not result.failed:
+            raise
+        print(f"FAILED report: {error}")  # as where no cell has results
     if result.failed:
         raise UserError(
             f"{len(result.failed)} of {len(jobs)} cells failed (see above); fix the cause and run the same again"

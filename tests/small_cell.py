@@ -46,6 +46,7 @@ def write_cells(root: Path) -> None:
     """Write the study, its corpus and random models of base (seeds 3 and 4) and of the others (3); stand in `root`."""
     (root / "experiments/studies/tiny").mkdir(parents=True)
     (root / "experiments/studies/tiny/study.yaml").write_text(STUDY)
+    (root / "pyproject.toml").touch()  # as a checkout has
     study = load_study("tiny")
     text = ParallelText(SENTENCES, [sentence.upper() for sentence in SENTENCES])
     corpus = prepare(RawCorpus("made_up", "en", "de", {"train": text}), study.data_config, study.data_folder)

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from experiments.training.probe import LEAST, MEASURES, Probe, measure, probe_batch, softmax_measures
+from experiments.training.probe import MEASURES, MIN_KEYS, Probe, measure, probe_batch, softmax_measures
 from experiments.training.probe_csv import COLUMNS, Key, read_probe
 from experiments.training.stopping import CheckpointWriter
 from lit_transformer.attention_maps import attention_of
@@ -67,10 +67,10 @@ def test_looking_leaves_a_network_as_it_was() -> None:
 
 
 def far(attention: MultiHeadAttention) -> bool:
-    """Say whether a token may look at `LEAST` keys."""
+    """Say whether a token may look at `MIN_KEYS` keys."""
     if not isinstance(attention, LocalAttention):
         return True
-    return attention.window + 1 + (0 if attention.causal else attention.window) >= LEAST
+    return attention.window + 1 + (0 if attention.causal else attention.window) >= MIN_KEYS
 
 
 @every_variant
@@ -149,8 +149,8 @@ def test_a_row_in_between_is_as_computed_by_hand() -> None:
 def test_short_rows_padding_and_hidden_keys_do_not_count() -> None:
     causal = torch.ones(6, 6, dtype=torch.bool).tril().tolist()
     scores = torch.randn(6, 6).tolist()
-    found = of(scores, causal, lengths=5)  # the last row is padding, the first three see fewer keys than LEAST
-    rows = [torch.tensor(scores[i][: i + 1]).softmax(0) for i in (LEAST - 1, LEAST)]
+    found = of(scores, causal, lengths=5)  # the last row is padding, the first three see fewer keys than MIN_KEYS
+    rows = [torch.tensor(scores[i][: i + 1]).softmax(0) for i in (MIN_KEYS - 1, MIN_KEYS)]
     assert found["largest_weight"] == pytest.approx(sum(float(row.max()) for row in rows) / 2, abs=1e-6)
     assert of([[1.0, 2.0, 3.0]]) == {}
 

@@ -130,7 +130,7 @@ def test_one_test_set_is_not_set_beside_itself(made: tuple[Study, Summary, Resul
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "probe.csv"
     path.write_text("step,part,layer,measure,value\n0,encoder,1,entropy,many\n")
-    with pytest.raises(UserError, match=r"probe\.csv: not what a probe writes"):
+    with pytest.raises(UserError, match=r"probe\.csv: not written by a probe"):
         read_probe(path)
 
 

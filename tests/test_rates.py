@@ -49,7 +49,7 @@ def test_an_unknown_gpu_is_one_line() -> None:
 def test_a_measured_rate_is_that_of_a_product() -> None:
     """A product of 1024 x 1024 matrices takes 2 x 1024^3 operations; timed here by itself, it is about as fast."""
     device = torch.device("cpu")
-    found = measured_rate(device, "float32", least_seconds=0.05)
+    found = measured_rate(device, "float32", min_seconds=0.05)
     one, now = torch.ones(1024, 1024), clock(device)
     best = float("inf")
     for _ in range(5):

@@ -1,8 +1,8 @@
-"""Operations a second: of GPUs by their makers' word, of this machine by a matrix product; and time x rate.
+"""Floating-point rates: of GPUs by their data sheets, of this machine by a matrix product; and time x rate.
 
 The paper's Table 2 counts training FLOPs as time x number of GPUs x an assumed sustained rate. Counted from the
-arithmetic instead, its base model takes less than a third of that. A column of FLOPs says which of the two it shows;
-`training_flops` of a result is the arithmetic, `time_times_rate` of its seconds is the other.
+arithmetic instead, its base model takes less than a third of that. A column of FLOPs says which of the two it shows:
+`training_flops` of a result is the arithmetic, `time_times_rate` of its seconds the other.
 """
 
 import re
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 UTILISATION = 0.3
 """The share of a GPU's peak that training is assumed to reach where nothing was measured."""
 LAYER_SECONDS = 1.5e-3
-"""The least time of a training step on a GPU, for each layer: its kernels must be started. An assumption too."""
+"""Assumed shortest time of a training step on a GPU, per layer, for launching its kernels."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Operations a second, and where the figure comes from: "measured, bfloat16", "peak of H200, bfloat16"."""
+    """FLOP/s, and where the figure comes from: "measured, bfloat16", "peak of H200, bfloat16"."""
 
     flops: float
     origin: str
@@ -36,7 +36,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A kind of GPU: dense peak of 16-bit matrix products by its maker's data sheet."""
+    """A kind of GPU: its dense peak of 16-bit matrix products by the maker's data sheet."""
 
     peak: float
     kind: str = "bfloat16"
@@ -57,61 +57,58 @@ GPUS = {
 
 
 def gpu_rate(name: str) -> Rate:
-    """Return the peak of a GPU by its name here; raises UserError for another name."""
+    """Return the peak of a GPU by its name in GPUS; raise UserError for another name."""
     gpu = gpu_named(name)
     return Rate(gpu.peak, f"peak of {name}, {gpu.kind}")
 
 
 def gpu_named(name: str) -> Gpu:
-    """Return a kind of GPU; raises UserError for one that is not in the table."""
+    """Return a kind of GPU by its name in GPUS; raise UserError for another name."""
     if name not in GPUS:
         raise UserError(f"no GPU '{name}'{nearest(name, GPUS)} (known: {', '.join(GPUS)})")
     return GPUS[name]
 
 
 def time_times_rate(seconds: float, rate: Rate) -> float:
-    """Return training FLOPs as the paper's Table 2 counts them: seconds x operations a second."""
+    """Return training FLOPs as the paper's Table 2 counts them: seconds x FLOP/s."""
     return seconds * rate.flops
 
 
 def rate_of(record: Mapping[str, Any]) -> Rate | None:
-    """Return the rate of the device that a training.json was written on, None where neither source knows it.
-
-    The record's own measurement comes first, then the peak of a GPU whose name it holds.
-    """
+    """Return the rate of the device of a training.json: its own measurement, else the peak of its GPU, else None."""
     measured = record.get("matrix_flops_per_second")
     if measured:
         return Rate(float(measured), f"measured matrix product, {record.get('precision', 'float32')}")
     words = re.split(r"[^A-Za-z0-9]+", str(record.get("device", "")))
-    written = {*words, *(one + other for one, other in pairwise(words))}  # "RTX 4090" too
-    return next((gpu_rate(name) for name in GPUS if name in written), None)
+    names = {*words, *(first + second for first, second in pairwise(words))}  # "RTX 4090" too
+    return next((gpu_rate(name) for name in GPUS if name in names), None)
 
 
-def measured_rate(device: "torch.device", precision: str, least_seconds: float = 0.2) -> Rate:
-    """Return the best rate of a large square matrix product in `precision`, float32 or bfloat16, as training takes it.
+def measured_rate(device: "torch.device", precision: str, min_seconds: float = 0.2) -> Rate:
+    """Return the best rate of a large square matrix product in `precision`, float32 or bfloat16.
 
-    On the CPU the setting of `machine.set_up` and the threads in use hold. Takes about `least_seconds`.
+    On the CPU it depends on `machine.set_up` and the threads in use, as a training does. Takes about `min_seconds`.
     """
     import torch
 
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     side = 8192 if device.type == "cuda" else 1024
-    one, other = (torch.ones(side, side, dtype=kind, device=device) for _ in range(2))
+    a, b = (torch.ones(side, side, dtype=kind, device=device) for _ in range(2))
     now = clock(device)
     best, begun = 0.0, now()
     with torch.no_grad():
-        while best == 0.0 or now() - begun < least_seconds:
+        while best == 0.0 or now() - begun < min_seconds:
             started = now()
-            torch.mm(one, other)
+            torch.mm(a, b)
             best = max(best, 2 * side**3 / (now() - started))
     return Rate(best, f"measured matrix product, {precision}")
 
 
 def clock(device: "torch.device") -> Callable[[], float]:
-    """Return a clock of the seconds spent: on a GPU, once all queued work is done.
+    """Return a clock in seconds: on a GPU wall time after its queue is empty.
 
-    One thread is timed by the processor time it got, which others on the machine do not lengthen as they do the time
-    that passes; several threads by the time that passes, since they also wait for each other.
+    On a CPU, processor time for one thread, which other programs on the machine lengthen less than wall time; wall time
+    for several threads, since they also wait for each other.
     """
     import torch
 

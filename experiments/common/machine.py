@@ -1,10 +1,10 @@
-"""The machine a run stands on: settings made once at start-up, and what results record about it.
+"""The machine of a run: settings made once at start-up, and the facts that results record about it.
 
-`set_up` is the one place that touches the allocator, the matrix library and threads:
-* the allocator keeps freed memory (glibc mallopt) instead of handing it back after every tensor;
-* `matmul` other than "highest" lets float32 products use what the processor has for factors of fewer bits; where it has
-  nothing, they are the same but for rounding, or to the bit (`python -m benchmarks.float32` says which);
-* threads follow OMP_NUM_THREADS, else the cores this process may use.
+Only `set_up` changes the allocator, matrix products and threads:
+* the allocator keeps freed memory (glibc mallopt) instead of returning it after every tensor;
+* `matmul` other than "highest" lets float32 products use the processor's instructions for factors of fewer bits; where
+  it has none, they are equal up to rounding, or to the bit (`python -m benchmarks.float32` says which);
+* threads follow OMP_NUM_THREADS, else the cores that this process may use.
 LIT_PLAIN_ALLOCATOR=1 leaves the allocator alone.
 """
 
@@ -30,7 +30,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed: tensors of a step reuse it without a page fault. A no-op elsewhere."""
+    """Let glibc keep freed memory, so that the tensors of a step reuse it without page faults. A no-op elsewhere."""
     if sys.platform != "linux" or os.environ.get("LIT_PLAIN_ALLOCATOR"):
         return
     try:
@@ -48,7 +48,7 @@ def cores() -> int:
 
 
 def set_up(matmul: str = "highest") -> None:
-    """Make the process ready for tensors; call once, before the first large one."""
+    """Apply the settings above; call once, before the first large tensor."""
     keep_freed_memory()
     import torch
 
@@ -58,7 +58,7 @@ def set_up(matmul: str = "highest") -> None:
 
 
 def load() -> float:
-    """Return how many processes have wanted a core in the last minute, on average; nan where nobody counts them."""
+    """Return the mean number of runnable processes in the last minute (load average); nan where there is none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else math.nan
 
 
@@ -81,12 +81,12 @@ def describe() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of the packages that are there: a training needs neither DVC nor W&B."""
-    found = {}
+    """Return the versions of the installed packages: a training needs neither DVC nor W&B."""
+    versions = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 @cache

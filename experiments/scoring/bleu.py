@@ -1,7 +1,7 @@
 """Scores of translations, each beside a signature that says exactly how it was computed.
 
-A score `name` of a split stands in scores.json as `name` and `name_signature`. Two numbers with different signatures
-never share a column of a report.
+scores.json holds a score of a split as `name` and `name_signature`. Numbers with different signatures never share a
+column of a report.
 """
 
 import re
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 BUCKETS = ((1, 4), (5, 9), (10, 14), (15, 18), (19, 24), (25, 32), (33, None))
 """Source lengths in words, for scores by length."""
 OWN_BLEU: dict[str, dict[str, Any]] = {"multi30k": {"tokenize": "13a", "lowercase": True}}
-"""sacreBLEU's options for a corpus whose published scores are computed in a way of their own, by the corpus's name.
+"""sacreBLEU's options for corpora whose published scores are computed in their own way, by the corpus's name.
 
-Work on Multi30k lower-cases. A corpus that is not named here has no `bleu_own`; the generated one neither: its text has
-punctuation on its words, as any other, so that 13a is right for it.
+Work on Multi30k lower-cases. A corpus that is not named here has no `bleu_own`. The generated one needs none: its text
+has punctuation attached to words, as any other, so that 13a is right for it.
 """
 EXACT_MATCH = "unit:sentence|case:mixed|blanks:as-they-are"
 
@@ -39,16 +39,16 @@ def score(
 
     lines, targets = list(hypotheses), [list(references)]
     bleu = BLEU()
-    found = bleu.corpus_score(lines, targets)
+    corpus_score = bleu.corpus_score(lines, targets)
     signature = str(bleu.get_signature())
-    scores = {"sentences": len(references), **_signed("bleu", found.score, signature)}
-    scores |= _signed("brevity_penalty", found.bp, signature)
-    scores |= _signed("length_ratio", found.ratio, signature)
-    others: dict[str, BLEU | CHRF | TER] = {"bleu_intl": BLEU(tokenize="intl")}
+    scores = {"sentences": len(references), **_signed("bleu", corpus_score.score, signature)}
+    scores |= _signed("brevity_penalty", corpus_score.bp, signature)
+    scores |= _signed("length_ratio", corpus_score.ratio, signature)
+    metrics: dict[str, BLEU | CHRF | TER] = {"bleu_intl": BLEU(tokenize="intl")}
     if options := OWN_BLEU.get(short_name(corpus)):
-        others["bleu_own"] = BLEU(**options)
-    others |= {"chrf": CHRF(), "chrfpp": CHRF(word_order=2), "ter": TER()}
-    for name, metric in others.items():
+        metrics["bleu_own"] = BLEU(**options)
+    metrics |= {"chrf": CHRF(), "chrfpp": CHRF(word_order=2), "ter": TER()}
+    for name, metric in metrics.items():
         scores |= _signed(name, metric.corpus_score(lines, targets).score, str(metric.get_signature()))
     scores |= _signed("bleu_paper", *paper_bleu(references, hypotheses, language))
     scores |= _signed("exact_match", exact_match(references, hypotheses), EXACT_MATCH)
@@ -56,34 +56,33 @@ def score(
 
 
 def short_name(corpus: str) -> str:
-    """Return what a corpus is called, wherever it comes from: "hub:bentrevett/multi30k:de-en" is "multi30k"."""
+    """Return a corpus's name without its origin: "hub:bentrevett/multi30k:de-en" is "multi30k"."""
     return corpus.removeprefix("hub:").partition(":")[0].rstrip("/").rpartition("/")[2].lower()
 
 
 def paper_bleu(references: Sequence[str], hypotheses: Sequence[str], language: str) -> tuple[float, str]:
     """Return BLEU as Vaswani et al. 2017 report it, and its signature.
 
-    Cased and unsmoothed, on the tokens of Moses with hyphened compounds taken apart, as in the authors' published
-    script (tensor2tensor, utils/get_ende_bleu.sh). The tokens are those of sacremoses, a port of Moses's script;
-    nothing is escaped for XML, which changes no token's borders. It takes the abbreviations of English for a language
-    that it does not know. On Multi30k in German, English and French the two agree in every line; they differ in Chinese
-    and Japanese characters, which sacremoses parts, and in corners such as a number and a comma at the end of a line.
+    Cased and unsmoothed, on Moses tokens with hyphenated compounds split, as in the authors' published script
+    (tensor2tensor, utils/get_ende_bleu.sh). The tokens are those of sacremoses, a port of Moses's script, without XML
+    escapes, which changes no token boundary. It uses the abbreviations of English for an unknown language. On Multi30k
+    in German, English and French the two agree in every line; they differ in Chinese and Japanese characters, which
+    sacremoses splits, and in corner cases such as a number and a comma at the end of a line.
     """
     from sacrebleu.metrics.bleu import BLEU
 
     bleu = BLEU(tokenize="none", smooth_method="none", force=True)
     tokens = [[paper_tokens(line, language) for line in side] for side in (hypotheses, references)]
-    found = bleu.corpus_score(tokens[0], [tokens[1]])
+    score = bleu.corpus_score(tokens[0], [tokens[1]]).score
     signature = str(bleu.get_signature()).replace("tok:none", f"tok:moses-{language}+compounds")
-    return found.score, f"{signature}|sacremoses:{version('sacremoses')}"
+    return score, f"{signature}|sacremoses:{version('sacremoses')}"
 
 
 def paper_tokens(line: str, language: str) -> str:
-    """Return the tokens of the paper's BLEU with blanks between: "rich-text" is "rich ##AT##-##AT## text".
+    """Return the tokens of the paper's BLEU, separated by blanks: "rich-text" is "rich ##AT##-##AT## text".
 
-    The script's expression, which reads left to right without overlap: of "a-b-c" it takes only the first hyphen apart.
+    The script's expression matches left to right without overlap: of "a-b-c" it splits only the first hyphen.
     """
-
     words = " ".join(_moses(language).tokenize(line, escape=False))
     return re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", words)
 
@@ -102,13 +101,13 @@ def by_length(sources: Sequence[str], references: Sequence[str], hypotheses: Seq
         inside = [i for i, text in enumerate(sources) if low <= len(text.split()) <= (high or len(text))]
         if not inside:
             continue
-        own_references, own_hypotheses = [references[i] for i in inside], [hypotheses[i] for i in inside]
+        bucket_references, bucket_hypotheses = [references[i] for i in inside], [hypotheses[i] for i in inside]
         rows.append(
             {
                 "words": f"{low}-{high}" if high else f"{low}+",
                 "sentences": len(inside),
-                "exact_match": exact_match(own_references, own_hypotheses),
-                "bleu": BLEU().corpus_score(own_hypotheses, [own_references]).score,
+                "exact_match": exact_match(bucket_references, bucket_hypotheses),
+                "bleu": BLEU().corpus_score(bucket_hypotheses, [bucket_references]).score,
             }
         )
     return rows

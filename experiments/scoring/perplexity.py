@@ -1,9 +1,8 @@
-"""How well a model predicts the references: nats summed over a split, then divided by tokens, words and characters.
+"""Perplexity of the references: their nats over a split, divided by tokens, words and characters.
 
-All three share the nats: the plain cross-entropy of every target token under teacher forcing, the end-of-sentence token
-included, in the one segmentation that the tokenizer gives. Tokens are those tokens, so that a perplexity per token
-compares models of one vocabulary only. Words and characters belong to the text, so that those two compare models of
-different vocabularies; the end of a sentence costs nats there and counts as neither.
+The nats are the cross-entropy of every target token under teacher forcing, EOS included, in the one segmentation that
+the tokenizer gives. A perplexity per token compares models of one vocabulary only. Words and characters belong to the
+text, so that those two compare models of different vocabularies; there EOS adds nats and counts as neither.
 """
 
 import math
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lit_transformer.config import Ensemble
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a report reads the signatures, and need not wait for torch
     from data_modules.prepared import PreparedCorpus
     from lit_transformer import Transformer
     from lit_transformer.batch import TranslationBatch
@@ -21,7 +20,7 @@ PER_TOKEN = "per:token|eos:nats-and-tokens|smoothing:no"
 PER_WORD = "per:word|words:between-blanks|eos:nats-only|smoothing:no"
 PER_CHARACTER = "per:character|characters:code-points-with-blanks|eos:nats-only|smoothing:no"
 ROWS = 256
-"""Target tokens of which an ensemble's probabilities are held at once."""
+"""Target tokens whose ensemble probabilities are in memory at once."""
 
 
 def perplexities(
@@ -29,7 +28,7 @@ def perplexities(
 ) -> dict[str, Any]:
     """Return perplexity per token and per word and bits per character of a split's references, signed.
 
-    Of several networks the next-token distributions are joined into one, by `kind`.
+    The next-token distributions of several networks are combined into one, by `kind`.
     """
     nats, tokens = reference_nats(networks, kind, corpus, split, batch_tokens)
     return per_unit(nats, tokens, corpus.split(split).target_text)
@@ -47,7 +46,7 @@ def reference_nats(
     with torch.inference_mode():
         for cpu_batch in evaluation_loader(corpus, split, batch_tokens):
             batch = cpu_batch.to(networks[0].output_embedding.weight.device)
-            nats += _nats(networks[0], batch) if len(networks) == 1 else _joined_nats(networks, kind, batch)
+            nats += _nats(networks[0], batch) if len(networks) == 1 else _ensemble_nats(networks, kind, batch)
             tokens += len(batch.tgt_out)
     return nats, tokens
 
@@ -59,15 +58,15 @@ def _nats(network: "Transformer", batch: "TranslationBatch") -> float:
     return float(cross_entropy(network.hidden(batch), network.output_embedding.weight, batch.tgt_out))
 
 
-def _joined_nats(networks: Sequence["Transformer"], kind: Ensemble, batch: "TranslationBatch") -> float:
-    """Return the nats of a batch's references; of the logits only some rows are held at once."""
+def _ensemble_nats(networks: Sequence["Transformer"], kind: Ensemble, batch: "TranslationBatch") -> float:
+    """Return the nats of a batch's references under the combined distribution, ROWS tokens at a time."""
     from lit_transformer.decoding.ensemble import mean_log_probs
 
     hidden = [network.hidden(batch) for network in networks]  # each (N, D)
     nats = 0.0
     for start in range(0, len(batch.tgt_out), ROWS):
         rows = slice(start, start + ROWS)
-        logits = [network.logits(own[rows]) for network, own in zip(networks, hidden, strict=True)]
+        logits = [network.logits(states[rows]) for network, states in zip(networks, hidden, strict=True)]
         log_probs = mean_log_probs(logits, kind).gather(1, batch.tgt_out[rows, None])  # (ROWS, 1)
         nats -= float(log_probs.double().sum())
     return nats
@@ -76,8 +75,8 @@ def _joined_nats(networks: Sequence["Transformer"], kind: Ensemble, batch: "Tran
 def per_unit(nats: float, tokens: int, references: Iterable[str]) -> dict[str, Any]:
     """Divide the nats of references by what they consist of.
 
-    Words are what blanks part, punctuation on them. Characters are the Unicode code points of each line as the corpus
-    was prepared: blanks and punctuation count, line ends do not.
+    Words are separated by blanks and include punctuation. Characters are the Unicode code points of each line as the
+    corpus was prepared, with blanks and punctuation, without line ends.
     """
     lines = list(references)
     words = sum(len(line.split()) for line in lines)
@@ -93,5 +92,5 @@ def per_unit(nats: float, tokens: int, references: Iterable[str]) -> dict[str, A
 
 
 def _exponential(nats: float) -> float:
-    """Return e to the nats, and a number even where a model is so sure and so wrong that it would overflow."""
+    """Return e to the nats, capped so that a very confident and very wrong model does not overflow."""
     return math.exp(min(nats, 700.0))

@@ -1,8 +1,8 @@
-"""What BLEU counts in each sentence: numbers that add up to the corpus score, so that sentences can be drawn anew.
+"""BLEU's sufficient statistics of each sentence: they add up to the corpus score, so that sentences can be resampled.
 
-evaluate writes sentences.csv beside scores.json: one row per sentence of every scored split, in the test set's order:
-the lengths of hypothesis and reference in tokens of 13a, and how many of the hypothesis's words, pairs, threes and
-fours are right. It holds no text, so that it may be in git whatever the corpus.
+evaluate writes sentences.csv beside scores.json, one row per sentence of every scored split, in the order of the test
+set: the lengths of hypothesis and reference in 13a tokens, and the matching n-grams, n from 1 to 4. It holds no text,
+so that it may be published whatever the corpus.
 """
 
 import csv
@@ -21,29 +21,29 @@ Counts = NDArray[np.int64]
 
 
 def count_sentences(references: Sequence[str], hypotheses: Sequence[str]) -> Counts:
-    """Return (sentences, 6) counts of sacreBLEU's default BLEU: two lengths and the right n-grams, n from 1 to 4."""
+    """Return (sentences, 6) counts of sacreBLEU's default BLEU: two lengths and the matching n-grams, n from 1 to 4."""
     from sacrebleu.metrics.bleu import BLEU
 
-    bleu = BLEU(effective_order=True)  # decides how a sentence is scored, not what is counted in it
+    bleu = BLEU(effective_order=True)  # changes the score of a sentence, not its counts
     rows = []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        found = bleu.sentence_score(hypothesis, [reference])
-        rows.append((found.sys_len, found.ref_len, *found.counts))
+        sentence = bleu.sentence_score(hypothesis, [reference])
+        rows.append((sentence.sys_len, sentence.ref_len, *sentence.counts))
     return np.array(rows, dtype=np.int64).reshape(-1, 2 + ORDERS)
 
 
 def summands(counts: ArrayLike) -> Counts:
-    """Return (..., 10) from (..., 6): the counts, then the hypothesis's n-grams in all; sum them over any sentences."""
-    known = np.asarray(counts, dtype=np.int64)
-    totals = np.maximum(known[..., :1] - np.arange(ORDERS), 0)  # (..., 4)
-    return np.concatenate([known, totals], axis=-1)
+    """Return (..., 10) from (..., 6): the counts, then all n-grams of the hypothesis; they sum over any sentences."""
+    values = np.asarray(counts, dtype=np.int64)
+    totals = np.maximum(values[..., :1] - np.arange(ORDERS), 0)  # (..., 4)
+    return np.concatenate([values, totals], axis=-1)
 
 
 def corpus_bleu(sums: ArrayLike) -> NDArray[np.float64]:
     """Return BLEU (...) of sums (..., 10), as sacreBLEU computes it by default: all four orders, smoothed.
 
-    An order without a right n-gram counts as 1 / 2^k of one, k counting such orders from the shortest; a corpus without
-    a right word, or without an n-gram of some order, scores 0.
+    An order without a match counts as 1 / 2^k matches, k counting such orders from the shortest; a corpus without a
+    matching word, or without an n-gram of some order, scores 0.
     """
     values = np.asarray(sums, dtype=float)
     hypothesis, reference = values[..., 0], values[..., 1]
@@ -67,20 +67,20 @@ def write_counts(splits: Mapping[str, Counts]) -> str:
 
 
 def read_counts(path: Path) -> dict[str, Counts]:
-    """Return the counts by split; empty where there is no such file, for evaluations once wrote none."""
+    """Return the counts by split; empty where there is no such file. Raises UserError for a file of another kind."""
     if not path.exists():
         return {}
-    found: dict[str, list[list[int]]] = {}
+    rows_by_split: dict[str, list[list[int]]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
             if tuple(header) != HEADER:
                 raise ValueError(f"its columns are {', '.join(header)}")
             for split, *numbers in rows:
-                own = [int(number) for number in numbers]
-                if len(own) != 2 + ORDERS:
-                    raise ValueError(f"a row has {len(own)} numbers")
-                found.setdefault(split, []).append(own)
+                counts = [int(number) for number in numbers]
+                if len(counts) != 2 + ORDERS:
+                    raise ValueError(f"a row has {len(counts)} numbers")
+                rows_by_split.setdefault(split, []).append(counts)
     except ValueError as error:
         raise UserError(f"{path}: not the counts of sentences ({error}); evaluate this cell again") from None
-    return {split: np.array(rows, dtype=np.int64) for split, rows in found.items()}
+    return {split: np.array(rows, dtype=np.int64) for split, rows in rows_by_split.items()}

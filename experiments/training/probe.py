@@ -1,8 +1,8 @@
-"""The probe: what goes on inside a model while it trains, on one fixed small batch of the validation split.
+"""The probe: softmax and gradient statistics of a model in training, on one fixed small batch of the validation split.
 
-How sharp each softmax is, how far its scores spread, and how large the gradients are, before the first step and at
-each validation, in probe.csv. It looks and never touches: no random number is drawn, no gradient, buffer or mode stays
-changed, so that the weights of a run are those of a run without it. A mixer that is no attention has no softmax.
+It writes how peaked each softmax is, the spread of its scores, and the norms of gradients to probe.csv, before the
+first step and at each validation. It has no side effects: it draws no random number and restores every gradient, buffer
+and mode, so that a run has the same weights without it. A mixer other than attention has no softmax.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,101 +28,100 @@ from lit_transformer.transformer import Transformer
 
 MEASURES = {
     "largest_weight": "the largest weight of a row of the softmax, mean over rows",
-    "entropy": "the entropy of a row over that of equal weights",
-    "jacobian": "the sum of p (1 - p) over a row, over that of equal weights: what the softmax lets a gradient through",
-    "score_std": "the standard deviation, within a row, of the scores of the keys that may be looked at",
-    "hidden_weight": "the weight that lies on keys that the mask should hide",
-    "query_key_gradient": "the norm of the loss's gradient by W_Q and W_K",
-    "value_gradient": "the norm of the loss's gradient by W_V",
-    "gradient": "the norm of the loss's gradient by all weights of the part",
-    "step_gradient": "the norm of the gradient of a training step before it is clipped, mean since the row before",
+    "entropy": "the entropy of a row, relative to that of equal weights",
+    "jacobian": "the sum of p (1 - p) over a row, relative to equal weights: how much gradient the softmax passes on",
+    "score_std": "the standard deviation, within a row, of the scores of the visible keys",
+    "hidden_weight": "the weight on keys that the mask should hide",
+    "query_key_gradient": "the gradient norm of W_Q and W_K",
+    "value_gradient": "the gradient norm of W_V",
+    "gradient": "the gradient norm of all weights of the part",
+    "step_gradient": "the gradient norm of a training step before clipping, mean since the row before",
     "step_gradient_largest": "the largest of these",
 }
 PAIRS = 32
-LEAST = 4
-"""Rows of fewer visible keys are left out: one key has all the weight, whatever its score."""
+MIN_KEYS = 4
+"""Fewest visible keys of a row that counts: a single key has all the weight, whatever its score."""
 HIDDEN = -5e8
-"""A score below this takes no part: a mask gives hidden keys minus infinity or -1e9."""
+"""Scores below this are masked: a mask gives hidden keys minus infinity or -1e9."""
 
 
 def probe_batch(split: Split) -> TranslationBatch:
     """Return a few pairs, spread evenly over a split: the same for every variant and seed."""
-    number = min(PAIRS, len(split))
-    indexes = [i * len(split) // number for i in range(number)]
-    return TranslationBatch.from_pairs([split[i] for i in indexes], indexes)
+    count = min(PAIRS, len(split))
+    indices = [i * len(split) // count for i in range(count)]
+    return TranslationBatch.from_pairs([split[i] for i in indices], indices)
 
 
 def measure(network: Transformer, batch: TranslationBatch) -> dict[Key, float]:
-    """Return every measure of a network on a batch but those of training steps; the network stays as it is."""
+    """Return every measure of a network on a batch, except those of training steps; the network is left unchanged."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         _evaluating(network),
-        record_kernel_inputs(network) as caught,
+        record_kernel_inputs(network) as kernel_inputs,
     ):
         hidden = network.hidden(batch)
-        loss = label_smoothed_cross_entropy(hidden, network.output_embedding.weight, batch.tgt_out, 0.0) / len(
-            batch.tgt_out
-        )
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    gradients = {id(parameter): value for parameter, value in zip(parameters, found, strict=True) if value is not None}
+        nats = label_smoothed_cross_entropy(hidden, network.output_embedding.weight, batch.tgt_out, 0.0)
+        loss = nats / len(batch.tgt_out)
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+    gradients = {id(parameter): grad for parameter, grad in zip(parameters, grads, strict=True) if grad is not None}
     measured: dict[Key, Tensor] = {}
     with torch.no_grad():
         for part, layer, attention in _attentions(network):
-            if id(attention.kernel) not in caught:
+            if id(attention.kernel) not in kernel_inputs:
                 continue
-            queries, keys, _, mask, bias = caught[id(attention.kernel)]
+            queries, keys, _, mask, bias = kernel_inputs[id(attention.kernel)]
             scores = attention.kernel.scores(queries, keys, mask, bias).float()
             layout = batch.src_layout if part == "encoder" else batch.tgt_layout
             rows = softmax_measures(scores, _visible(mask, queries, keys), _real_queries(attention, layout))
             measured |= {(part, layer, name): value for name, value in rows.items()}
         for key, group in _groups(network):
-            own = [gradients[id(parameter)] for parameter in group if id(parameter) in gradients]
-            measured[key] = torch.nn.utils.get_total_norm(own).to(loss.device)
-    values = torch.stack([value.float() for value in measured.values()]).tolist()  # one wait for a GPU
+            group_gradients = [gradients[id(parameter)] for parameter in group if id(parameter) in gradients]
+            measured[key] = torch.nn.utils.get_total_norm(group_gradients).to(loss.device)
+    values = torch.stack([value.float() for value in measured.values()]).tolist()  # synchronises a GPU once
     return dict(zip(measured, values, strict=True))
 
 
 def softmax_measures(scores: Tensor, visible: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """Return how sharp a softmax is: scores (B, H, Q, K), the keys that may be looked at, broadcast to them.
+    """Return the statistics of a softmax over scores (B, H, Q, K); `visible`: the keys that the mask lets through.
 
-    The means are over the heads and the queries that are no padding, real (B, Q), and may look at `LEAST` keys; nothing
-    where there is none.
+    Means are over heads and over the queries that are no padding, real (B, Q), and have `MIN_KEYS` visible keys; empty
+    where there are none.
     """
     visible = visible.expand_as(scores)
     count = visible.sum(-1)  # (B, H, Q)
-    rows = (count >= LEAST) & real[:, None]
+    rows = (count >= MIN_KEYS) & real[:, None]
     if not bool(rows.any()):
         return {}
     scores, visible, count = scores[rows], visible[rows], count[rows][:, None]  # (R, K) twice and (R, 1)
     weights = scores.softmax(-1)
-    among = (scores > HIDDEN).sum(-1)  # (R,): more than are visible where the mask leaks
+    unmasked = (scores > HIDDEN).sum(-1)  # (R,): more than are visible where the mask leaks
     centred = scores - scores.where(visible, 0).sum(-1, keepdim=True) / count
     variances = centred.square().where(visible, 0).sum(-1, keepdim=True) / count
     return {
         "largest_weight": weights.amax(-1).mean(),
-        "entropy": (torch.special.entr(weights).sum(-1) / among.log()).mean(),
-        "jacobian": ((weights * (1 - weights)).sum(-1) / (1 - 1 / among)).mean(),
+        "entropy": (torch.special.entr(weights).sum(-1) / unmasked.log()).mean(),
+        "jacobian": ((weights * (1 - weights)).sum(-1) / (1 - 1 / unmasked)).mean(),
         "score_std": variances.mean().sqrt(),
         "hidden_weight": weights.where(~visible, 0).sum(-1).mean(),
     }
 
 
 class Probe(pl.Callback):
-    """Measures before the first step and at each validation, on the first rank; its rows travel in the checkpoint.
+    """Measures before the first step and at each validation, on rank 0; its rows are part of the checkpoint.
 
-    `log` takes each row's values by name, and its step.
-    Stand before `Curve`, so that measuring is not training time, and before the checkpoint, which holds the row.
+    `log_row` is called with the values by name, and the step. Place it before `Curve`, so that measuring does not count
+    as training time, and before `CheckpointWriter`, which then saves the newest row.
     """
 
-    def __init__(self, path: Path, batch: TranslationBatch, log: Callable[..., object] | None = None) -> None:
+    def __init__(self, path: Path, batch: TranslationBatch, log_row: Callable[..., object] | None = None) -> None:
         self.path = path
         self.batch = batch
-        self.log = log
+        self.log_row = log_row
         self.rows: list[list[Any]] = []
         self.steps = 0
-        self.norms: Tensor | None = None
+        self.norms: Tensor | None = None  # of the steps since the row before: their sum and their maximum
 
     def state_dict(self) -> dict[str, Any]:
         norms = [0.0, 0.0] if self.norms is None else self.norms.tolist()
@@ -152,31 +151,29 @@ class Probe(pl.Callback):
         if not trainer.is_global_zero:
             return
         self.batch = self.batch.to(network.output_embedding.weight.device)
-        found = measure(network, self.batch)
+        measured = measure(network, self.batch)
         if self.norms is not None:
             total, largest = self.norms.tolist()
-            found |= {("all", None, "step_gradient"): total / self.steps}
-            found |= {("all", None, "step_gradient_largest"): largest}
+            measured |= {("all", None, "step_gradient"): total / self.steps}
+            measured |= {("all", None, "step_gradient_largest"): largest}
         self.steps, self.norms = 0, None
         step = trainer.global_step
-        self.rows += [[step, part, layer, name, value] for (part, layer, name), value in found.items()]
+        self.rows += [[step, part, layer, name, value] for (part, layer, name), value in measured.items()]
         write_probe(self.path, self.rows)
-        if self.log:
-            self.log(
-                {f"probe/{_place(part, layer)}/{name}": value for (part, layer, name), value in found.items()}, step
-            )
+        if self.log_row:
+            self.log_row({f"probe/{_label(*key[:2])}/{key[2]}": value for key, value in measured.items()}, step)
 
 
-def _place(part: str, layer: int | None) -> str:
+def _label(part: str, layer: int | None) -> str:
     return part if layer is None else f"{part}{layer}"
 
 
 def _attentions(network: Transformer) -> Iterator[tuple[str, int, MultiHeadAttention]]:
     """Yield each attention: "encoder", "decoder" or "cross", its layer and itself."""
-    for part, layer, own in _layers(network):
-        for name, sublayer in own.sublayers.items():
+    for part, number, layer in _layers(network):
+        for name, sublayer in layer.sublayers.items():
             if (attention := attention_of(sublayer)) is not None:
-                yield "cross" if name == "cross" else part, layer, attention
+                yield "cross" if name == "cross" else part, number, attention
 
 
 def _layers(network: Transformer) -> Iterator[tuple[str, int, Layer]]:
@@ -186,7 +183,7 @@ def _layers(network: Transformer) -> Iterator[tuple[str, int, Layer]]:
 
 
 def _groups(network: Transformer) -> Iterator[tuple[Key, Sequence[nn.Parameter]]]:
-    """Yield the parameters of which a gradient's norm is taken, with its name."""
+    """Yield the parameters of each gradient norm, with its key."""
     yield ("all", None, "gradient"), list(network.parameters())
     embeddings = nn.ModuleList([network.src_embedding, network.tgt_embedding, network.output_embedding])
     yield ("embedding", None, "gradient"), list(embeddings.parameters())
@@ -199,10 +196,11 @@ def _groups(network: Transformer) -> Iterator[tuple[Key, Sequence[nn.Parameter]]
 
 
 def _visible(mask: AttentionMask, queries: Tensor, keys: Tensor) -> Tensor:
-    """Return the keys that are no padding and that a query may look at: a mask, broadcast to (B, H, Q, K)."""
-    own = mask.dense(queries, keys)
-    every = torch.ones(1, 1, 1, keys.shape[2], dtype=torch.bool, device=keys.device)
-    return every if own is None else own.view(*[1] * (4 - own.dim()), *own.shape)
+    """Return the keys that each query may attend to, without padding: a mask, broadcast to (B, H, Q, K)."""
+    dense = mask.dense(queries, keys)
+    if dense is None:
+        return torch.ones(1, 1, 1, keys.shape[2], dtype=torch.bool, device=keys.device)
+    return dense.view(*[1] * (4 - dense.dim()), *dense.shape)
 
 
 def _real_queries(attention: nn.Module, layout: Layout) -> Tensor:
@@ -214,7 +212,7 @@ def _real_queries(attention: nn.Module, layout: Layout) -> Tensor:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Switch dropout off, and restore every mode; cuDNN, which differentiates no LSTM in this mode, stays out."""
+    """Set eval mode and restore every module's mode; without cuDNN, which cannot differentiate an LSTM in eval mode."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""probe.csv of a cell: what a probe measured, as a file; `training.probe` measures, which needs torch."""
+"""Reads and writes probe.csv of a cell, without torch; `training.probe` takes the measurements."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from lit_transformer.errors import UserError
 COLUMNS = ("step", "part", "layer", "measure", "value")
 
 Key = tuple[str, int | None, str]
-"""Part, layer (from 1, None for a part that has no layers) and measure."""
+"""Part, layer (from 1; None for a part without layers) and measure."""
 
 
 def write_probe(path: Path, rows: Iterable[Sequence[Any]]) -> None:
@@ -27,7 +27,7 @@ def write_probe(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def read_probe(path: Path) -> list[tuple[int, Key, float]]:
-    """Read the step, what was measured and its value of each row that is a finite number; nothing without the file."""
+    """Return the step, key and value of each row with a finite value; nothing where there is no file."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
@@ -37,5 +37,5 @@ def read_probe(path: Path) -> list[tuple[int, Key, float]]:
                 for row in csv.DictReader(file)
             ]
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not what a probe writes ({error}); train this cell again") from None
+            raise UserError(f"{path}: not written by a probe ({error}); train this cell again") from None
     return [row for row in rows if math.isfinite(row[2])]

@@ -57,7 +57,7 @@ def wait_for(true, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-# The grandchild takes a while to stop, as a training ends its step, and starts a process for it; its parent waits for it.
+# The grandchild takes a while to stop, as a training ends its step, and starts a process for it; its parent waits.
 SLOW = "trap 'sleep 1 && echo saved > $CELL.end; exit' TERM; echo $$ > $CELL.pid; while :; do sleep 0.05; done # %s"
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments.common import cli
+from experiments.config.cell import cells_of
 from experiments.config.study import load_study
 from experiments.launching.cells import RETRIES
 from experiments.launching.slurm import array
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for cell in stages.stale_cells(study, stale):
             print(f"{cell.variant}-{cell.seed}")
         return
-    cells = {f"{cell.variant}-{cell.seed}": cell for cell in study.cells()}
+    cells = {f"{cell.variant}-{cell.seed}": cell for cell in cells_of(study)}
     if args.cell not in cells:
         raise UserError(f"study {study.name} has no cell '{args.cell}'{nearest(args.cell, cells)}")
     sys.exit(array.run(stages.job(cells[args.cell]), args.retries))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from experiments.common import cli, machine
 from experiments.common.io import only_writer
+from experiments.config.cell import cells_of
 from experiments.config.study import Study, load_study
 from experiments.launching.attempts import LOG, Job
 from experiments.launching.cells import RETRIES, CellsRun, run_cells
@@ -65,7 +66,7 @@ def launch(study: Study, args: argparse.Namespace) -> None:
 
 
 def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[str]) -> None:
-    print(f"{study.name}: {len(stages.stale_cells(study, stale))} of {len(study.cells())} cells to run")
+    print(f"{study.name}: {len(stages.stale_cells(study, stale))} of {len(cells_of(study))} cells to run")
     print("\n".join(sorted(stale | stale_ensembles)))
 
 
@@ -97,7 +98,7 @@ def _run_cells(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: 
     engine = _ray_engine(study, args, gpus) if on_ray else _process_engine(study, args, gpus)
     try:
         interrupt_on_signals()  # once more: Ray has set handlers of its own
-        print(f"{study.name}: {len(jobs)} of {len(study.cells())} cells to run, {engine.slots} at once", flush=True)
+        print(f"{study.name}: {len(jobs)} of {len(cells_of(study))} cells to run, {engine.slots} at once", flush=True)
         progress = CellProgress(jobs)
         result = run_cells(jobs, engine, progress, args.retries)
         progress.close()

@@ -11,19 +11,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from experiments.config.run_config import RunConfig
-
-if TYPE_CHECKING:
-    from experiments.config.study import Study
+from experiments.config.study import Study
 
 
 @dataclass(frozen=True)
 class Cell:
     """One variant and one seed of a study; overrides make it a run beside the study's own, all of it under runs/."""
 
-    study: "Study"
+    study: Study
     variant: str
     seed: int
     overrides: tuple[str, ...] = ()
@@ -122,6 +119,11 @@ class Cell:
     def translations_folder(self) -> Path:
         """One <split>.txt per test split, attention.json, and averaged/ for the averaged weights."""
         return self.evaluation_folder / "translations"
+
+
+def cells_of(study: Study) -> list[Cell]:
+    """Return every cell of a study, seed by seed, so that an interrupted study holds whole comparisons."""
+    return [Cell(study, variant, seed) for seed in study.seeds for variant in study.variants]
 
 
 def _hashed(overrides: list[str]) -> str:

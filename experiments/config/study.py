@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.config import DataConfig
-from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig, read_yaml, resolve, to_dict
 from lit_transformer.errors import UserError, nearest
 
@@ -72,10 +71,6 @@ class Study:
                 "by torchrun or srun (docs/scale.md)"
             )
         return max(trainer.devices for trainer in trainers)
-
-    def cells(self) -> list[Cell]:
-        """Return every cell, seed by seed, so that an interrupted study holds whole comparisons."""
-        return [Cell(self, variant, seed) for seed in self.seeds for variant in self.variants]
 
     def results(self, variant: str, seed: int) -> Path:
         """Return the folder of one cell's results."""

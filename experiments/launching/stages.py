@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
-from experiments.config.cell import Cell
+from experiments.config.cell import Cell, cells_of
 from experiments.config.stages import stage_files, write_stages
 from experiments.config.study import Study
 from experiments.launching.attempts import LOG, Attempt, Job, Verdict
@@ -57,7 +57,7 @@ class Stages:
 
     def stale_cells(self, study: Study, stale: set[str]) -> list[Cell]:
         """Return the cells that have a stage among the stale ones, in the order in which they run."""
-        return [cell for cell in study.cells() if any(cell.stage(kind) in stale for kind in KINDS)]
+        return [cell for cell in cells_of(study) if any(cell.stage(kind) in stale for kind in KINDS)]
 
     def job(self, cell: Cell) -> Job:
         """Return a cell as engines see it: one DVC process for its stages."""

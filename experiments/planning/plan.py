@@ -10,6 +10,7 @@ import torch
 
 from experiments.common import machine
 from experiments.common.device_rates import LAYER_SECONDS, Gpu, Rate, gpu_named, measured_rate
+from experiments.config.cell import cells_of
 from experiments.config.run_config import RunConfig
 from experiments.config.study import Study
 from experiments.planning.step_times import Sample, StepTime, device_of, sample_of, shape_of, step_flops, time_step
@@ -131,7 +132,7 @@ def make_plan(study: Study, seeds: int, fleets: tuple[Fleet, ...], slots: int, m
         fleets=fleets,
         data_disk=_folder_bytes(study.data_folder),
         result_disk=sum(results) // len(results) if results else 0,
-        done=sum(cell.scores_path.exists() for cell in study.cells()),
+        done=sum(cell.scores_path.exists() for cell in cells_of(study)),
         separable=separable(study, seeds),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.common.io import read_json
-from experiments.config.cell import Cell
+from experiments.config.cell import Cell, cells_of
 from experiments.config.run_config import config_hash
 from experiments.config.study import Study
 from experiments.scoring.bleu import EXACT_MATCH
@@ -167,7 +167,7 @@ class Results:
 
 def has_results(study: Study) -> bool:
     """Say whether any cell of the study was trained here."""
-    return any(cell.record_path.exists() for cell in study.cells())
+    return any(cell.record_path.exists() for cell in cells_of(study))
 
 
 def read_results(study: Study) -> Results:

@@ -93,7 +93,7 @@ def test_the_last_weights_are_those_of_the_last_moments(tmp_path: Path, accumula
     assert sorted(watch.seen) == list(range(1, STEPS + 1))
     assert averaging.record() == {"kind": "last", "steps": [10, 12, 14]}
     assert_equal(found, uniform_mean(watch.seen[step] for step in (10, 12, 14)))
-    assert not torch.equal(found["output_embedding.weight"], watch.seen[14]["softmax.weight"])
+    assert not torch.equal(found["output_embedding.weight"], watch.seen[14]["output_embedding.weight"])
     assert sorted(path.name for path in (tmp_path / "averaging").iterdir()) == ["step10.pt", "step12.pt", "step14.pt"]
     averaging.leave()
     assert not (tmp_path / "averaging").exists()

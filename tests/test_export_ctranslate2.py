@@ -39,7 +39,7 @@ def translations(
 @pytest.mark.parametrize("name", SAME)
 def test_every_choice_translates_greedily_as_ours_or_is_refused(name: str, tmp_path: Path) -> None:
     network, forbidden = build(SAME[name]).eval(), [["<pad>"], ["<s>"]]  # which an untrained network would say
-    if SAME[name].feed_forward.kind not in CTRANSLATE2_ACTIVATIONS:
+    if SAME[name].feed_forward.kind.value not in CTRANSLATE2_ACTIVATIONS:
         with pytest.raises(UserError, match=r"no activation relu2 \(possible: relu, gelu, swish\)"):
             translations(network, tmp_path, SOURCES, 1, 9)
         return

@@ -26,7 +26,7 @@ SAME = {name: config for name, config in CHOICES.items() if not obstacles(config
 def test_logits_are_ours(name: str) -> None:
     network = build(SAME[name]).eval()
     marian = to_marian(network, DecodeConfig())
-    if SAME[name].feed_forward.kind not in JOEYNMT_ACTIVATIONS:
+    if SAME[name].feed_forward.kind.value not in JOEYNMT_ACTIVATIONS:
         with pytest.raises(UserError, match=r"no activation relu2 \(possible: relu, gelu, swish\)"):
             to_joeynmt(marian)
         return

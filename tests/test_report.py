@@ -72,9 +72,9 @@ def test_another_corpus_gives_no_sentences_and_is_refused_when_asked_for(tmp_pat
     assert study_report.read_texts(tmp_path / "other", scored_on("elsewhere")) == {}
     assert study_report.read_texts(tmp_path / "none", scored_on("elsewhere")) == {}
     with pytest.raises(UserError, match="not the one of the results"):
-        study_report.read_texts(tmp_path / "other", scored_on("elsewhere"), asked=True)
+        study_report.read_texts(tmp_path / "other", scored_on("elsewhere"), required=True)
     with pytest.raises(UserError, match="no prepared corpus there"):
-        study_report.read_texts(tmp_path / "none", scored_on("elsewhere"), asked=True)
+        study_report.read_texts(tmp_path / "none", scored_on("elsewhere"), required=True)
 
 
 def test_a_mistake_is_one_line_and_status_2(

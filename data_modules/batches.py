@@ -80,14 +80,6 @@ def plan_evaluation(
     return np.split(order, np.cumsum(sizes)[:-1])
 
 
-def padding_fraction(plan: list[Indices], source_lengths: Lengths, target_lengths: Lengths) -> float:
-    """Return the fraction of padding, 0 to 1, in the padded batches of a plan, both sides together."""
-    padded_tokens = sum(
-        len(batch) * int(lengths[batch].max()) for batch in plan for lengths in (source_lengths, target_lengths)
-    )
-    return 1 - (int(source_lengths.sum()) + int(target_lengths.sum())) / padded_tokens
-
-
 def rank_share(batches: list[Indices], target_lengths: Lengths, rank: int, world_size: int) -> list[PlannedBatch]:
     """Return one rank's share of the global batches of an optimiser step.
 

@@ -79,17 +79,17 @@ def test_the_one_before_is_used_where_the_last_is_cut_short(
 def test_a_foreign_one_is_not_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_with_checksum(content(30, "theirs"), folder / "last.ckpt")
     assert newest(folder, "ours") == (folder / "last.ckpt", 10)
-    said = capsys.readouterr().out
-    assert "is of another config or code (theirs, now ours): using the one before" in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert "is of another config or code (theirs, now ours): using the one before" in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_folder_of_another_run_is_moved_aside(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "curve.csv").write_text("theirs")
     assert newest(folder, "mine") is None
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1
-    assert said.endswith(f"moved to {folder}.ours, training from scratch\n")
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert printed.endswith(f"moved to {folder}.ours, training from scratch\n")
     assert list(folder.iterdir()) == []
     assert (folder.with_name("seed0.ours") / "curve.csv").read_text() == "theirs"
 

@@ -49,8 +49,8 @@ def naive_ensemble(networks: Sequence[Transformer], kind: Ensemble, source: list
     src = batch_of([(source, [])]).src
 
     def function(tokens: list[int]) -> list[float]:
-        said = torch.tensor([BOS, *tokens])
-        members = [naive_pair(network, src, said)[-1].double().softmax(0).tolist() for network in networks]
+        prefix = torch.tensor([BOS, *tokens])
+        members = [naive_pair(network, src, prefix)[-1].double().softmax(0).tolist() for network in networks]
         columns = list(zip(*members, strict=True))
         if kind is Ensemble.probabilities:
             return [math.log(sum(column) / len(column)) for column in columns]

@@ -111,7 +111,7 @@ def test_the_folder_is_whole_and_says_where_it_is_from(to: Format, tmp_path: Pat
     export(cell(), to, out)
     assert {path.name for path in out.iterdir()} == FILES[to]
     assert [path.name for path in out.parent.iterdir()] == ["folder"]
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     kept = out / ("config.json" if to is Format.safetensors else "provenance.json")
     provenance = json.loads(kept.read_text())
     provenance = provenance.get("provenance", provenance)
@@ -121,13 +121,13 @@ def test_the_folder_is_whole_and_says_where_it_is_from(to: Format, tmp_path: Pat
     assert provenance.items() >= (expected | {"config_hash": training["config_hash"], "weights": "last"}).items()
     card = (out / "README.md").read_text()
     assert corpus.hash in card
-    assert said.startswith(f"{out}: ")
-    assert said.removeprefix(f"{out}: ").strip() in card
+    assert printed.startswith(f"{out}: ")
+    assert printed.removeprefix(f"{out}: ").strip() in card
     assert {
         Format.safetensors: "the same to the bit in all",
         Format.marian: "on 4 validation pairs",
         Format.ctranslate2: "4 of 4 greedy translations",
-    }[to] in said
+    }[to] in printed
 
 
 def test_the_exported_network_and_tokenizer_need_nothing_of_the_project(tmp_path: Path) -> None:

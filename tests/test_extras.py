@@ -70,8 +70,8 @@ def test_stages_of_ensembles_are_one_file_and_stand_where_some_are_asked_for(at_
     assert files["systems"] == files["systems_multi30k"]
     (stage,) = files["systems"]["stages"].values()
     study = load_study("systems")
-    said = [next(iter(out)) for out in stage["outs"]]
-    filled = [path.replace("${name}", study.name).replace("${item.variant}", "gnmt_like") for path in said]
+    declared = [next(iter(out)) for out in stage["outs"]]
+    filled = [path.replace("${name}", study.name).replace("${item.variant}", "gnmt_like") for path in declared]
     assert filled == [str(study.ensemble("gnmt_like") / "scores.json")]
 
 

@@ -74,15 +74,17 @@ def test_the_layout_of_a_parquet_conversion(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     import datasets
 
-    asked = hub._repository("iwslt2017", "", "de", "en")
-    assert asked.pop("revision") == "refs/convert/parquet"
-    data = datasets.load_dataset(**asked | {"path": str(tmp_path / "conversion")}, cache_dir=str(tmp_path / "cache"))
+    arguments = hub._repository("iwslt2017", "", "de", "en")
+    assert arguments.pop("revision") == "refs/convert/parquet"
+    data = datasets.load_dataset(
+        **arguments | {"path": str(tmp_path / "conversion")}, cache_dir=str(tmp_path / "cache")
+    )
     assert {str(split): len(part) for split, part in data.items()} == SIZES
     assert hub._sides(data["train"], "x", "de", "en") == (rows("train", "de"), rows("train", "en"))
 
 
 @pytest.mark.parametrize(
-    ("name", "languages", "asked"),
+    ("name", "languages", "arguments"),
     [
         ("multi30k", ("de", "en"), {"path": "bentrevett/multi30k"}),
         (
@@ -102,7 +104,7 @@ def test_the_layout_of_a_parquet_conversion(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_what_is_asked_of_the_hub(
-    name: str, languages: tuple[str, str], asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    name: str, languages: tuple[str, str], arguments: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, Any]] = []
 
@@ -114,7 +116,7 @@ def test_what_is_asked_of_the_hub(
     monkeypatch.setattr("datasets.load_dataset", load)
     monkeypatch.setattr("datasets.get_dataset_config_names", lambda path: ["books-de-en", "books-de-fr"])
     hub._load(name, *languages)
-    assert seen == [asked]
+    assert seen == [arguments]
 
 
 def test_several_configurations_that_fit_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def test_logits_are_ours(name: str) -> None:
     mask = (src != 0)[:, None]
     with torch.no_grad():
         read, *_ = theirs("encode", src=src, src_length=None, src_mask=mask)
-        said, *_ = theirs(
+        decoded, *_ = theirs(
             "decode",
             encoder_output=read,
             encoder_hidden=None,
@@ -45,7 +45,7 @@ def test_logits_are_ours(name: str) -> None:
             trg_mask=mask.new_ones(1, 1, 1),
         )
         ours = network(src, tgt_in)
-    assert_close(said[batch.tgt_layout.mask], ours[batch.tgt_layout.mask], 1e-5)
+    assert_close(decoded[batch.tgt_layout.mask], ours[batch.tgt_layout.mask], 1e-5)
 
 
 @pytest.mark.parametrize("config", [FITS, EVERYTHING], ids=["fits", "everything"])

@@ -151,9 +151,9 @@ def test_findings_take_the_fastest_pass_and_say_what_is_not_reached(settings: Se
     for found in findings:
         assert found.of_n["time"].value == pytest.approx(found.kind.n)
         assert found.mixing_share == 0.25
-    (said,) = unreached(findings)
-    assert "power of d: " in said
-    assert said.endswith("power of d: self-attention, restricted 1.50 against 1 (all its operations 2.00).")
+    (finding,) = unreached(findings)
+    assert "power of d: " in finding
+    assert finding.endswith("power of d: self-attention, restricted 1.50 against 1 (all its operations 2.00).")
     assert any(
         "n^2.00 d^1.00" in cell for table in make_tables(settings, findings) for row in table.rows for cell in row
     )
@@ -230,8 +230,10 @@ def test_the_study_is_none_of_cells_and_its_stages_name_what_is_there() -> None:
     assert results in stages["report"]["deps"]
     for stage in stages.values():
         assert [path for path in stage["deps"] if not Path(path).exists() and path != results] == []
-    asked = {key for stage in stages.values() for params in stage["params"] for key in params[f"{STUDY}/layers.yaml"]}
-    assert asked == set(read_yaml(STUDY / "layers.yaml"))
+    declared = {
+        key for stage in stages.values() for params in stage["params"] for key in params[f"{STUDY}/layers.yaml"]
+    }
+    assert declared == set(read_yaml(STUDY / "layers.yaml"))
 
 
 def test_sizes_are_measured_once() -> None:

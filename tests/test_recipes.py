@@ -107,7 +107,7 @@ def test_the_order_on_the_command_line_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("t2t_v33", "recipe is 't2t_v33'; did you mean 't2t_v3'? (recipes: paper, t2t_2017, t2t_v3)"),
         ("", "recipe is ''"),
@@ -116,10 +116,10 @@ def test_the_order_on_the_command_line_counts() -> None:
         (["paper"], "recipe is '['paper']'"),
     ],
 )
-def test_an_unknown_recipe_is_one_line(name: Any, said: str) -> None:
+def test_an_unknown_recipe_is_one_line(name: Any, message: str) -> None:
     with pytest.raises(UserError) as caught:
         resolve([{"recipe": name}], where="here")
-    assert str(caught.value).startswith(f"here: {said}")
+    assert str(caught.value).startswith(f"here: {message}")
     assert "\n" not in str(caught.value)
 
 

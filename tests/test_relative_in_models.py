@@ -80,8 +80,8 @@ def test_the_order_of_a_memory_is_not_looked_at(kind: Positions) -> None:
     model, batch, order = build(model_of(kind)).eval(), batch_of([([5, 6, 7, 8], [9, 10])]), [3, 0, 4, 2, 1]
     memory = model.encode_packed(batch.src, batch.src_layout)
     shuffled = Memory(memory.x[order], memory.layout)
-    said, again = (model.decode(batch.tgt_in, batch.tgt_layout, it) for it in (memory, shuffled))
-    assert_close(said, again)
+    states, again = (model.decode(batch.tgt_in, batch.tgt_layout, it) for it in (memory, shuffled))
+    assert_close(states, again)
 
 
 @every_inside

@@ -72,8 +72,8 @@ def test_scores_of_averaged_weights_stand_in_a_column_of_their_own_where_there_a
     table = tables.markdown(summary)
     assert "* Averaged: scores of the averaged weights." in table
     assert "averaged_bleu_test_signature" in tables.comma_separated(summary)
-    asked = summarise(study, read_results(study), ["averaged_bleu", "averaged_ppl"])
-    titles = [column.title for column in tables.columns(asked)]
+    summary = summarise(study, read_results(study), ["averaged_bleu", "averaged_ppl"])
+    titles = [column.title for column in tables.columns(summary)]
     assert titles.count("BLEU averaged test") == titles.count("PPL averaged test") == 1
 
 

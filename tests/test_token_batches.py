@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from data_modules.batches import (
     TokenBatchSampler,
-    padding_fraction,
     plan_batches,
     plan_evaluation,
     rank_share,
@@ -39,6 +38,14 @@ def normal_lengths(count: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(5)
     source = generator.normal(16, 5, count).clip(4, 50)
     return source.astype(np.int64), (source * generator.normal(1, 0.12, count)).clip(3, 54).astype(np.int64)
+
+
+def padding_fraction(plan: list[np.ndarray], source_lengths: np.ndarray, target_lengths: np.ndarray) -> float:
+    """Return the fraction of padding, 0 to 1, in the padded batches of a plan, both sides together."""
+    padded_tokens = sum(
+        len(batch) * int(lengths[batch].max()) for batch in plan for lengths in (source_lengths, target_lengths)
+    )
+    return 1 - (int(source_lengths.sum()) + int(target_lengths.sum())) / padded_tokens
 
 
 @given(PAIRS, st.integers(60, 400), st.integers(0, 9), st.integers(0, 9))

@@ -223,10 +223,10 @@ def test_not_even_a_disabled_run_can_start_and_training_goes_on(
         tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
         tracking.finish()
     assert run is None
-    said = capfd.readouterr().err.splitlines()
-    assert said[0].startswith("wandb: cannot start (ModuleNotFoundError: ")
-    assert said[0].endswith("; the training goes on without it")
-    assert said[-1].startswith("wandb: scores not logged (ModuleNotFoundError: ")
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("wandb: cannot start (ModuleNotFoundError: ")
+    assert lines[0].endswith("; the training goes on without it")
+    assert lines[-1].startswith("wandb: scores not logged (ModuleNotFoundError: ")
 
 
 def test_scores_wait_for_whoever_sends_the_run(

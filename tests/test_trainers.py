@@ -114,18 +114,18 @@ def test_drawn_batches_are_the_same_every_time_and_as_large_as_asked(grouped: bo
 
 
 class Counting:
-    """A system that says how often it was asked; one that is told to fails."""
+    """A system that returns how often it was called; one that is told to fails."""
 
     def __init__(self, fails: str = "") -> None:
         if fails == "at once":
             raise UserError("no such package")
-        self.fails, self.asked = fails, 0
+        self.fails, self.calls = fails, 0
 
     def turn(self) -> float:
         if self.fails == "hard":
             os._exit(3)
-        self.asked += 1
-        return float(self.asked)
+        self.calls += 1
+        return float(self.calls)
 
     def finish(self) -> dict[str, float]:
         return {"pid": float(os.getpid())}

@@ -33,7 +33,7 @@ def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_system_has_the_budget_of_the_base_model(name: str, at_root: None) -> None:
-    """The same batches and steps, and parameters that meet a token and operations within a tenth; but for big."""
+    """The same batches and steps, and active parameters per token and operations within a tenth; but for big."""
     study = load_study(name)
     base, vocab = study.config(study.baseline, 0), study.data_config.vocab_size
     for variant in study.variants:

@@ -41,7 +41,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, accumulate: int, batc
     with pytest.raises(UserError, match="stopped at step") if batch + accumulate < 6 * accumulate else nullcontext():
         stopping.fit(module(), endless(BATCHES))
     saved = torch.load(checkpoint.path, weights_only=True)
-    position = saved["global_step"] * accumulate  # where a resumed run takes up the data
+    position = saved["global_step"] * accumulate  # where a resumed run continues in the data
     assert batch < position <= batch + accumulate
 
     resumed, after = module(), Losses()

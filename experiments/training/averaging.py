@@ -50,7 +50,7 @@ class Averager(pl.Callback):
 
 
 class LastWeights(Averager):
-    """The mean of the weights at the last k of regular moments, one file a moment until the training is over.
+    """The mean of the weights at the last k of regular moments, one file per moment until the training is over.
 
     A checkpoint names the files that it needs; those that the two newest checkpoints name are kept, however old, for a
     run that is killed goes on from one of them. `seconds` returns the training time so far.

@@ -7,6 +7,9 @@
 A name alone is the results at hand, or the published ones where there are none. name@published is the published
 results, name@revision what was published in that commit, read through git. Scores of different test sets or signatures
 never share a column: such studies show differences to their own baselines only.
+
+The last line says whether the two agree in their claims. The exit status is 1 where they contradict each other: a
+change is better in one and worse or equal in the other. An open verdict contradicts nothing.
 """
 
 import argparse
@@ -28,4 +31,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"A and B are both {args.a}; name two studies, or a revision of it: {args.a}@HEAD~1 {args.a}")
     from experiments.reporting.comparison_report import compare
 
-    compare(args.a, args.b, cli.page_folder(args.out, "compare", (args.a, args.b)))
+    if not compare(args.a, args.b, cli.page_folder(args.out, "compare", (args.a, args.b))):
+        raise SystemExit(1)

@@ -9,6 +9,7 @@ experiments/studies/<study>/results/...    what each cell found
 experiments/studies/<study>/report/        table, figures, page; none of these is in git, DVC keeps the last three
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,14 +26,30 @@ STUDIES = Path("experiments/studies")
 SECTIONS = ("model", "data", "optim", "trainer", "decode")
 KEYS = ("name", "question", "corpus", "baseline", "seeds", "base", "variants")
 ENSEMBLES = "ensembles"
-"""The one key that may be left out: the variants of which all seeds are scored as one model too."""
+"""The key of the variants of which all seeds are scored as one model too."""
+OPTIONAL = ("looks", "margin", "labels", ENSEMBLES)
+"""Keys that may be left out."""
+MARGIN = 1.0
+"""The margin of equality, in BLEU, of a study that states none."""
 FREE_DATA = ("batch_tokens",)
 """Fields of `data` that may differ within a study: they do not touch the prepared corpus."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """A number of seeds per variant at which verdicts are given, and the share of alpha that it spends."""
+
+    seeds: int
+    share: float
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A question, a baseline and the deltas that may answer it. Paths are relative to the project's root."""
+    """A question, a baseline and the deltas that may answer it. Paths are relative to the project's root.
+
+    A variant is run with the first `seeds` of a look, and with those of the next while its verdict is open; a study of
+    one seed has no look. A change within `margin` BLEU counts as equal. `labels` say in words what a variant is.
+    """
 
     name: str
     question: str
@@ -42,6 +59,9 @@ class Study:
     base: dict[str, Any]
     variants: dict[str, dict[str, Any]]
     ensembles: list[str] = field(default_factory=list)
+    looks: tuple[Look, ...] = ()
+    margin: float = MARGIN
+    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -50,6 +70,11 @@ class Study:
     @property
     def report_folder(self) -> Path:
         return self.folder / "report"
+
+    @property
+    def verdicts_path(self) -> Path:
+        """Every verdict as numbers, beside the report: a metric of DVC, and what another program reads."""
+        return self.folder / "verdicts.json"
 
     @property
     def data_folder(self) -> Path:
@@ -107,6 +132,10 @@ class Study:
     def _flat_baseline(self) -> dict[str, Any]:
         return flatten(to_dict(self.config(self.baseline, self.seeds[0])))
 
+    def label(self, variant: str) -> str:
+        """Return what a variant is in words: its label, else its name with blanks."""
+        return self.labels.get(variant, variant.replace("_", " "))
+
     def describe(self, variant: str) -> str:
         """Say what a variant changes, old value -> new: "attention.heads 4 -> 1, ..."."""
         base = self._flat_baseline
@@ -137,8 +166,8 @@ def load_study(name: str) -> Study:
 def parse_study(content: dict[str, Any], path: Path) -> Study:
     """Check the content of a study.yaml and every cell's config; errors name the path and the key."""
     for key in content:
-        if key not in (*KEYS, ENSEMBLES):
-            raise UserError(f"{path}: unknown key '{key}'{nearest(key, KEYS)} (known: {', '.join((*KEYS, ENSEMBLES))})")
+        if key not in (known := (*KEYS, *OPTIONAL)):
+            raise UserError(f"{path}: unknown key '{key}'{nearest(key, known)} (known: {', '.join(known)})")
     for key in KEYS:
         if content.get(key) is None:
             raise UserError(f"{path}: the key '{key}' is missing")
@@ -163,6 +192,8 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
     study = Study(
         str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants,
         _ensembles(content.get(ENSEMBLES), variants, seeds, path),
+        parse_looks(content.get("looks"), seeds, path), parse_margin(content.get("margin"), path),
+        _labels(content.get("labels"), variants, path),
     )  # fmt: skip
     for variant in variants:
         study.config(variant, seeds[0])
@@ -192,6 +223,47 @@ def _seeds(value: Any, path: Path) -> list[int]:
     if len(set(value)) != len(value):
         raise UserError(f"{path}: seeds holds {value!r}; each seed may stand once")
     return value
+
+
+def parse_looks(value: Any, seeds: list[int], path: Path) -> tuple[Look, ...]:
+    """Read `looks: {3: 0.4, 5: 0.6}`, seeds per variant to share of alpha; without it, one look at all seeds."""
+    if value is None:
+        return (Look(len(seeds), 1.0),) if len(seeds) >= 2 else ()
+    example = "such as {3: 0.4, 5: 0.6}"
+    if not isinstance(value, dict) or not value:
+        raise UserError(f"{path}: looks is {value!r}; it must map numbers of seeds to shares of alpha, {example}")
+    if not all(type(number) is int and number >= 2 for number in value):
+        raise UserError(f"{path}: looks has {list(value)}; a look needs two seeds or more, as a whole number")
+    if not all(type(share) in (int, float) and share > 0 for share in value.values()):
+        raise UserError(
+            f"{path}: looks has the shares {list(value.values())}; each must be a number above 0, {example}"
+        )
+    if list(value) != sorted(value):
+        raise UserError(f"{path}: looks has {list(value)}; the numbers of seeds must rise, {example}")
+    if abs(sum(value.values()) - 1) > 1e-9:
+        raise UserError(f"{path}: the shares of looks add up to {sum(value.values()):.4g}; they must add up to 1")
+    if max(value) > len(seeds):
+        raise UserError(f"{path}: the last of looks needs {max(value)} seeds, and seeds holds {len(seeds)}")
+    return tuple(Look(number, float(share)) for number, share in value.items())
+
+
+def parse_margin(value: Any, path: Path) -> float:
+    """Read the margin of equality in BLEU."""
+    if value is None:
+        return MARGIN
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise UserError(f"{path}: margin is {value!r}; it must be a number of BLEU above 0, such as {MARGIN}")
+    return float(value)
+
+
+def _labels(value: Any, variants: dict[str, Any], path: Path) -> dict[str, str]:
+    labels = _mapping(value if value is not None else {}, f"{path}: labels")
+    for variant, label in labels.items():
+        if variant not in variants:
+            raise UserError(f"{path}: labels names '{variant}', which is no variant{nearest(str(variant), variants)}")
+        if not isinstance(label, str) or not label.strip() or "\n" in label:
+            raise UserError(f"{path}: the label of {variant} is {label!r}; it must be one line of text")
+    return labels
 
 
 def _ensembles(value: Any, variants: dict[str, Any], seeds: list[int], path: Path) -> list[str]:

@@ -178,24 +178,22 @@ def _folder_bytes(folder: Path) -> int:
 def separable(study: Study, seeds: int) -> str:
     """Return a sentence on the smallest difference in BLEU that this many seeds separate.
 
-    The noise is that of the study's results, if it has any, else the published one. The published figure is the sd of
-    one run; the difference of two runs has sqrt(2) times that.
+    The noise, the sd of one run over seeds, is that of the study's results, if it has any, else the published one.
     """
     sd, origin = _noise(study)
     changes = len(study.variants) - 1
     if seeds < 2:
-        return f"One seed separates nothing: a difference of two runs varies by {sd:.2f} BLEU (sd; {origin})."
+        return f"One seed separates nothing: a run varies by {sd:.2f} BLEU (sd over seeds; {origin})."
     one_test = smallest_separable(sd, seeds)
     strictest = smallest_separable(sd, seeds, ALPHA / max(changes, 1))
     return (
-        f"{seeds} seeds separate a difference of {one_test:.2f} BLEU in one paired t-test, {strictest:.2f} under the "
-        f"strictest step of Holm's correction over {changes} changes: a paired difference varies by {sd:.2f} BLEU "
-        f"(sd; {origin})."
+        f"{seeds} seeds separate a difference of {one_test:.2f} BLEU in one t-test, {strictest:.2f} under the strictest "
+        f"step of Holm's correction over {changes} changes: a run varies by {sd:.2f} BLEU (sd over seeds; {origin})."
     )
 
 
 def _noise(study: Study) -> tuple[float, str]:
-    """Return the sd of a difference of two runs, and where it comes from."""
+    """Return the sd of a run over seeds, and where it comes from."""
     try:
         results = study_results(study)
     except UserError:  # no results, or none that a report can be made of
@@ -204,4 +202,4 @@ def _noise(study: Study) -> tuple[float, str]:
         which = "results so far" if results.origin == AT_HAND else "published results"
         return noise.sd, f"this study's {which}, {noise.n} seeds"
     origin = f"published: one run of EN-DE varies by {RUN_SD}, T5 Table 1; small corpora vary more"
-    return RUN_SD * 2**0.5, origin
+    return RUN_SD, origin

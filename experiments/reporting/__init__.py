@@ -3,7 +3,8 @@
 results.py        reads the cells; refuses scores that cannot share a column
 published.py      the results that git keeps; against_published.py: a run beside them
 study_results.py  results at hand, published or at a revision; unresolved_study.py: configs left as written
-statistics.py     t-intervals, paired tests, Holm's correction, power, noise floor
+statistics.py     t-intervals, Welch's test, Holm's correction, power, noise floor
+verdicts.py       better, worse, equal or open; claims.py: verdicts.json, and whether two runs contradict each other
 bootstrap.py      intervals for new sentences; ranks.py: rank correlations
 summary.py        one row per variant with its verdict, which tables, figures and pages show
 paper.py          the paper's numbers, and whether a study agrees with them

@@ -10,13 +10,14 @@ from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.ranks import FEWEST, Correlation, Ranks, rank_correlations
 from experiments.reporting.statistics import Estimate, differences
 from experiments.reporting.study_results import AT_HAND, StudyResults, study_results
-from experiments.reporting.summary import Row, Verdict
+from experiments.reporting.summary import Row
 from experiments.reporting.unresolved_study import read_unresolved_study
+from experiments.reporting.verdicts import Verdict
 from lit_transformer.errors import UserError
 
 CORPUS_LEVELS = ("grammar corpus", "Multi30k", "IWSLT", "WMT14 short", "WMT14 full")
 """Levels of evidence, the cheapest corpus first."""
-SEPARABLE = (Verdict.BETTER, Verdict.WORSE)
+DIFFERENT = (Verdict.BETTER, Verdict.WORSE)
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,20 @@ def findings(agreement: CorpusAgreement) -> list[str]:
     """Say in sentences what the lower corpus predicts of the upper one, and what it cannot."""
     lower, upper, changes = agreement.lower, agreement.upper, agreement.changes
     sentences = [_order(agreement)]
-    separable = [change for change in changes if change.lower.verdict in SEPARABLE]
-    if separable:
-        same = sum(change.same_sign for change in separable)
+    different = [change for change in changes if change.lower.verdict in DIFFERENT]
+    if different:
+        same = sum(change.same_sign for change in different)
         sentences.append(
-            f"Of {_changes(len(separable))} separable from the baseline on {lower.corpus_level}, {same} "
+            f"Of {_changes(len(different))} better or worse than the baseline on {lower.corpus_level}, {same} "
             f"{_points(same)} the same way on {upper.corpus_level}."
         )
-    unclear = [change for change in changes if change.lower.verdict not in SEPARABLE]
-    if unclear and upper.summary.compared:
-        missed = sum(change.upper.verdict in SEPARABLE for change in unclear)
+    others = [change for change in changes if change.lower.verdict not in DIFFERENT]
+    if others and upper.summary.compared:
+        missed = sum(change.upper.verdict in DIFFERENT for change in others)
         verb = "is" if missed == 1 else "are"
-        sentences.append(f"Of {_changes(len(unclear))} not separable there, {missed} {verb} on {upper.corpus_level}.")
+        sentences.append(
+            f"Of {_changes(len(others))} equal or open there, {missed} {verb} not on {upper.corpus_level}."
+        )
     otherwise = [change.variant for change in changes if not change.same_delta]
     if otherwise:
         sentences.append(f"Set differently in the two studies, whose baselines differ: {', '.join(otherwise)}.")

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from experiments.reporting.formats import MISSING, bracketed, plural
 from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.provenance import provenance
-from experiments.reporting.published import Published, PublishedRow
+from experiments.reporting.published import OLDER_RULE, Published, PublishedRow
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import Estimate
-from experiments.reporting.summary import Row, Summary, Verdict, summarise
+from experiments.reporting.summary import Row, Summary, summarise
+from experiments.reporting.verdicts import CLAIMS, Verdict
 
 TITLE = "Beside the published run"
-DECIDED = (Verdict.BETTER, Verdict.WORSE, Verdict.UNCLEAR, Verdict.DIVERGED)
+DECIDED = (*CLAIMS, Verdict.OPEN, Verdict.DIVERGED)
 """Verdicts that two runs can agree on; the others say that a run cannot decide."""
 
 
@@ -93,6 +94,8 @@ def verdicts(found: AgainstPublished) -> str:
 def sentences(found: AgainstPublished) -> list[str]:
     """Return where the published run comes from, how far the verdicts agree, and what cannot be compared."""
     lines = [f"Published run: {found.origin}.", verdicts(found)]
+    if found.published.rule == OLDER_RULE:
+        lines.append(f"The published verdicts were given by an earlier rule: {OLDER_RULE}.")
     if not found.same_data:
         lines.append("The prepared corpus is not the published one, so differences may come from the data.")
     undecided = [pair.row.variant for pair in found.pairs if not pair.decided]
@@ -106,7 +109,7 @@ def sentences(found: AgainstPublished) -> list[str]:
 
 def grid(found: AgainstPublished) -> Grid:
     """Return one row per change: difference and verdict as published, and here."""
-    titles = ["variant", "Δ BLEU published [95 %]", "verdict published", "Δ BLEU here [95 %]", "verdict here", "agree"]
+    titles = ["variant", "Δ BLEU published", "verdict published", "Δ BLEU here", "verdict here", "agree"]
     rows = []
     for pair in found.pairs:
         agree = ("yes" if pair.agrees else "no") if pair.decided else MISSING

@@ -11,46 +11,58 @@ studies, with five seeds in 88 % (measured in tests/test_bootstrap.py). So seeds
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import ArrayLike
 
-from experiments.reporting.statistics import LEVEL, Estimate
+from experiments.reporting.statistics import Array, Estimate, MeanDifference, paired, welch
 from experiments.scoring.sentences import Counts, corpus_bleu, summands
 
 DRAWS = 2000
 CHUNK = 250
 """Draws per matrix product, so that a large test set needs little memory."""
-Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The seeds of a variant and of the baseline that are compared, and the level 1 - alpha of the interval."""
+
+    seeds: tuple[int, ...]
+    alpha: float
 
 
 def differences(
-    counts: Mapping[str, Mapping[int, Counts]], baseline: str, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+    counts: Mapping[str, Mapping[int, Counts]],
+    baseline: str,
+    compared: Mapping[str, Compared],
+    pair: bool = False,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return each variant's difference in BLEU to the baseline with its interval for new seeds and new sentences.
 
-    `counts` has the sentence counts (M, 6) of each variant and seed. Seeds are paired as in the t-test; a variant that
-    shares fewer than two with the baseline is left out. The same counts give the same intervals.
+    `counts` has the sentence counts (M, 6) of each variant and seed. A variant without the counts of all the seeds that
+    are compared, or with fewer than two of these, is left out. The same counts give the same intervals.
     """
-    paired = {
-        variant: sorted(by_seed.keys() & counts[baseline].keys())
-        for variant, by_seed in counts.items()
-        if variant != baseline
+    complete = {
+        variant: own
+        for variant, own in compared.items()
+        if len(own.seeds) >= 2 and set(own.seeds) <= counts[variant].keys() & counts[baseline].keys()
     }
-    paired = {variant: seeds for variant, seeds in paired.items() if len(seeds) >= 2}
-    if not paired:
+    if not complete:
         return {}
-    cells = [(variant, cell_seed) for variant in (baseline, *paired) for cell_seed in counts[variant]]
+    cells = [(variant, cell_seed) for variant in (baseline, *complete) for cell_seed in counts[variant]]
     index = {cell: place for place, cell in enumerate(cells)}
     table = summands(np.stack([counts[variant][cell_seed] for variant, cell_seed in cells]))  # (C, M, 10)
     bleu, drawn = corpus_bleu(table.sum(axis=1)), drawn_bleu(table, draws, seed)  # (C,), (draws, C)
     estimates = {}
-    for variant, seeds in paired.items():
-        ours, base = ([index[name, cell_seed] for cell_seed in seeds] for name in (variant, baseline))
+    for variant, own in complete.items():
+        ours, base = ([index[name, cell_seed] for cell_seed in own.seeds] for name in (variant, baseline))
         shared = shared_variance(drawn[:, ours] - drawn[:, base])
-        mean, low, high = over_seeds_and_sentences(bleu[ours] - bleu[base], shared, table.shape[1], level)
-        estimates[variant] = Estimate(float(mean), float(low), float(high), len(seeds))
+        seeds = (paired if pair else welch)(bleu[ours], bleu[base])
+        low, high = over_seeds_and_sentences(seeds, shared, table.shape[1], own.alpha)
+        estimates[variant] = Estimate(float(seeds.mean), float(low), float(high), len(own.seeds))
     return estimates
 
 
@@ -73,7 +85,8 @@ def drawn_bleu(table: Counts, draws: int, seed: int) -> Array:
 def shared_variance(drawn: ArrayLike) -> Array:
     """Return the variance of new sentences that all seeds share, from differences (..., draws, n) by draw and seed.
 
-    This is the mean covariance of two seeds, at least zero. The interaction of a single seed with the sentences is left
+    This is the mean covariance of two seeds, at least zero, and the same whichever seeds of the baseline stand beside
+    those of the variant. The interaction of a single seed with the sentences is left
     out: it is part of the variance over seeds and would count twice.
     """
     values = np.asarray(drawn, dtype=float)
@@ -84,22 +97,19 @@ def shared_variance(drawn: ArrayLike) -> Array:
 
 
 def over_seeds_and_sentences(
-    differences: ArrayLike, shared: ArrayLike, sentences: int, level: float = LEVEL
-) -> tuple[Array, Array, Array]:
-    """Return mean, low and high for new seeds and new sentences, over the last axis of (..., n), n at least 2.
+    seeds: MeanDifference, shared: ArrayLike, sentences: int, alpha: float
+) -> tuple[Array, Array]:
+    """Return low and high (...) at level 1 - alpha for new seeds and new sentences, from the difference over seeds.
 
-    The variance of the mean is s^2 / n over seeds plus the `shared` one (...) of sentences, and Student's t has the
+    The variance of the mean is that of the seeds plus the `shared` one (...) of sentences, and Student's t has the
     degrees of freedom of Satterthwaite (1946). These are too high where a few seeds happen to lie close, so the
     interval is never narrower than that of the seeds alone.
     """
-    data, extra = np.asarray(differences, dtype=float), np.asarray(shared, dtype=float)
-    n = data.shape[-1]
-    assert n >= 2, "one seed has no interval"
-    mean, seeds = data.mean(axis=-1), data.var(axis=-1, ddof=1) / n
-    total = seeds + extra
+    extra = np.asarray(shared, dtype=float)
+    total = seeds.error**2 + extra
     with np.errstate(all="ignore"):
-        degrees = total**2 / (seeds**2 / (n - 1) + extra**2 / max(sentences - 1, 1))
-    degrees = np.where(total > 0, degrees, n - 1)
-    place = (1 + level) / 2
-    half = np.maximum(stats.t.ppf(place, degrees) * np.sqrt(total), stats.t.ppf(place, n - 1) * np.sqrt(seeds))
-    return mean, mean - half, mean + half
+        degrees = total**2 / (seeds.error**4 / seeds.degrees + extra**2 / max(sentences - 1, 1))
+    both = MeanDifference(seeds.mean, np.sqrt(total), np.where(seeds.error > 0, degrees, max(sentences - 1, 1)))
+    ends = zip(both.interval(alpha), seeds.interval(alpha), (np.minimum, np.maximum), strict=True)
+    low, high = (outermost(one, other) for one, other, outermost in ends)
+    return low, high

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.common.io import write_text
+from experiments.reporting.claims import agreement, contradictions, verdicts_of
 from experiments.reporting.figures.forest import two_forests
 from experiments.reporting.figures.style import Figure, render_svg
 from experiments.reporting.formats import MISSING, bracketed, p_value, plural, plus_minus
@@ -23,14 +24,16 @@ from experiments.reporting.study_results import read_study_results
 
 RULE = (
     "B − A is the difference in BLEU; ΔB − ΔA tells whether a change is worth as much in both studies, each against "
-    "its own baseline. Paired: over the seeds that both have, since on one corpus a seed fixes the order of the data. "
-    "Welch: no shared seeds, so the two are independent samples. Brackets are 95 % intervals of single rows; p is of "
-    "ΔB − ΔA, after Holm's correction for all rows."
+    "its own baseline. Brackets are 95 % intervals of single rows by Welch's test, those of ΔA and ΔB the ones that "
+    "their verdicts use; p is of ΔB − ΔA, after Holm's correction for all rows."
 )
 
 
-def compare(a: str, b: str, folder: Path) -> None:
-    """Compare two studies, named as on the command line; print the table and write the page into a folder."""
+def compare(a: str, b: str, folder: Path) -> bool:
+    """Compare two studies, named as on the command line; print the table and write the page into a folder.
+
+    Return whether they agree in their claims; on different corpora these are about different things.
+    """
     comparison = side_by_side(read_study_results(a), read_study_results(b))
     write_text(folder / "index.html", page(comparison))
     console = Console()
@@ -41,12 +44,17 @@ def compare(a: str, b: str, folder: Path) -> None:
         console.print(note, style="dim", soft_wrap=True, highlight=False, markup=False)
     print_grid(made(comparison), console)
     console.print(f"\npage: {folder / 'index.html'}", soft_wrap=True, highlight=False)
+    if comparison.a.corpus_level != comparison.b.corpus_level:
+        return True
+    own, other = (verdicts_of(side.summary) for side in (comparison.a, comparison.b))
+    console.print(agreement(own, other), soft_wrap=True, highlight=False, markup=False)
+    return not contradictions(own, other)
 
 
 def grid(comparison: StudyComparison) -> Grid:
     """Return one row per variant: the estimates of both studies and, where they may be compared, the difference."""
     if not comparison.comparable:
-        titles = ["variant", "ΔA [95 %]", "verdict A", "ΔB [95 %]", "verdict B"]
+        titles = ["variant", "ΔA", "verdict A", "ΔB", "verdict B"]
         return Grid(titles, [_effects(one) for one in comparison.variants], [False, True, False, True, False])
     split = comparison.a.results.primary
     titles = ["variant", f"A BLEU {split}", f"B BLEU {split}", "B − A [95 %]", "ΔA", "ΔB", "ΔB − ΔA [95 %]"]
@@ -83,7 +91,7 @@ def page(comparison: StudyComparison) -> str:
     figures = []
     if wide is not None and narrow is not None:
         shade = "Shaded: the noise floor of each."
-        caption = f"BLEU, each change minus the baseline of its own study, with 95 % intervals. {shade}"
+        caption = f"BLEU, each change minus the baseline of its own study, with the intervals of the verdicts. {shade}"
         figures = [
             Figure("forests", "What each change is worth in both", caption, render_svg(wide), render_svg(narrow))
         ]
@@ -105,7 +113,7 @@ def _headline(comparison: StudyComparison) -> str:
     if changed:
         parts.append(f"{', '.join(changed)} {'is' if len(changed) == 1 else 'are'} worth more or less than before")
     else:
-        parts.append("no change is separably worth more or less in one of them")
+        parts.append("no change is shown to be worth more or less in one of them")
     return "; ".join([*parts, f"{same} are the same cells"] if same else parts) + "."
 
 
@@ -126,7 +134,7 @@ def _scores(one: VariantComparison, split: str | None) -> list[TableCell]:
 def _effects(one: VariantComparison) -> list[TableCell]:
     cells = [TableCell(one.variant)]
     for row in (one.a, one.b):
-        cells += [_estimate(row.difference), TableCell(row.verdict.value, verdict=row.verdict.name.lower())]
+        cells += [_estimate(row.difference), TableCell(row.verdict_text, verdict=row.verdict.name.lower())]
     return cells
 
 

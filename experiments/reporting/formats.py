@@ -1,5 +1,7 @@
 """Numbers as text, the same in every table, figure and page."""
 
+from collections.abc import Sequence
+
 from experiments.reporting.statistics import Estimate
 
 MISSING = "–"
@@ -75,3 +77,14 @@ def p_value(value: float | None) -> str:
 def plural(number: int, noun: str) -> str:
     """Return a number with its noun: "1 cell", "2 cells"."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage: "40 %"."""
+    return f"{100 * share:.3g} %"
+
+
+def listing(items: Sequence[object]) -> str:
+    """Return items as English lists them: "3, 5 and 8"."""
+    *most, last = (str(item) for item in items)
+    return f"{', '.join(most)} and {last}" if most else last

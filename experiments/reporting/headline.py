@@ -1,25 +1,28 @@
 """The study's finding in one sentence, written from its numbers."""
 
-from experiments.reporting.formats import number, plural
+from experiments.reporting.formats import listing, number, plural
 from experiments.reporting.paper import Agreement
-from experiments.reporting.summary import Row, Summary, Verdict
+from experiments.reporting.summary import Row, Summary
+from experiments.reporting.verdicts import Verdict
+
+NAMED = 3
+"""The most changes that the sentence names."""
 
 
 def headline(summary: Summary) -> str:
-    """Return the largest separable effect with its interval, the number of unclear changes, and what diverged."""
+    """Return which changes matter most, how many are equal, open and diverged, and what is missing."""
     if not summary.primary or summary.row(summary.baseline).n == 0:
         return f"Nothing can be compared yet: the baseline {summary.baseline} has no score."
     compared = [row for row in summary.changes if row.difference]
     if not compared:
         return f"{plural(len(summary.changes), 'change')} and no score to compare with the baseline yet."
-    separable = summary.with_verdict(Verdict.BETTER, Verdict.WORSE)
-    parts = [_effect(max(separable or compared, key=_size), bool(separable) or not summary.compared)]
+    parts = [_largest(summary, compared)]
     if summary.compared:
-        unclear = len(summary.with_verdict(Verdict.UNCLEAR))
-        changes = plural(summary.compared, "change")
-        parts.append(f"{unclear} of {changes} are not separable from the baseline with {summary.seeds} seeds")
-    else:
+        parts += _counts(summary)
+    elif summary.seeds == 1:
         parts.append("one seed shows no spread, so this is not conclusive")
+    else:
+        parts.append("no change has the seeds of a verdict yet")
     agreements = [row.agreement for row in summary.rows if row.agreement]
     if len(agreements) > 1:
         same, opposite = (agreements.count(kind) for kind in (Agreement.REPRODUCED, Agreement.CONTRADICTED))
@@ -35,20 +38,34 @@ def headline(summary: Summary) -> str:
     return "; ".join(parts) + "."
 
 
-def _effect(row: Row, separable: bool) -> str:
-    difference = row.difference
-    assert difference is not None
-    name = row.variant.replace("_", " ")
-    single_change = ", " not in row.change
-    start = f"Without {name[3:]}" if name.startswith("no ") and single_change else f"With {row.variant}"
-    verb = "falls" if difference.mean < 0 else "rises"
-    size = number(abs(difference.mean), 1)
-    if difference.low is None or difference.high is None:
-        return f"{start} BLEU {verb} by {size}"
-    ends = sorted(end if difference.mean > 0 else -end for end in (difference.low, difference.high))
-    interval = f"[{number(ends[0], 1)}, {number(ends[1], 1)}]"
-    return f"{start} BLEU {verb} by {size} {interval}" + ("" if separable else ", the largest change, not separable")
+def _largest(summary: Summary, compared: list[Row]) -> str:
+    """Name the changes that are worth most, by size; without a verdict of that kind, the largest difference."""
+    different = sorted(summary.with_verdict(Verdict.BETTER, Verdict.WORSE), key=_size, reverse=True)[:NAMED]
+    if different:
+        return f"BLEU changes most with {listing([_named(row) for row in different])}"
+    largest = f"the largest difference is that of {_named(max(compared, key=_size))}"
+    return f"No change is better or worse than the baseline; {largest}" if summary.compared else _capital(largest)
+
+
+def _counts(summary: Summary) -> list[str]:
+    """Say how many of the tested changes are equal to the baseline, and how many open."""
+    equal, undecided = (len(summary.with_verdict(verdict)) for verdict in (Verdict.EQUAL, Verdict.OPEN))
+    counts = [
+        f"{count} {'is' if count == 1 else 'are'} {what}"
+        for count, what in ((equal, f"equal within {summary.margin:g} BLEU"), (undecided, "open"))
+        if count
+    ]
+    return [f"of {plural(summary.compared, 'change')}, {listing(counts)}"] if counts else []
+
+
+def _named(row: Row) -> str:
+    assert row.difference is not None
+    return f"{row.label} ({number(row.difference.mean, 1, sign=True)})"
 
 
 def _size(row: Row) -> float:
     return abs(row.difference.mean) if row.difference else 0.0
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -186,16 +186,16 @@ class Agreement(StrEnum):
 
     REPRODUCED = "reproduced"
     CONTRADICTED = "contradicted"
-    UNCLEAR_HERE = "not separable here"
-    UNCLEAR_THERE = "not separable in the paper"
-    UNCLEAR_BOTH = "not separable in either"
+    UNCLEAR_HERE = "no difference shown here"
+    UNCLEAR_THERE = "no difference shown in the paper"
+    UNCLEAR_BOTH = "no difference shown in either"
 
 
 AGREEMENT_RULE = (
     "Against the paper, a row is reproduced when it is better or worse here, by the rule above, the paper's difference "
     f"exceeds the noise of its single runs (±{PAPER_NOISE:.2f} BLEU, from a published standard deviation of "
-    f"{RUN_SD:.2f} per run), and both have the same sign; contradicted when they have opposite signs; otherwise not "
-    "separable, with the side that is too noisy. Effect sizes are not compared, since corpus and scale differ."
+    f"{RUN_SD:.2f} per run), and both have the same sign; contradicted when they have opposite signs; otherwise no "
+    "difference is shown on one side or on both. Effect sizes are not compared, since corpus and scale differ."
 )
 
 

@@ -15,13 +15,19 @@ from typing import Any
 
 from experiments.common.io import read_json, write_text
 from experiments.config.study import ENSEMBLES, KEYS, STUDIES, Study
+from experiments.reporting.claims import protocol, verdict_row
 from experiments.reporting.results import SIGNATURE, Record, Results, checked
 from experiments.reporting.statistics import Estimate
-from experiments.reporting.summary import Row, Summary, Verdict
+from experiments.reporting.summary import Row, Summary
 from experiments.reporting.unresolved_study import UnresolvedStudy, unresolved_study
+from experiments.reporting.verdicts import Verdict
 from lit_transformer.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+OLDER_FORMAT = 1
+OLDER_RULE = "a paired t-test over shared seeds with Holm's correction and no margin of equality"
+"""How verdicts were given in files of the older format; each interval is that of its row alone."""
+OLDER_VERDICTS = {"not separable": Verdict.OPEN}
 CURVE = ("step", "train_loss", "valid_loss")
 DIGITS = 6
 """Significant digits of losses and of rows; scores and costs are kept as they were measured."""
@@ -40,18 +46,20 @@ class PublishedRow:
     bleu: Estimate | None
     difference: Estimate | None
     wide: Estimate | None
-    p: float | None
-    p_exact: float | None
-    p_holm: float | None
+    p_adjusted: float | None
 
 
 @dataclass(frozen=True)
 class Published:
-    """A study as published: its settings, its cells and its rows. `published_at` is a date, YYYY-MM-DD."""
+    """A study as published: its settings, its cells and its rows, whose verdicts were given by `rule`.
+
+    `published_at` is a date, YYYY-MM-DD.
+    """
 
     study: UnresolvedStudy
     results: Results
     rows: list[PublishedRow]
+    rule: str
     published_at: str
 
 
@@ -92,16 +100,17 @@ def parse_published(text: str, name: str) -> Published:
     path = published_path(name)
     try:
         content = json.loads(text)
-        if content["format"] != FORMAT:
+        if content["format"] not in (FORMAT, OLDER_FORMAT):
             raise UserError(f"{path}: format {content['format']} is not the one that this code reads ({FORMAT})")
-        study = unresolved_study(name, content["study"], path)
+        study = unresolved_study(name, _read_settings(content["study"]), path)
         records = [_read_cell(cell, content) for cell in content["cells"]]
         ensembles = {
             variant: {**scores, "splits": _read_splits(scores["splits"], content["signatures"])}
             for variant, scores in content["ensembles"].items()
         }
         results = checked(study, records, ensembles)
-        return Published(study, results, [_read_row(row) for row in content["rows"]], content["published_at"])
+        rule = content["protocol"]["rule"] if content["format"] == FORMAT else OLDER_RULE
+        return Published(study, results, [_read_row(row) for row in content["rows"]], rule, content["published_at"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not published results ({error!r}); publish the study again") from None
 
@@ -114,7 +123,11 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
     }
     return {
         "format": FORMAT,
-        "study": {key: getattr(study, key) for key in (*KEYS, ENSEMBLES)},
+        "study": {
+            **{key: getattr(study, key) for key in (*KEYS, ENSEMBLES, "margin", "labels")},
+            "looks": {look.seeds: look.share for look in study.looks},
+        },
+        "protocol": protocol(study, summary),
         "signatures": signatures,
         "common": common,
         "rows": [_row(row, summary) for row in summary.rows],
@@ -127,31 +140,35 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
 
 
 def _row(row: Row, summary: Summary) -> dict[str, Any]:
+    verdict = verdict_row(row, summary)
     return {
         "variant": row.variant,
         "n": row.n,
         "bleu": _estimate(row.score(summary.primary, "bleu")),
         "difference": _estimate(row.difference),
         "wide": _estimate(row.difference_wide),
-        "p": _rounded(row.p),
-        "p_exact": _rounded(row.p_exact),
-        "p_holm": _rounded(row.p_holm),
-        "verdict": row.verdict.value,
+        "p": [_rounded(p) for p in verdict["p"]],
+        "p_adjusted": _rounded(row.p_adjusted),
+        **{key: verdict[key] for key in ("verdict", "seeds_to_decide", "two_groups")},
     }
 
 
 def _read_row(row: Mapping[str, Any]) -> PublishedRow:
     return PublishedRow(
         variant=row["variant"],
-        verdict=Verdict(row["verdict"]),
+        verdict=OLDER_VERDICTS.get(row["verdict"]) or Verdict(row["verdict"]),
         n=row["n"],
         bleu=_read_estimate(row["bleu"]),
         difference=_read_estimate(row["difference"]),
         wide=_read_estimate(row["wide"]),
-        p=row["p"],
-        p_exact=row["p_exact"],
-        p_holm=row["p_holm"],
+        p_adjusted=row["p_adjusted"] if "p_adjusted" in row else row["p_holm"],
     )
+
+
+def _read_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a study as study.yaml has them: the keys of a mapping are text in JSON."""
+    looks = {int(seeds): share for seeds, share in settings.get("looks", {}).items()}
+    return {**settings, "looks": looks or None}
 
 
 def _estimate(found: Estimate | None) -> list[float | int | None] | None:

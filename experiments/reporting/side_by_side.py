@@ -3,11 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy import stats
-
 from experiments.config.study import flatten
 from experiments.reporting.provenance import provenance
-from experiments.reporting.statistics import LEVEL, BySeed, Estimate, compare, differences, holm
+from experiments.reporting.statistics import BySeed, Estimate, differences, holm, welch
 from experiments.reporting.study_results import StudyResults
 from experiments.reporting.summary import Row
 from lit_transformer.errors import UserError
@@ -17,7 +15,7 @@ SAME = "the same cells"
 
 @dataclass(frozen=True)
 class ScoreDifference:
-    """B less A, the test (paired by seed, Welch, one seed, the same cells), and its p."""
+    """B less A, the test (Welch, one seed, the same cells), and its p."""
 
     difference: Estimate
     test: str
@@ -71,26 +69,18 @@ def side_by_side(a: StudyResults, b: StudyResults) -> StudyComparison:
 
 
 def between(a: BySeed, b: BySeed) -> ScoreDifference | None:
-    """Return B less A: paired over the seeds that both have, else by Welch's test; None where one has no score.
-
-    Both are of one corpus, on which a seed fixes the order of the data whatever the code.
-    """
+    """Return B less A by Welch's test; None where one has no score."""
     if not a or not b:
         return None
-    paired = compare(b, a)
-    if paired and paired.difference.n >= 2:
-        return ScoreDifference(paired.difference, f"paired, {paired.difference.n} seeds", paired.p)
     scores_a, scores_b = list(a.values()), list(b.values())
     mean = sum(scores_b) / len(scores_b) - sum(scores_a) / len(scores_a)
     fewest = min(len(scores_a), len(scores_b))
     if fewest < 2:
         return ScoreDifference(Estimate(mean, None, None, fewest), "one seed")
-    if max(scores_a) - min(scores_a) + max(scores_b) - min(scores_b) < 1e-9:
-        return ScoreDifference(Estimate(mean, None, None, fewest), "no spread")
-    test = stats.ttest_ind(scores_b, scores_a, equal_var=False)
-    interval = test.confidence_interval(LEVEL)
-    difference = Estimate(mean, float(interval.low), float(interval.high), fewest)
-    return ScoreDifference(difference, f"Welch, {len(scores_b)} and {len(scores_a)} seeds", float(test.pvalue))
+    test = welch(scores_b, scores_a)
+    low, high = test.interval()
+    title = f"Welch, {len(scores_b)} and {len(scores_a)} seeds"
+    return ScoreDifference(Estimate(mean, float(low), float(high), fewest), title, float(test.p()))
 
 
 def how_made(comparison: StudyComparison) -> tuple[list[tuple[str, str, str]], list[str]]:

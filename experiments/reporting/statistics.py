@@ -1,10 +1,10 @@
-"""From a few seeds to a verdict: t-intervals, paired tests, Holm's correction, power and the noise floor.
+"""From a few seeds to numbers with their uncertainty: t-intervals, Welch's test, Holm's correction, power, noise floor.
 
-A seed fixes the order of the data in every variant, so a variant is compared with its baseline seed by seed: noise that
-both share cancels in the difference.
+The seeds of a variant and those of the baseline are two samples. A seed fixes the order of the data in every variant,
+but that correlates their scores hardly at all (docs/statistics.md), so pairing by seed only costs degrees of freedom;
+`paired` is for the studies in which it pays.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -34,25 +34,34 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The mean difference of a variant to its baseline over shared seeds, with p-values of two paired tests.
+class MeanDifference:
+    """Differences of two means (...), with their standard errors and degrees of freedom; nan for too few values."""
 
-    `p` is from the t-test, `p_exact` from the sign-flip test; both None for one seed.
-    """
+    mean: Array
+    error: Array
+    degrees: Array
 
-    difference: Estimate
-    p: float | None
-    p_exact: float | None = None
+    def p(self) -> Array:
+        """Return the two-sided p of no difference; without any spread it is 1 for a difference of zero, else 0."""
+        with np.errstate(all="ignore"):
+            p = 2 * stats.t.sf(np.abs(self.mean) / self.error, self.degrees)
+        return np.where(self.error == 0, np.where(self.mean == 0, 1.0, 0.0), p)
+
+    def interval(self, alpha: ArrayLike = ALPHA) -> tuple[Array, Array]:
+        """Return low and high of the confidence intervals at levels 1 - alpha (...)."""
+        half = stats.t.ppf(1 - np.asarray(alpha) / 2, self.degrees) * self.error
+        half = np.where(self.error == 0, 0.0, half)
+        return self.mean - half, self.mean + half
 
 
 @dataclass(frozen=True)
 class Noise:
     """The noise of a study and the differences that its seeds can separate, in units of the score.
 
-    sd is the typical standard deviation of a paired difference over n seeds. `alone` is the smallest difference that a
-    single uncorrected test calls separable with that sd, `corrected` the same at the strictest step of Holm's
-    correction. `power` is the share of studies in which a single test detects a true difference of half, once and
-    twice `alone`; `power_corrected` the same for `corrected` at that strictest step.
+    sd is the typical standard deviation of a run over seeds, n the seeds of a row. `alone` is the smallest difference
+    that a single uncorrected test calls separable with that sd, `corrected` the same at the strictest step of the
+    study's correction. `power` is the share of studies in which a single test detects a true difference of half, once
+    and twice `alone`; `power_corrected` the same for `corrected` at that strictest step.
     """
 
     sd: float
@@ -69,7 +78,6 @@ class NoiseFloor:
 
     sd is the standard deviation of one run over the baseline's seeds; `pairs` are the absolute differences between any
     two of its runs, ascending. 95 % of the differences of two means of n such runs lie within `half_width` of zero.
-    Runs of different seeds share nothing, so a difference paired by seed may vary less.
     """
 
     sd: float
@@ -88,63 +96,45 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[Array, Array, A
     return mean, mean - half, mean + half
 
 
-def paired_p(variant: ArrayLike, baseline: ArrayLike) -> Array:
-    """Return the two-sided p of the paired t-test over the last axis of two (..., n), n at least 2.
+def welch(variant: ArrayLike, baseline: ArrayLike) -> MeanDifference:
+    """Return variant less baseline over the last axes of (..., n) and (..., m), as two samples (Welch 1947).
 
-    A difference that is the same in every seed has no spread: p is 1 when it is zero, else 0.
+    A nan is a value that is missing. The p is that of scipy.stats.ttest_ind(equal_var=False).
     """
-    difference = np.asarray(variant, dtype=float) - np.asarray(baseline, dtype=float)
-    flat = np.ptp(difference, axis=-1) <= 1e-9 * np.maximum(1.0, np.abs(difference).max(axis=-1))
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns about differences without spread
-        p = stats.ttest_rel(variant, baseline, axis=-1).pvalue
-    constant = np.where(np.abs(difference).max(axis=-1) <= 1e-9, 1.0, 0.0)
-    return np.where(flat, constant, p)
+    (mean, variance, n), (base_mean, base_variance, m) = _moments(variant), _moments(baseline)
+    with np.errstate(all="ignore"):
+        squares, base_squares = variance / n, base_variance / m
+        total = squares + base_squares
+        degrees = total**2 / (squares**2 / (n - 1) + base_squares**2 / (m - 1))
+    return _mean_difference(mean - base_mean, total, degrees)
 
 
-def sign_flip_p(differences: ArrayLike) -> Array:
-    """Return the exact two-sided p of paired differences over the last axis of (..., n), n at least 2.
+def paired(variant: ArrayLike, baseline: ArrayLike) -> MeanDifference:
+    """Return variant less baseline over the last axis of two (..., n), paired by place; a nan is missing."""
+    mean, variance, n = _moments(np.asarray(variant, dtype=float) - np.asarray(baseline, dtype=float))
+    with np.errstate(all="ignore"):
+        return _mean_difference(mean, variance / n, np.where(n > 1, n - 1.0, np.nan))
 
-    Under the null hypothesis each difference is as likely to have the other sign: p is the share of all 2^n choices of
-    signs whose mean is as extreme. It assumes no normal noise and is at least `smallest_p(n)`. Beyond 16 seeds, 2^16
-    choices are drawn with a fixed seed.
+
+def holm(p_values: ArrayLike, passed_on: float = 1.0) -> Array:
+    """Return Holm's step-down adjusted p-values over the last axis of (..., m) (Holm 1979).
+
+    `passed_on` is the share of its alpha that a rejected hypothesis passes on to those left: 1 is Holm's procedure.
     """
-    values = np.asarray(differences, dtype=float)
-    test = stats.permutation_test(
-        (values, np.zeros_like(values)),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**16,
-        axis=-1,
-        random_state=np.random.default_rng(0),
-    )
-    return np.asarray(test.pvalue)
-
-
-def smallest_p(n: int) -> float:
-    """Return the smallest p that the exact test over n seeds can reach: 0.25 with 3, below 0.05 from 6 on."""
-    return 2.0 ** (1 - n)
-
-
-def holm(p_values: ArrayLike) -> Array:
-    """Return Holm's step-down adjusted p-values over the last axis of (..., m) (Holm 1979)."""
     p = np.asarray(p_values, dtype=float)
-    m = p.shape[-1]
-    if m == 0:
+    if p.shape[-1] == 0:
         return p
     order = np.argsort(p, axis=-1, kind="stable")
-    ranked = np.take_along_axis(p, order, axis=-1) * np.arange(m, 0, -1)
+    ranked = np.take_along_axis(p, order, axis=-1) * holm_divisors(p.shape[-1], passed_on)
     ranked = np.minimum(np.maximum.accumulate(ranked, axis=-1), 1.0)
     adjusted = np.empty_like(p)
     np.put_along_axis(adjusted, order, ranked, axis=-1)
     return adjusted
 
 
-def decisions(p_adjusted: ArrayLike, mean_differences: ArrayLike) -> NDArray[np.int64]:
-    """Return 1 where a change is better, -1 where it is worse, 0 where it is not separable from the baseline."""
-    separable = np.asarray(p_adjusted, dtype=float) < ALPHA
-    return np.where(separable, np.sign(np.asarray(mean_differences, dtype=float)), 0.0).astype(np.int64)
+def holm_divisors(m: int, passed_on: float = 1.0) -> Array:
+    """Return what alpha is divided by at each of the m steps of `holm`, the smallest p first."""
+    return m - passed_on * np.arange(m)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
@@ -162,30 +152,18 @@ def differences(variant: BySeed, baseline: BySeed) -> dict[int, float]:
     return {seed: variant[seed] - baseline[seed] for seed in sorted(variant.keys() & baseline.keys())}
 
 
-def compare(variant: BySeed, baseline: BySeed, level: float = LEVEL) -> Comparison | None:
-    """Compare two scores by seed, over the seeds that both have; None when they share none."""
-    by_seed = differences(variant, baseline)
-    difference = estimate(list(by_seed.values()), level)
-    if difference is None:
-        return None
-    if difference.n == 1:
-        return Comparison(difference, None)
-    ours, base = (np.array([scores[seed] for seed in by_seed]) for scores in (variant, baseline))
-    return Comparison(difference, float(paired_p(ours, base)), float(sign_flip_p(ours - base)))
-
-
 def smallest_separable(sd: float, n: int, alpha: float = ALPHA) -> float:
-    """Return the smallest mean difference that a paired t-test over n seeds calls separable at level alpha.
+    """Return the smallest difference that a t-test of two samples of n seeds calls separable at level alpha.
 
-    sd is the standard deviation of a paired difference. A true difference of this size is detected somewhat more
-    often than not: see `power`.
+    sd is the standard deviation of one run. A true difference of this size is detected somewhat more often than not:
+    see `power`.
     """
     assert n >= 2, "one seed separates nothing"
-    return float(stats.t.ppf(1 - alpha / 2, n - 1) * sd / np.sqrt(n))
+    return float(stats.t.ppf(1 - alpha / 2, 2 * n - 2) * sd * np.sqrt(2 / n))
 
 
 def power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
-    """Return the power of a paired t-test over n seeds at level alpha for a true difference of that size.
+    """Return the power of a t-test of two samples of n seeds at level alpha for a true difference of that size.
 
     This is the mass of the noncentral t beyond the critical values, computed as the mean of a normal tail over the
     quantiles of the observed sd's chi distribution: scipy's noncentral t is nan at some of Holm's levels.
@@ -193,31 +171,43 @@ def power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
     assert n >= 2, "one seed separates nothing"
     if sd == 0:
         return float(difference != 0)
-    critical, shift = stats.t.ppf(1 - alpha / 2, n - 1), difference / sd * np.sqrt(n)
-    spread = np.sqrt(stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, n - 1) / (n - 1))
+    degrees = 2 * n - 2
+    critical, shift = stats.t.ppf(1 - alpha / 2, degrees), difference / sd / np.sqrt(2 / n)
+    spread = np.sqrt(stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, degrees) / degrees)
     return float(np.mean(stats.norm.cdf(shift - critical * spread) + stats.norm.cdf(-shift - critical * spread)))
 
 
-def noise(variants: Sequence[BySeed], baseline: BySeed, level: float = LEVEL) -> Noise | None:
-    """Return the noise of a study, from the paired differences of the variants that share two or more seeds with it.
+def noise(rows: Sequence[Sequence[float]], strictest: float) -> Noise | None:
+    """Return the noise of a study from the scores of its rows, None where no two seeds of a row are scored.
 
-    The sd is the median variance over variants, divided by the median of a chi-square per degree of freedom so that it
-    is consistent for normal noise. The median keeps a variant that fails, and so varies a lot, from dominating.
+    `strictest` is the level of the strictest test. The sd is that of `typical_sd`.
     """
-    by_variant = [differences(scores, baseline) for scores in variants]
-    tested = [list(by_seed.values()) for by_seed in by_variant if len(by_seed) >= 2]
+    tested = [row for row in rows if len(row) >= 2]
     if not tested:
         return None
-    n = int(np.median([len(values) for values in tested]))
-    variances = [np.var(values, ddof=1) / _median_ratio(len(values)) for values in tested]
-    sd = float(np.sqrt(np.median(variances)))
-    levels = (1 - level, (1 - level) / len(tested))
+    n = int(np.median([len(row) for row in tested]))
+    widest = max(len(row) for row in tested)
+    sd = float(typical_sd(np.array([[*row, *[np.nan] * (widest - len(row))] for row in tested], dtype=float)))
+    levels = (ALPHA, strictest)
     alone, corrected = (smallest_separable(sd, n, alpha) for alpha in levels)
     powers = [
         (power(size / 2, sd, n, alpha), power(size, sd, n, alpha), power(2 * size, sd, n, alpha))
         for size, alpha in zip((alone, corrected), levels, strict=True)
     ]
     return Noise(sd, n, alone, corrected, *powers)
+
+
+def typical_sd(rows: ArrayLike) -> Array:
+    """Return the typical standard deviation of a run over seeds (...), from rows of scores (..., rows, n) with nans.
+
+    It is the median of the rows' variances, divided by the median of a chi-square per degree of freedom so that it is
+    consistent for normal noise. The median keeps a variant that fails, and so varies a lot, from dominating.
+    """
+    _, variance, n = _moments(rows)
+    ratios = np.array(
+        [np.nan, np.nan, *(stats.chi2.median(k - 1) / (k - 1) for k in range(2, np.max(n, initial=1) + 1))]
+    )
+    return np.sqrt(np.ma.median(np.ma.masked_invalid(variance / ratios[n]), axis=-1).filled(np.nan))
 
 
 def noise_floor(baseline: Sequence[float], level: float = LEVEL) -> NoiseFloor | None:
@@ -234,5 +224,19 @@ def noise_floor(baseline: Sequence[float], level: float = LEVEL) -> NoiseFloor |
     return NoiseFloor(sd, n, half, tuple(sorted(abs(x - y) for x, y in combinations(baseline, 2))))
 
 
-def _median_ratio(n: int) -> float:
-    return float(stats.chi2.median(n - 1) / (n - 1))
+def _moments(values: ArrayLike) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Return mean, variance (n - 1 in the denominator) and n over the last axis, without nans."""
+    data = np.asarray(values, dtype=float)
+    there = ~np.isnan(data)
+    n = there.sum(axis=-1)
+    with np.errstate(all="ignore"):
+        mean = np.where(there, data, 0.0).sum(axis=-1) / n
+        squares = np.where(there, (data - mean[..., None]) ** 2, 0.0).sum(axis=-1)
+        return mean, np.where(n > 1, squares / (n - 1.0), np.nan), n
+
+
+def _mean_difference(mean: Array, squared_error: Array, degrees: Array) -> MeanDifference:
+    """Round what is zero but for floating point to zero."""
+    scale = 1e-9 * np.maximum(1.0, np.abs(mean))
+    error = np.sqrt(squared_error)
+    return MeanDifference(np.where(np.abs(mean) <= 1e-9, 0.0, mean), np.where(error <= scale, 0.0, error), degrees)

@@ -2,47 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from experiments.config.study import Study
 from experiments.reporting import bootstrap, paper
 from experiments.reporting.extras import Extras, collect_extras
+from experiments.reporting.formats import listing, number, percent, plural
 from experiments.reporting.paper import Agreement, agreement
 from experiments.reporting.results import AVERAGED, UNSIGNED, Record, Results
-from experiments.reporting.statistics import (
-    ALPHA,
-    Comparison,
-    Estimate,
-    Noise,
-    NoiseFloor,
-    compare,
-    decisions,
-    estimate,
-    holm,
-    noise,
-    noise_floor,
+from experiments.reporting.statistics import ALPHA, Estimate, Noise, NoiseFloor, estimate, noise, noise_floor
+from experiments.reporting.verdicts import (
+    FEWEST_IN_GROUPS,
+    MOST_SEEDS,
+    JudgedChange,
+    Judgement,
+    Verdict,
+    judge,
+    strictest_level,
 )
 from lit_transformer.errors import UserError, nearest
 
-
-class Verdict(StrEnum):
-    """The verdict on a change, from BLEU on the primary split."""
-
-    BASELINE = "baseline"
-    BETTER = "better"
-    WORSE = "worse"
-    UNCLEAR = "not separable"
-    ONE_SEED = "one seed"
-    DIVERGED = "diverged"
-    NO_SCORE = "no score"
-    NO_BASELINE = "no baseline"
-
-
-RULE = (
-    "A change is better or worse when a paired t-test on BLEU, over the seeds that it shares with the baseline, gives "
-    f"p < {ALPHA:.2f} after Holm's correction for all changes of the study; otherwise it is not separable, which does "
-    "not mean equal. The confidence intervals hold for each row alone, without that correction."
-)
 RULE_WIDE = (
     "Intervals over seeds are for new seeds on this test set. Intervals over seeds and sentences add the variance of a "
     "bootstrap over sentences, which draws the same sentences for all rows, and are never narrower. Verdicts hold for "
@@ -54,9 +32,10 @@ RULE_WIDE = (
 class Row:
     """A variant over its seeds. `n` counts the seeds in its scores; `status` names the seeds left out and why.
 
-    `scores` holds every score by split and name, None where other rows have the score and no seed of this one does.
-    `difference` has the interval for new seeds on this test set, `difference_wide` the one for new seeds and sentences,
-    None where an evaluation kept no sentence counts. `published` and `agreement` refer to the row of that name in the
+    `label` says in words what the variant is. `difference` to the baseline has the interval that the verdict uses, for
+    new seeds on this test set; `judged` is all that the verdict rests on, None for the baseline. `scores` holds every score by split and name, None where other rows have the score and no seed of this one does.
+    `difference_wide` has the interval for new seeds and sentences, None where an evaluation kept no sentence counts.
+    `published` and `agreement` refer to the row of that name in the
     paper's Table 3, where there is one and the baseline is the paper's.
     """
 
@@ -70,13 +49,29 @@ class Row:
     seconds: Estimate | None
     scores: dict[str, dict[str, Estimate | None]]
     difference: Estimate | None
-    p: float | None
-    p_holm: float | None
     status: str
     published: float | None
-    p_exact: float | None = None
+    judged: JudgedChange | None = None
+    label: str = ""
     difference_wide: Estimate | None = None
     agreement: Agreement | None = None
+
+    @property
+    def p_adjusted(self) -> float | None:
+        """p corrected for the looks and for the changes of the study."""
+        return self.judged.p_adjusted if self.judged else None
+
+    @property
+    def verdict_text(self) -> str:
+        """The verdict, an open one with the seeds that it takes: "open, about 12 seeds"."""
+        if self.verdict is not Verdict.OPEN or self.judged is None:
+            return self.verdict.value
+        if self.judged.two_groups:
+            return f"{self.verdict}, seeds in two groups"
+        if self.p_adjusted is None:
+            return f"{self.verdict}, {plural(self.n, 'seed')} so far"
+        more = self.judged.seeds_to_decide
+        return f"{self.verdict}, {f'about {more}' if more else f'more than {MOST_SEEDS}'} seeds"
 
     def score(self, split: str | None, name: str) -> Estimate | None:
         """Return a score of a split over the seeds that have it, None where none has."""
@@ -86,6 +81,9 @@ class Row:
 @dataclass(frozen=True)
 class Summary:
     """The rows of a study in the order of study.yaml. `compared` counts the rows under Holm's correction.
+
+    `rule` says how verdicts are given, empty for a study of one seed. `seeds` is the most that any row has by now;
+    `missing` are the cells that the verdicts so far want and that are not trained, `unscored` those not evaluated.
 
     `signatures` has the signature of every score of a split; `shown` the scores with a column of their own: BLEU of
     averaged weights where a cell has it, then those that the user chose. `noise_floor` compares the baseline with
@@ -102,6 +100,9 @@ class Summary:
     signatures: dict[str, dict[str, str]]
     rows: list[Row]
     noise: Noise | None
+    rule: str
+    paired: bool
+    margin: float
     compared: int
     missing: list[str]
     unscored: list[str]
@@ -133,34 +134,58 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
     primary = results.primary
     signatures = {split: results.signatures(split) for split in results.splits}
     _check_known(shown, primary, signatures)
-    bleu = {variant: results.scores(variant, primary, "bleu") for variant in study.variants}
-    baseline = bleu[study.baseline]
-    changes = [variant for variant in study.variants if variant != study.baseline]
-    comparisons = {variant: compare(bleu[variant], baseline) for variant in changes}
-    tested = {name: comparison.p for name, comparison in comparisons.items() if comparison and comparison.p is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
-    wide = bootstrap.differences({name: results.sentences(name, primary) for name in study.variants}, study.baseline)
+    judgement = judge(study, results)
+    compared = {
+        name: bootstrap.Compared(judged.seeds, judged.alpha)
+        for name, judged in judgement.changes.items()
+        if judged.alpha is not None
+    }
+    counts = {name: results.sentences(name, primary) for name in study.variants}
+    wide = bootstrap.differences(counts, study.baseline, compared, judgement.paired)
+    wanted = {f"{name}/seed{seed}" for name, n in judgement.seeds_wanted.items() for seed in study.seeds[:n]}
     averaged = [name for name in signatures.get(primary or "", {}) if name == AVERAGED + "bleu"]
     return Summary(
         study=study.name,
         question=study.question,
         baseline=study.baseline,
         corpus_level=corpus_level(study.corpus, results.records),
-        seeds=len(study.seeds),
+        seeds=max(judgement.seeds_wanted.values()),
         primary=primary,
         splits=results.splits,
         signatures=signatures,
-        rows=[
-            _row(study, results, name, comparisons.get(name), adjusted.get(name), wide.get(name))
-            for name in study.variants
-        ],
-        noise=noise([bleu[variant] for variant in changes], baseline),
-        compared=len(tested),
-        missing=results.missing,
-        unscored=results.unscored,
+        rows=[_row(study, results, name, judgement, wide.get(name)) for name in study.variants],
+        noise=_noise(study, results, judgement),
+        rule=rule(study, judgement),
+        paired=judgement.paired,
+        margin=study.margin,
+        compared=judgement.tested,
+        missing=[name for name in results.missing if name in wanted],
+        unscored=[name for name in results.unscored if name in wanted],
         shown=tuple(dict.fromkeys([*averaged, *shown])),
-        noise_floor=noise_floor(list(baseline.values())),
+        noise_floor=noise_floor(list(results.scores(study.baseline, primary, "bleu").values())),
         extras=collect_extras(study, results),
+    )
+
+
+def rule(study: Study, judgement: Judgement) -> str:
+    """Say in plain sentences how the verdicts of a study are given; nothing for one of a single seed."""
+    if not study.looks:
+        return ""
+    looks, shares = (
+        [value for value in values] for values in zip(*((k.seeds, k.share) for k in study.looks), strict=True)
+    )
+    r = "" if judgement.correlation is None else f" (their scores correlate by {number(judgement.correlation)})"
+    test = f"paired t-test over shared seeds, which pays in this study{r}" if judgement.paired else "Welch's t-test"
+    when = f"with {looks[0]} seeds"
+    if len(looks) > 1:
+        spent = listing([percent(look.share) for look in study.looks])
+        when = f"at {listing(looks)} seeds, looks that spend {spent} of the error; open rows go on to the next"
+    return (
+        f"A change is compared with the baseline by a {test} on BLEU, {when}. Its interval is corrected for the "
+        f"{max(len(study.variants) - 1, 1)} changes of the study (Holm) and for the looks: better or worse when 0 lies "
+        f"outside, equal when all of it lies within ±{number(study.margin, 1)} BLEU, else open. At most "
+        f"{percent(ALPHA)} of studies make a false claim. This assumes that the seeds of a row scatter about one mean, "
+        f"roughly normally: a row whose seeds fall into two groups stays open below {FEWEST_IN_GROUPS} seeds."
     )
 
 
@@ -179,14 +204,7 @@ def corpus_level(corpus: str, records: list[Record]) -> str:
     return f"corpus {corpus}"
 
 
-def _row(
-    study: Study,
-    results: Results,
-    variant: str,
-    comparison: Comparison | None,
-    p_holm: float | None,
-    wide: Estimate | None,
-) -> Row:
+def _row(study: Study, results: Results, variant: str, judgement: Judgement, wide: Estimate | None) -> Row:
     records, primary = results.of(variant), results.primary
     finished = [record for record in records if not record.diverged]
     scores = {
@@ -194,46 +212,39 @@ def _row(
         for split in results.splits
     }
     bleu = scores[primary].get("bleu") if primary else None
-    is_baseline = variant == study.baseline
+    judged = judgement.changes.get(variant)
     published = paper.published_difference(variant) if paper.published(study.baseline) is paper.TABLE3[0] else None
     return Row(
         variant=variant,
-        change="the baseline" if is_baseline else study.describe(variant),
-        verdict=Verdict.BASELINE if is_baseline else _verdict(records, bleu, comparison, p_holm),
+        change=study.describe(variant) if judged else "the baseline",
+        verdict=judged.verdict if judged else Verdict.BASELINE,
         n=bleu.n if bleu else 0,
         parameters=_common(records, "parameters"),
         training_flops=_common(finished or records, "training_flops"),
         tokens_per_second=_cost(finished, "target_tokens_per_second"),
         seconds=_cost(finished, "seconds"),
         scores=scores,
-        difference=comparison.difference if comparison else None,
-        p=comparison.p if comparison else None,
-        p_holm=p_holm,
-        status=_status(records, len(study.seeds)),
+        difference=judged.difference if judged else None,
+        status=_status(records, judgement.seeds_wanted[variant]),
         published=published,
-        p_exact=comparison.p_exact if comparison else None,
-        difference_wide=wide if wide and comparison and wide.n == comparison.difference.n else None,
-        agreement=_agreement(comparison, p_holm, published),
+        judged=judged,
+        label=study.label(variant),
+        difference_wide=wide,
+        agreement=_agreement(judged, published),
     )
 
 
-def _verdict(
-    records: list[Record], bleu: Estimate | None, comparison: Comparison | None, p_holm: float | None
-) -> Verdict:
-    if bleu is None:
-        return Verdict.DIVERGED if records and all(record.diverged for record in records) else Verdict.NO_SCORE
-    if comparison is None:
-        return Verdict.NO_BASELINE
-    if p_holm is None:
-        return Verdict.ONE_SEED
-    decision = int(decisions(p_holm, comparison.difference.mean))
-    return {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.UNCLEAR}[decision]
-
-
-def _agreement(comparison: Comparison | None, p_holm: float | None, published: float | None) -> Agreement | None:
-    if comparison is None or p_holm is None or published is None:
+def _agreement(judged: JudgedChange | None, published: float | None) -> Agreement | None:
+    if judged is None or judged.p_adjusted is None or published is None:
         return None
-    return agreement(int(decisions(p_holm, comparison.difference.mean)), published)
+    return agreement({Verdict.BETTER: 1, Verdict.WORSE: -1}.get(judged.verdict, 0), published)
+
+
+def _noise(study: Study, results: Results, judgement: Judgement) -> Noise | None:
+    if not study.looks:
+        return None
+    rows = [list(results.scores(name, results.primary, "bleu").values()) for name in study.variants]
+    return noise(rows, strictest_level(study.looks[-1], judgement.tested))
 
 
 def _status(records: list[Record], seeds: int) -> str:

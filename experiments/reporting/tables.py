@@ -18,6 +18,7 @@ from experiments.reporting.formats import (
     millions,
     number,
     p_value,
+    percent,
     perplexity,
     plus_minus,
     power_of_ten,
@@ -26,11 +27,12 @@ from experiments.reporting.formats import (
 from experiments.reporting.grids import print_plain
 from experiments.reporting.paper import AGREEMENT_RULE, LABEL, TABLE3_TEST_SET
 from experiments.reporting.results import AVERAGED, grouped, listed
-from experiments.reporting.statistics import Estimate, smallest_p
-from experiments.reporting.summary import RULE, RULE_WIDE, Row, Summary, Verdict
+from experiments.reporting.statistics import Estimate
+from experiments.reporting.summary import RULE_WIDE, Row, Summary
+from experiments.reporting.verdicts import Verdict
 
 WRAPS = ("change", "status")
-WIDE = "[95 %] seeds and sentences"
+WIDE = "[95 %, corrected] seeds and sentences"
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
 STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
 AVERAGED_NOTE = "Averaged: scores of the averaged weights. Differences and verdicts use the weights of the last step."
@@ -72,9 +74,9 @@ def columns(summary: Summary) -> list[Column]:
     ]
     shown += [_score_column("bleu", split, 0)]
     shown += [
-        Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
-        Column("p (Holm)", lambda row: p_value(row.p_holm), lambda row: row.p_holm, priority=2),
-        Column("verdict", lambda row: row.verdict.value, numeric=False, key="verdict"),
+        Column("Δ BLEU [95 %, corrected]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
+        Column("p (corrected)", lambda row: p_value(row.p_adjusted), lambda row: row.p_adjusted, priority=2),
+        Column("verdict", lambda row: row.verdict_text, numeric=False, key="verdict"),
     ]
     shown += [_score_column(name, split, 9) for name in summary.shown]
     shown += [_score_column("bleu", name, 9) for name in summary.splits[1:]]
@@ -119,8 +121,8 @@ def notes_of(summary: Summary) -> list[str]:
     """Return the notes under the table: corpus level, seeds, signatures, rules, noise, and missing cells."""
     seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds per row"
     notes = [
-        f"Evidence: {summary.corpus_level}, {seeds} unless noted otherwise; ± and [ ] are 95 % confidence intervals "
-        "(Student's t)."
+        f"Evidence: {summary.corpus_level}, {seeds} unless noted otherwise; ± is the 95 % confidence interval of a row "
+        "alone (Student's t), [ ] the one that the verdict uses."
     ]
     by_signature = grouped((summary.signature(split), split) for split in summary.splits)
     notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
@@ -130,8 +132,8 @@ def notes_of(summary: Summary) -> list[str]:
     ]
     if any(name.startswith(AVERAGED) for name in summary.shown):
         notes.append(AVERAGED_NOTE)
-    if summary.seeds > 1:
-        notes.append(RULE)
+    if summary.rule:
+        notes.append(summary.rule)
     if any(row.difference_wide for row in summary.rows):
         same = "" if interval_widens(summary) else " Here none is wider by 0.01 BLEU, so only the first is shown."
         notes.append(RULE_WIDE + same)
@@ -183,8 +185,8 @@ def comma_separated(summary: Summary) -> str:
         record |= _parts("bleu_difference", row.difference)
         wide = row.difference_wide
         record |= {f"bleu_difference_wide_{end}": getattr(wide, end) if wide else None for end in ("low", "high")}
-        record |= {"p": row.p, "p_holm": row.p_holm, "p_exact": row.p_exact}
-        record |= {"p_exact_smallest": smallest_p(row.difference.n) if row.difference and row.p is not None else None}
+        record |= {"p_corrected": row.p_adjusted, "seeds_to_decide": row.judged and row.judged.seeds_to_decide}
+        record |= {"two_groups": row.judged and row.judged.two_groups, "margin": summary.margin}
         record |= {"seeds_left_out": row.status, "corpus_level": summary.corpus_level}
         record |= {f"bleu_difference_{LABEL}": row.published, f"against_{LABEL}": row.agreement}
         record |= {extra.name: extra.of(summary.extras, row.variant) for extra in extra_columns(summary.extras, "")}
@@ -247,18 +249,12 @@ def _extra_column(summary: Summary, extra: ExtraColumn) -> Column:
 def _notes_of_noise(summary: Summary) -> list[str]:
     notes, noise, floor = [], summary.noise, summary.noise_floor
     if noise:
-        single, corrected = (
-            f"{100 * half:.0f} % and {100 * double:.0f} %" for half, _, double in (noise.power, noise.power_corrected)
-        )
         notes.append(
-            f"Power: a paired difference has a standard deviation of {noise.sd:.2f} BLEU (median over changes), so "
-            f"{noise.n} seeds separate {noise.alone:.2f} BLEU in a single test and {noise.corrected:.2f} at the "
-            f"strictest step of Holm's correction over {summary.compared} changes. True differences of half and twice "
-            f"that size are detected in {single} of studies by a single test, in {corrected} at that step."
-        )
-        notes.append(
-            f"p is that of the t-test. The exact sign-flip test cannot go below {smallest_p(noise.n):.2g} with "
-            f"{noise.n} seeds; its p is in table.csv."
+            f"Power: runs that differ in their seed alone vary by {noise.sd:.2f} BLEU (standard deviation, median over "
+            f"rows), so {noise.n} seeds find a difference of {noise.corrected:.2f} BLEU in "
+            f"{percent(round(noise.power_corrected[1], 2))} of studies and one of {2 * noise.corrected:.2f} in "
+            f"{percent(round(noise.power_corrected[2], 2))}, with the correction at its strictest; without any "
+            f"correction {noise.alone:.2f} BLEU would do."
         )
     if floor:
         notes.append(

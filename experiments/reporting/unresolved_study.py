@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config.run_config import read_yaml
-from experiments.config.study import ENSEMBLES, STUDIES, Study, flatten, short_key
+from experiments.config.study import ENSEMBLES, STUDIES, Study, flatten, parse_looks, parse_margin, short_key
 from lit_transformer.errors import UserError
 
 
@@ -49,6 +49,9 @@ def unresolved_study(name: str, content: dict[str, Any], path: Path, root: Path 
         base=_mapping(content.get("base")),
         variants={str(variant): _mapping(delta) for variant, delta in variants.items()},
         ensembles=list(content.get(ENSEMBLES) or []),
+        looks=parse_looks(content.get("looks"), seeds, path),
+        margin=parse_margin(content.get("margin"), path),
+        labels=_mapping(content.get("labels")),
         root=root,
     )
 

@@ -24,7 +24,8 @@ from experiments.reporting.figures.style import (
 from experiments.reporting.formats import number
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import Estimate
-from experiments.reporting.summary import Row, Summary, Verdict
+from experiments.reporting.summary import Row, Summary
+from experiments.reporting.verdicts import Verdict
 
 POWERS = "replace(format(datum.value, '.3~e'), '+', '')"
 PREFIXES = "format(datum.value, '.3~s')"

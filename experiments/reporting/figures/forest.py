@@ -29,7 +29,7 @@ def forest_figure(summary: Summary) -> Figure | None:
     wide, narrow = forest_chart(summary, 560), forest_chart(summary, 120, narrow=True)
     if wide is None or narrow is None:
         return None
-    spread = "with its 95 % confidence interval" if summary.noise else "one seed, so without an interval"
+    spread = "with the interval of its verdict" if summary.compared else "one seed, so without an interval"
     caption = f"BLEU on {summary.primary}, each change minus the baseline, {spread}.{floor_caption(summary)}"
     return Figure("forest", "What each change is worth", caption, render_svg(wide), render_svg(narrow))
 

@@ -15,7 +15,8 @@ import altair as alt
 import vl_convert
 
 from experiments.reporting.statistics import Estimate, Noise, NoiseFloor
-from experiments.reporting.summary import Summary, Verdict
+from experiments.reporting.summary import Summary
+from experiments.reporting.verdicts import Verdict
 
 Rows = list[dict[str, Any]]
 """Data of a chart, one dictionary per mark."""

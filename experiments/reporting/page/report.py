@@ -14,8 +14,9 @@ from experiments.reporting.page.templating import template, verbatim
 from experiments.reporting.provenance import provenance
 from experiments.reporting.results import Results, listed
 from experiments.reporting.samples import Texts, samples
-from experiments.reporting.summary import Summary, Verdict
+from experiments.reporting.summary import Summary
 from experiments.reporting.tables import columns, notes_of
+from experiments.reporting.verdicts import Verdict
 
 
 def report_page(

@@ -1,0 +1,97 @@
+"""The claims of a run as another program reads them, and whether two runs of a study contradict each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.common.io import write_json
+from experiments.config.study import Study
+from experiments.reporting.formats import plural
+from experiments.reporting.results import Record, Results
+from experiments.reporting.statistics import ALPHA
+from experiments.reporting.summary import Row, Summary
+from experiments.reporting.verdicts import CLAIMS, Verdict
+
+COUNTED = (*CLAIMS, Verdict.OPEN)
+
+
+def write_verdicts(study: Study, summary: Summary, results: Results) -> None:
+    """Write verdicts.json: the number of changes with each verdict, which `dvc metrics` shows, and every row whole."""
+    shared = protocol(study, summary)
+    rows = [{**verdict_row(row, summary), **shared, **_origin(row, summary, results)} for row in summary.changes]
+    counts = {verdict.value: len(summary.with_verdict(verdict)) for verdict in COUNTED}
+    write_json(study.verdicts_path, {**counts, "rows": rows})
+
+
+def protocol(study: Study, summary: Summary) -> dict[str, Any]:
+    """Return how the verdicts of a study are given, and on what."""
+    return {
+        "study": study.name,
+        "baseline": study.baseline,
+        "corpus_level": summary.corpus_level,
+        "split": summary.primary,
+        "signature": summary.signature(summary.primary) if summary.primary else None,
+        "test": "paired" if summary.paired else "Welch",
+        "alpha": ALPHA,
+        "changes": summary.compared,
+        "looks": [[look.seeds, look.share] for look in study.looks],
+        "margin": study.margin,
+        "rule": summary.rule,
+    }
+
+
+def verdict_row(row: Row, summary: Summary) -> dict[str, Any]:
+    """Return a change with its verdict and what it rests on; `p` has one value per look."""
+    bleu, baseline = (
+        own.score(summary.primary, "bleu") if summary.primary else None for own in (row, summary.row(summary.baseline))
+    )
+    difference, judged = row.difference, row.judged
+    return {
+        "variant": row.variant,
+        "label": row.label,
+        "verdict": row.verdict.value,
+        "n": difference.n if difference else 0,
+        "mean": bleu.mean if bleu else None,
+        "baseline_mean": baseline.mean if baseline else None,
+        "difference": difference.mean if difference else None,
+        "interval": [difference.low, difference.high] if difference and difference.low is not None else None,
+        "p": list(judged.p) if judged else [],
+        "p_adjusted": row.p_adjusted,
+        "seeds_to_decide": judged.seeds_to_decide if judged else None,
+        "two_groups": judged.two_groups if judged else False,
+    }
+
+
+def contradictions(a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> list[str]:
+    """Return the changes on which two runs claim different things: better, worse or equal; an open one claims nothing."""
+    return [
+        variant
+        for variant, verdict in a.items()
+        if verdict in CLAIMS and b.get(variant) in CLAIMS and b[variant] is not verdict
+    ]
+
+
+def agreement(a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> str:
+    """Say in one line whether two runs agree in their claims."""
+    differing = contradictions(a, b)
+    both = [variant for variant, verdict in a.items() if verdict in CLAIMS and b.get(variant) in CLAIMS]
+    one = [variant for variant in a if variant in b and (a[variant] in CLAIMS) != (b[variant] in CLAIMS)]
+    if differing:
+        named = ", ".join(f"{variant} ({a[variant]} in A, {b[variant]} in B)" for variant in differing)
+        return f"Contradiction: of {plural(len(both), 'change')} decided in both, the claims differ for {named}."
+    rest = f"; {len(one)} decided in one of them only" if one else ""
+    return f"The claims agree: {plural(len(both), 'change')} decided in both, all alike{rest}."
+
+
+def verdicts_of(summary: Summary) -> dict[str, Verdict]:
+    """Return the verdict on each change."""
+    return {row.variant: row.verdict for row in summary.changes}
+
+
+def _origin(row: Row, summary: Summary, results: Results) -> dict[str, str]:
+    """Return the commits and machines of the cells that are compared."""
+    records = [*results.of(row.variant), *results.of(summary.baseline)]
+    return {name: _joined(records, key) for name, key in (("commit", "git_commit"), ("machine", "machine"))}
+
+
+def _joined(records: Sequence[Record], key: str) -> str:
+    return ", ".join(sorted({str(record.training[key]) for record in records if record.training.get(key)}))

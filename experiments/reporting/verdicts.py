@@ -1,0 +1,383 @@
+"""The verdicts of a study: better, worse, equal within a margin, or open, from BLEU by seed.
+
+A study has looks: numbers of seeds at which verdicts are given, each with its share of alpha. At a look, the first n
+seeds of a change and the first n of the baseline are compared by Welch's test, as many on both sides: with more seeds
+for the baseline than for a change the test errs too often. The p of a change is the smallest p / share of its looks so
+far. Whenever one stops, that is a valid p (the union bound over looks), so that seeds may be added where a verdict is
+open.
+
+Holm's correction is over the changes. In Holm's own procedure a decided change passes on all of its alpha, as its null
+hypothesis is gone. Here it passes on half. A change that differs from the baseline can still be claimed wrongly, as
+equal or with the wrong sign, but by an error to one side only, for which half of the two-sided alpha is enough. With u
+undecided nulls among m changes, the divisor never falls below (m + u) / 2 before the first false claim, and the errors
+of all false claims add up to at most u alpha / ((m + u) / 2) + (m - u) alpha / (m + u) = alpha.
+
+The interval of a change is what its verdict uses: the intersection over its looks of the intervals at the level of the
+change's step of Holm's procedure, so that 0 is outside exactly when the change is rejected. What is not rejected, or is
+equal, has the level of the first step: it is wider, and no later verdict on another change moves it. If intervals of
+two looks do not meet, one of them is wrong, and that of the last look stands. All arrays are of (..., changes, seeds).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from experiments.config.study import Look, Study
+from experiments.reporting.results import Results
+from experiments.reporting.statistics import (
+    ALPHA,
+    Array,
+    Estimate,
+    MeanDifference,
+    holm,
+    holm_divisors,
+    paired,
+    typical_sd,
+    welch,
+)
+
+PASSED_ON = 0.5
+"""The share of its alpha that a decided change passes on to the others."""
+GAP_SDS, GAP_SHARE = 3.0, 0.7
+"""Two groups of seeds are this many typical sds apart at least, and this share of the row's range."""
+FEWEST_IN_GROUPS = 5
+"""Seeds from which the last look decides a change whose seeds fall into two groups."""
+MOST_SEEDS = 50
+"""The largest number of seeds that an open verdict is said to take."""
+DIVERGED = -np.inf
+"""Stands for the score of a run that diverged: finished, and without a score."""
+
+
+class Verdict(StrEnum):
+    """The verdict on a change, from BLEU on the primary split."""
+
+    BASELINE = "baseline"
+    BETTER = "better"
+    WORSE = "worse"
+    EQUAL = "equal"
+    OPEN = "open"
+    ONE_SEED = "one seed"
+    DIVERGED = "diverged"
+    NO_SCORE = "no score"
+    NO_BASELINE = "no baseline"
+
+
+CLAIMS = (Verdict.BETTER, Verdict.WORSE, Verdict.EQUAL)
+"""What a verdict can claim; such a verdict stands, and its change gets no more seeds."""
+
+
+@dataclass(frozen=True)
+class JudgedChange:
+    """A change with its verdict, compared over `seeds`, those that both have; no interval before the first look.
+
+    `p` has the p of each look, None where it is not reached or does not count; `p_adjusted` is corrected for looks and
+    changes. An open verdict takes about `seeds_to_decide` seeds, None where that is unknown or more than MOST_SEEDS.
+    The interval of the last look is at level 1 - `alpha`. `two_groups`: some runs seem to learn and some not.
+    """
+
+    verdict: Verdict
+    difference: Estimate | None
+    seeds: tuple[int, ...] = ()
+    p: tuple[float | None, ...] = ()
+    p_adjusted: float | None = None
+    alpha: float | None = None
+    seeds_to_decide: int | None = None
+    two_groups: bool = False
+
+    @property
+    def needs_seeds(self) -> bool:
+        """Whether more seeds may still change the verdict."""
+        return self.verdict not in (*CLAIMS, Verdict.DIVERGED)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdicts of a study by variant, without the baseline.
+
+    `tested` counts the changes under Holm's correction, those that diverged left out, 0 before any has a p. `paired`:
+    the study's `correlation` between the scores of one seed is so high that pairing by seed pays. `seeds_wanted` says
+    how many of the study's seeds, from the first, each variant needs by now.
+    """
+
+    changes: dict[str, JudgedChange]
+    tested: int
+    paired: bool
+    correlation: float | None
+    seeds_wanted: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Verdicts on changes (...), and what they rest on. nan and infinite ends stand for changes without a p.
+
+    `call` is 1 for better, -1 for worse, 0 for equal or open; `equal` tells these apart. `p` (..., looks) is of each
+    look, nan where it was not reached; `p_adjusted` is corrected for looks and changes. `difference`, `error` and
+    `degrees` are of the last look that counts, which compared `n` seeds, of the first `seeds`.
+    """
+
+    call: NDArray[np.int64]
+    equal: NDArray[np.bool_]
+    p: Array
+    p_adjusted: Array
+    low: Array
+    high: Array
+    alpha: Array
+    difference: Array
+    error: Array
+    degrees: Array
+    look: NDArray[np.int64]
+    n: NDArray[np.int64]
+    seeds: NDArray[np.int64]
+    two_groups: NDArray[np.bool_]
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        return (self.call == 0) & ~self.equal
+
+
+def judge(study: Study, results: Results) -> Judgement:
+    """Give the verdict on every change of a study, from BLEU of the split on which it is judged."""
+    rows = {variant: outcomes(study, results, variant) for variant in study.variants}
+    base = rows.pop(study.baseline)
+    first = study.looks[0].seeds if study.looks else len(study.seeds)
+    in_play = [variant for variant, scores in rows.items() if not _diverged(scores[:first])]
+    judged = {variant: _without_a_look(study, scores, base) for variant, scores in rows.items()}
+    if not study.looks or not in_play:
+        return Judgement(judged, 0, False, None, _seeds_wanted(study, judged, dict.fromkeys(rows, 0)))
+    changes = np.stack([rows[variant] for variant in in_play])
+    pair, r = pairing_pays(changes, base, study.looks), seed_correlation(changes[:, :first], base[:first])
+    decisions = decide(changes, base, study.looks, study.margin, pair)
+    seeds = dict.fromkeys(rows, 0) | dict(zip(in_play, decisions.seeds.tolist(), strict=True))
+    for place, variant in enumerate(in_play):
+        if seeds[variant]:
+            judged[variant] = _judged(decisions, place, study, rows[variant], base, judged[variant])
+    tested = len(in_play) if np.isfinite(decisions.p_adjusted).any() else 0
+    correlation = float(r) if np.isfinite(r) else None
+    return Judgement(judged, tested, bool(pair), correlation, _seeds_wanted(study, judged, seeds))
+
+
+def outcomes(study: Study, results: Results, variant: str) -> Array:
+    """Return a variant's BLEU by the study's seeds (N,): nan for a run that is not finished, DIVERGED for that."""
+    scores = results.scores(variant, results.primary, "bleu")
+    scores |= {record.seed: DIVERGED for record in results.of(variant) if record.diverged}
+    return np.array([scores.get(seed, np.nan) for seed in study.seeds])
+
+
+def decide(
+    changes: ArrayLike, baseline: ArrayLike, looks: Sequence[Look], margin: float, pair: ArrayLike = False
+) -> Decisions:
+    """Decide on changes (..., m, N) against a baseline (..., N), BLEU of the first N seeds in their order.
+
+    nan stands for a run that is not finished, DIVERGED for one that diverged. `pair` (...) chooses the paired test.
+    """
+    scores, base = np.asarray(changes, dtype=float), np.asarray(baseline, dtype=float)[..., None, :]
+    m, shares = scores.shape[-2], np.array([look.share for look in looks])
+    tests, counted, reached, compared, grouped = [], [], [], [], []
+    for look in looks:
+        own, base_own = scores[..., : look.seeds], base[..., : look.seeds]
+        finished = ~np.isnan(own).any(axis=-1) & ~np.isnan(base_own).any(axis=-1)
+        both = np.isfinite(own) & np.isfinite(base_own)
+        groups = two_groups(own, base_own)
+        decidable = both.sum(axis=-1) >= 2
+        if look is not looks[-1] or look.seeds < FEWEST_IN_GROUPS:
+            decidable = decidable & ~groups[..., :-1] & ~groups[..., -1:]
+        tests.append(_test(np.where(both, own, np.nan), np.where(both, base_own, np.nan), pair))
+        reached.append(finished)
+        counted.append(finished & decidable)
+        compared.append(np.where(finished, both.sum(axis=-1), 0))
+        grouped.append(finished & groups[..., :-1])
+    counts = np.stack(counted, axis=-1)  # (..., m, looks)
+    p = np.where(counts, np.stack([test.p() for test in tests], axis=-1), np.nan)
+    has_p = counts.any(axis=-1)
+    smallest = np.where(counts, np.minimum(p / shares, 1.0), 1.0).min(axis=-1)
+    p_adjusted = holm(smallest, PASSED_ON)
+    rejected = has_p & (p_adjusted < ALPHA)
+    first_step = np.full(smallest.shape, ALPHA / max(m, 1))
+    places = np.argsort(np.argsort(smallest, axis=-1, kind="stable"), axis=-1)
+    own_step = ALPHA / holm_divisors(max(m, 1), PASSED_ON)[places]
+    wide, narrow = (_intersection(tests, counts, shares, alpha) for alpha in (first_step, own_step))
+    equal = has_p & (wide[0] > -margin) & (wide[1] < margin)
+    sharp = rejected & ~equal
+    low, high = (np.where(sharp, one, other) for one, other in zip(narrow, wide, strict=True))
+    return Decisions(
+        call=np.where(equal, 0, np.where(low > 0, 1, np.where(high < 0, -1, 0))),
+        equal=equal,
+        p=p,
+        p_adjusted=np.where(has_p, p_adjusted, np.nan),
+        low=low,
+        high=high,
+        alpha=np.where(sharp, own_step, first_step),
+        difference=_last([test.mean for test in tests], counts),
+        error=_last([test.error for test in tests], counts),
+        degrees=_last([test.degrees for test in tests], counts),
+        look=_last([np.full(has_p.shape, place) for place in range(len(looks))], counts).astype(np.int64),
+        n=_last(compared, counts).astype(np.int64),
+        seeds=_last([np.full(has_p.shape, look.seeds) for look in looks], np.stack(reached, axis=-1)).astype(np.int64),
+        two_groups=_last(grouped, np.stack(reached, axis=-1)).astype(bool),
+    )
+
+
+def two_groups(changes: Array, baseline: Array) -> NDArray[np.bool_]:
+    """Return which rows (..., m + 1), the baseline last, look as if some runs learn and some do not.
+
+    Their largest gap is wide beside the typical sd of the study's rows and beside their own range, and the baseline is
+    nearer to one of the groups than they are to each other; or some runs diverged and some did not.
+    """
+    rows = np.concatenate([changes, np.broadcast_to(baseline, (*changes.shape[:-2], 1, changes.shape[-1]))], axis=-2)
+    scores = np.ma.masked_invalid(rows)
+    ordered = np.ma.masked_invalid(np.sort(scores.filled(np.nan), axis=-1))  # nans last
+    gap = np.diff(ordered, axis=-1).max(axis=-1).filled(0.0)
+    whole_range = (scores.max(axis=-1) - scores.min(axis=-1)).filled(np.inf)
+    centre = scores[..., -1:, :].mean(axis=-1, keepdims=True)
+    nearest = np.abs(scores - centre).min(axis=-1).filled(np.inf)
+    sd = np.nan_to_num(typical_sd(scores.filled(np.nan)))[..., None]
+    apart = (gap > np.maximum(GAP_SDS * sd, 1e-9)) & (gap >= GAP_SHARE * whole_range) & (nearest < gap)
+    return apart | ((rows == DIVERGED).any(axis=-1) & np.isfinite(rows).any(axis=-1))
+
+
+def seed_correlation(changes: ArrayLike, baseline: ArrayLike) -> Array:
+    """Return the mean correlation (...) of the residuals by seed over all pairs of rows, the baseline included.
+
+    Of changes (..., m, n) and a baseline (..., n). A row without a score for each seed, or without spread, has no part.
+    """
+    base = np.asarray(baseline, dtype=float)[..., None, :]
+    rows = np.concatenate([np.asarray(changes, dtype=float), base], axis=-2)
+    complete = np.isfinite(rows).all(axis=-1, keepdims=True)
+    residuals = np.where(complete, rows, 0.0)
+    residuals = residuals - residuals.mean(axis=-1, keepdims=True)
+    length = np.linalg.norm(residuals, axis=-1, keepdims=True)
+    used = length > 1e-9
+    units = np.where(used, residuals, 0.0) / np.where(used, length, 1.0)
+    count = used.sum(axis=(-2, -1))
+    with np.errstate(all="ignore"):
+        return ((units.sum(axis=-2) ** 2).sum(axis=-1) - count) / (count * (count - 1.0))
+
+
+def pairing_pays(changes: ArrayLike, baseline: ArrayLike, looks: Sequence[Look]) -> NDArray[np.bool_]:
+    """Return whether pairing by seed narrows the intervals of a study (...), by all its residuals at the first look.
+
+    It does where the correlation r outweighs the degrees of freedom lost: sqrt(1 - r) t_{n-1} < t_{2n-2}, with both
+    quantiles at the strictest step.
+    """
+    scores, base = np.asarray(changes, dtype=float), np.asarray(baseline, dtype=float)
+    n = looks[0].seeds
+    r = seed_correlation(scores[..., :n], base[..., :n])
+    place = 1 - strictest_level(looks[0], scores.shape[-2]) / 2
+    with np.errstate(all="ignore"):
+        return np.sqrt(1 - r) * stats.t.ppf(place, n - 1) < stats.t.ppf(place, 2 * n - 2)
+
+
+def strictest_level(look: Look, changes: int) -> float:
+    """Return the level of the first step of the correction at a look."""
+    return ALPHA * look.share / max(changes, 1)
+
+
+def seeds_to_decide(difference: float, error: float, degrees: float, n: int, alpha: float, margin: float) -> int | None:
+    """Estimate the seeds at which a difference would be decided, if its mean and spread stay; None above MOST_SEEDS.
+
+    `error` and `degrees` are those of n seeds; alpha is the level of the interval.
+    """
+    more = np.arange(n + 1, MOST_SEEDS + 1)
+    half = stats.t.ppf(1 - alpha / 2, degrees * (more - 1) / (n - 1)) * error * np.sqrt(n / more)
+    decided = (abs(difference) > half) | (abs(difference) + half < margin)
+    return int(more[decided.argmax()]) if decided.any() else None
+
+
+def _judged(
+    decisions: Decisions, place: int, study: Study, scores: Array, baseline: Array, before: JudgedChange
+) -> JudgedChange:
+    """Return the verdict of a change that has reached a look; `before` is what can be said without one."""
+    p = tuple(float(value) if np.isfinite(value) else None for value in decisions.p[place])
+    two_groups, n = bool(decisions.two_groups[place]), int(decisions.n[place])
+    if not n:
+        return replace(before, p=p, two_groups=two_groups)
+    call, alpha = int(decisions.call[place]), float(decisions.alpha[place])
+    mean, low, high = (float(of[place]) for of in (decisions.difference, decisions.low, decisions.high))
+    verdict = {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.EQUAL if decisions.equal[place] else Verdict.OPEN}[call]
+    more = None
+    if verdict is Verdict.OPEN:
+        error, degrees = float(decisions.error[place]), float(decisions.degrees[place])
+        more = seeds_to_decide(mean, error, degrees, n, alpha * study.looks[-1].share, study.margin)
+    look = study.looks[int(decisions.look[place])]
+    return JudgedChange(
+        verdict=verdict,
+        difference=Estimate(mean, low, high, n),
+        seeds=_shared(study, scores[: look.seeds], baseline[: look.seeds]),
+        p=p,
+        p_adjusted=float(decisions.p_adjusted[place]),
+        alpha=alpha * look.share,
+        seeds_to_decide=more,
+        two_groups=two_groups,
+    )
+
+
+def _without_a_look(study: Study, scores: Array, baseline: Array) -> JudgedChange:
+    """Return what can be said of a change over the seeds that it shares with the baseline."""
+    if not np.isfinite(scores).any():
+        return JudgedChange(Verdict.DIVERGED if _diverged(scores) else Verdict.NO_SCORE, None)
+    seeds = _shared(study, scores, baseline)
+    if not seeds:
+        return JudgedChange(Verdict.NO_BASELINE, None)
+    both = np.isfinite(scores) & np.isfinite(baseline)
+    difference = Estimate(float((scores - baseline)[both].mean()), None, None, len(seeds))
+    return JudgedChange(Verdict.ONE_SEED if len(seeds) == 1 else Verdict.OPEN, difference, seeds)
+
+
+def _shared(study: Study, scores: Array, baseline: Array) -> tuple[int, ...]:
+    """Return the seeds that both have a score for."""
+    both = np.isfinite(scores) & np.isfinite(baseline)
+    return tuple(seed for seed, shared in zip(study.seeds, both, strict=False) if shared)
+
+
+def _diverged(scores: Array) -> bool:
+    """Return whether every run that is finished diverged, and one is."""
+    finished = scores[~np.isnan(scores)]
+    return bool(finished.size) and bool((finished == DIVERGED).all())
+
+
+def _seeds_wanted(study: Study, judged: Mapping[str, JudgedChange], seeds: Mapping[str, int]) -> dict[str, int]:
+    """Return the seeds that each variant needs: those of its look, and of the next one while its verdict is open.
+
+    The baseline needs as many as any change.
+    """
+    looks = [look.seeds for look in study.looks] or [len(study.seeds)]
+    wanted = {
+        variant: next((n for n in looks if n > seeds[variant]), looks[-1]) if row.needs_seeds else seeds[variant]
+        for variant, row in judged.items()
+    }
+    wanted = {variant: max(n, looks[0]) for variant, n in wanted.items()}
+    most = max(wanted.values(), default=looks[0])
+    return {variant: wanted.get(variant, most) for variant in study.variants}
+
+
+def _test(variant: Array, baseline: Array, pair: ArrayLike) -> MeanDifference:
+    chosen = np.asarray(pair)[..., None]
+    if not chosen.any():
+        return welch(variant, baseline)
+    two, one = welch(variant, baseline), paired(variant, baseline)
+    return MeanDifference(two.mean, np.where(chosen, one.error, two.error), np.where(chosen, one.degrees, two.degrees))
+
+
+def _intersection(
+    tests: Sequence[MeanDifference], counts: NDArray[np.bool_], shares: Array, alpha: Array
+) -> tuple[Array, Array]:
+    """Return what the intervals at alpha (..., m) of the looks that count have in common, else the last one."""
+    ends = [test.interval(alpha * share) for test, share in zip(tests, shares, strict=True)]
+    lows = np.where(counts, np.stack([low for low, _ in ends], axis=-1), -np.inf)
+    highs = np.where(counts, np.stack([high for _, high in ends], axis=-1), np.inf)
+    low, high = lows.max(axis=-1), highs.min(axis=-1)
+    apart = low > high
+    last_low, last_high = (_last([end[side] for end in ends], counts) for side in (0, 1))
+    return np.where(apart, last_low, low), np.where(apart, last_high, high)
+
+
+def _last(by_look: Sequence[ArrayLike], counts: NDArray[np.bool_]) -> Array:
+    """Return the value (..., m) of the last look that counts (..., m, looks); nan, or 0, where none does."""
+    values = np.stack([np.asarray(value) for value in by_look], axis=-1)
+    place = counts.shape[-1] - 1 - counts[..., ::-1].argmax(axis=-1)
+    picked = np.take_along_axis(values, place[..., None], axis=-1)[..., 0]
+    return np.where(counts.any(axis=-1), picked, np.nan if values.dtype.kind == "f" else 0)

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from experiments.config.study import Look
 from experiments.reporting import paper
 from experiments.reporting.paper import AGREEMENT_RULE, PAPER_NOISE, RUN_SD, Agreement, agreement
-from experiments.reporting.statistics import ALPHA, decisions, holm, paired_p
+from experiments.reporting.statistics import ALPHA
+from experiments.reporting.verdicts import decide
 
 
 def test_the_noise_of_the_paper_is_that_of_two_single_runs() -> None:
@@ -45,10 +47,9 @@ def test_replications_of_the_same_truth_are_not_called_contradictions(seeds: int
     studies, random = 2_000, np.random.default_rng(seeds)
     truth = np.array([_published(row.variant) for row in paper.TABLE3[1:]])
     there = truth + random.normal(0, RUN_SD, (studies, len(truth))) - random.normal(0, RUN_SD, (studies, 1))
-    baseline = random.normal(0, 0.3, (studies, 1, seeds))
+    baseline = random.normal(0, 0.3, (studies, seeds))
     ours = 4 * truth[:, None] + random.normal(0, 0.3, (studies, len(truth), seeds))
-    p = holm(paired_p(ours, np.broadcast_to(baseline, ours.shape)))
-    decided = decisions(p, (ours - baseline).mean(axis=-1))
+    decided = decide(ours, baseline, [Look(seeds, 1.0)], margin=0.1).call
     found = [
         [agreement(one, other) for one, other in zip(*rows, strict=True)] for rows in zip(decided, there, strict=True)
     ]

@@ -8,19 +8,21 @@ from scipy import stats
 
 from experiments.reporting.statistics import (
     ALPHA,
-    compare,
-    decisions,
+    differences,
     estimate,
     holm,
+    holm_divisors,
     noise,
     noise_floor,
-    paired_p,
+    paired,
     power,
-    sign_flip_p,
-    smallest_p,
     smallest_separable,
     t_interval,
+    typical_sd,
+    welch,
 )
+
+NAN = math.nan
 
 
 def test_interval_of_known_values() -> None:
@@ -39,45 +41,67 @@ def test_one_seed_has_a_mean_and_no_interval() -> None:
     found = estimate([7.5])
     assert found is not None
     assert (found.mean, found.low, found.high, found.n, found.half_width) == (7.5, None, None, 1, None)
-    alone = compare({0: 5.0}, {0: 4.0})
-    assert alone is not None
-    assert alone.p is None
-    assert alone.difference.mean == 1.0
+    alone = welch([5.0], [4.0])
+    assert alone.mean == 1.0
+    assert np.isnan(alone.p())
 
 
 def test_nothing_gives_nothing() -> None:
     assert estimate([]) is None
-    assert compare({0: 1.0}, {1: 1.0}) is None
-    assert noise([{0: 1.0}], {0: 1.0}) is None
+    assert differences({0: 1.0}, {1: 1.0}) == {}
+    assert noise([[1.0], [1.0], []], ALPHA) is None
     assert holm([]).shape == (0,)
 
 
-def test_seeds_are_paired_by_their_number() -> None:
+def test_seeds_are_matched_by_their_number() -> None:
     baseline = {0: 10.0, 1: 20.0, 2: 30.0, 9: 99.0}
     variant = {2: 31.0, 1: 21.1, 0: 10.9, 5: 0.0}
-    found = compare(variant, baseline)
-    assert found is not None
-    assert found.difference.n == 3
-    assert found.difference.mean == pytest.approx(1.0)
-    assert found.p == pytest.approx(stats.ttest_rel([10.9, 21.1, 31.0], [10.0, 20.0, 30.0]).pvalue)
+    assert differences(variant, baseline) == pytest.approx({0: 0.9, 1: 1.1, 2: 1.0})
 
 
-def test_two_seeds_are_enough_for_a_wide_interval() -> None:
-    found = compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
-    assert found is not None
-    assert found.difference.half_width == pytest.approx(12.7062 * 0.5, rel=1e-4)
-    assert found.p == pytest.approx(0.2048, abs=1e-4)
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 3), (5, 3), (8, 8)])
+def test_welch_is_scipys(n: int, m: int) -> None:
+    random = np.random.default_rng(n + m)
+    variant, baseline = random.normal(27.0, 1.5, (50, n)), random.normal(26.5, 0.5, (50, m))
+    found = welch(variant, baseline)
+    expected = stats.ttest_ind(variant, baseline, axis=-1, equal_var=False)
+    assert found.p() == pytest.approx(expected.pvalue)
+    for alpha in (0.05, 0.001):
+        interval = expected.confidence_interval(1 - alpha)
+        low, high = found.interval(alpha)
+        assert low == pytest.approx(interval.low)
+        assert high == pytest.approx(interval.high)
+
+
+def test_the_paired_test_is_scipys() -> None:
+    random = np.random.default_rng(4)
+    variant, baseline = random.normal(27.0, 1.5, (50, 4)), random.normal(26.5, 0.5, (50, 4))
+    found, expected = paired(variant, baseline), stats.ttest_rel(variant, baseline, axis=-1)
+    assert found.p() == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.9)
+    assert found.interval(0.1)[0] == pytest.approx(interval.low)
+    assert found.interval(0.1)[1] == pytest.approx(interval.high)
+
+
+def test_a_missing_value_is_left_out() -> None:
+    one, other = welch([1.0, NAN, 2.0, 4.0], [0.0, 1.0, NAN, NAN]), welch([1.0, 2.0, 4.0], [0.0, 1.0])
+    for own, expected in ((one.mean, other.mean), (one.error, other.error), (one.degrees, other.degrees)):
+        assert own == pytest.approx(expected)
+    pairs = paired([1.0, NAN, 2.0, 4.0], [0.0, 9.0, 1.5, 1.0])
+    assert pairs.p() == pytest.approx(stats.ttest_rel([1.0, 2.0, 4.0], [0.0, 1.5, 1.0]).pvalue)
 
 
 def test_a_difference_without_spread() -> None:
-    same = compare({0: 3.0, 1: 4.0}, {0: 3.0, 1: 4.0})
-    shifted = compare({0: 3.1, 1: 4.1, 2: 5.1}, {0: 3.0, 1: 4.0, 2: 5.0})
-    assert same is not None
-    assert same.p == 1.0
-    assert same.difference.low == same.difference.high == 0.0
-    assert shifted is not None
-    assert shifted.p == 0.0
-    assert shifted.difference.mean == pytest.approx(0.1)
+    same, shifted = paired([3.0, 4.0], [3.0, 4.0]), paired([3.1, 4.1, 5.1], [3.0, 4.0, 5.0])
+    assert same.p() == 1.0
+    assert same.interval() == (0.0, 0.0)
+    assert shifted.p() == 0.0
+    assert shifted.mean == pytest.approx(0.1)
+    assert welch([2.0, 2.0], [2.0, 2.0]).p() == 1.0
+    assert welch([2.5, 2.5], [2.0, 2.0]).p() == 0.0
+    one_sided = welch([0.0, 0.0, 0.0], [1.0, 2.0, 3.0])  # a variant that never learns anything
+    assert one_sided.degrees == pytest.approx(2)
+    assert one_sided.p() == pytest.approx(stats.ttest_1samp([1.0, 2.0, 3.0], 0).pvalue)
 
 
 def test_holm_on_a_textbook_case() -> None:
@@ -86,40 +110,14 @@ def test_holm_on_a_textbook_case() -> None:
     assert holm([[0.04, 0.01], [0.5, 0.5]]) == pytest.approx(np.array([[0.04, 0.02], [1.0, 1.0]]))
 
 
-def test_exact_p_counts_choices_of_signs() -> None:
-    """Of 1, 2, 3: only all of one sign is as extreme, 2 of 8. Of 1, 2, -3: every choice is, for the mean is 0."""
-    assert sign_flip_p([1.0, 2.0, 3.0]) == pytest.approx(0.25)
-    assert sign_flip_p([[1.0, 2.0, -3.0], [3.0, 2.0, -1.0]]) == pytest.approx([1.0, 0.5])
-    assert sign_flip_p([0.0, 0.0, 0.0]) == 1.0
-    found = compare({0: 9.0, 1: 8.1, 2: 9.2}, dict.fromkeys(range(3), 5.0))
-    assert found is not None
-    assert found.p_exact == pytest.approx(0.25)
-    assert found.p is not None
-    assert found.p < 0.05
-
-
-def test_the_smallest_exact_p() -> None:
-    for n in (2, 3, 5, 6, 8):
-        assert sign_flip_p(np.arange(1.0, n + 1)) == pytest.approx(smallest_p(n))
-    assert smallest_p(3) == 0.25
-    assert smallest_p(5) > 0.05 > smallest_p(6)
-
-
-def test_the_exact_test_errs_as_often_as_it_says() -> None:
-    """Six seeds of skewed noise, turned about zero: p reaches 1/32, no more often than that."""
-    random = np.random.default_rng(5)
-    noise_ = random.exponential(1.0, (4_000, 6)) * random.choice([-1.0, 1.0], (4_000, 6))
-    rate = np.mean(sign_flip_p(noise_) < 0.05)
-    assert abs(rate - 1 / 32) < 3 * math.sqrt(1 / 32 / 4_000)
-
-
-def test_beyond_sixteen_seeds_signs_are_drawn_the_same_each_time() -> None:
-    values = np.random.default_rng(1).normal(0.5, 1.0, 20)
-    assert sign_flip_p(values) == sign_flip_p(values) == pytest.approx(paired_p(values, np.zeros(20)), abs=0.02)
-
-
-def test_decisions_are_signs_where_p_is_small() -> None:
-    assert decisions([0.01, 0.01, 0.05, 0.9], [2.0, -2.0, 2.0, -2.0]).tolist() == [1, -1, 0, 0]
+def test_less_passed_on_lies_between_holm_and_bonferroni() -> None:
+    p = np.random.default_rng(0).uniform(0, 0.2, (200, 7))
+    half = holm(p, 0.5)
+    assert (holm(p) <= half).all()
+    assert (half <= holm(p, 0.0)).all()
+    assert holm(p, 0.0) == pytest.approx(np.minimum(7 * p, 1))
+    assert holm_divisors(4, 0.5).tolist() == [4.0, 3.5, 3.0, 2.5]
+    assert holm([0.01, 0.04, 0.03, 0.005], 0.5) == pytest.approx([0.035, 0.1, 0.09, 0.02])
 
 
 @pytest.mark.parametrize(
@@ -127,17 +125,18 @@ def test_decisions_are_signs_where_p_is_small() -> None:
 )
 def test_power_is_that_of_the_noncentral_t(n: int, alpha: float, ratio: float) -> None:
     """Where scipy's distribution has a number."""
-    critical = stats.t.ppf(1 - alpha / 2, n - 1)
+    critical = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
     shift = ratio * critical
-    expected = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+    expected = stats.nct.sf(critical, 2 * n - 2, shift) + stats.nct.cdf(-critical, 2 * n - 2, shift)
     size = ratio * smallest_separable(0.7, n, alpha)
     assert power(size, 0.7, n, alpha) == pytest.approx(expected, abs=2e-4)
 
 
 def test_power_is_how_often_the_test_finds_it() -> None:
-    size = smallest_separable(0.7, 3)
-    found = paired_p(np.random.default_rng(9).normal(2 * size, 0.7, (20_000, 3)), np.zeros((20_000, 3)))
-    assert np.mean(found < ALPHA) == pytest.approx(power(2 * size, 0.7, 3), abs=0.01)
+    size, random = smallest_separable(0.7, 3), np.random.default_rng(9)
+    runs = random.normal(0.0, 0.7, (2, 20_000, 3))
+    pooled = stats.ttest_ind(runs[0] + 2 * size, runs[1], axis=-1).pvalue
+    assert np.mean(pooled < ALPHA) == pytest.approx(power(2 * size, 0.7, 3), abs=0.01)
     assert power(0.0, 0.7, 3) == pytest.approx(ALPHA, abs=1e-4)
     assert 0.5 < power(size, 0.7, 3) < 0.65
     assert power(0.0, 0.7, 3, ALPHA / 500) == pytest.approx(ALPHA / 500, abs=5e-5)
@@ -148,23 +147,30 @@ def test_smallest_separable_difference_sits_on_the_edge_of_the_test() -> None:
     edge = smallest_separable(0.2, 5)
     pattern = np.array([-1.0, 1.0, -1.0, 1.0, 0.0])
     spread = 0.2 * pattern / pattern.std(ddof=1)
-    assert paired_p(spread + edge * 1.001, np.zeros(5)) < 0.05 < paired_p(spread + edge * 0.999, np.zeros(5))
+    assert welch(spread + edge * 1.001, spread).p() < 0.05 < welch(spread + edge * 0.999, spread).p()
     assert smallest_separable(0.2, 3) > smallest_separable(0.2, 5)
     assert smallest_separable(0.2, 5, 0.05 / 11) > edge
 
 
 def test_noise_is_not_set_by_the_variant_that_fails() -> None:
     random = np.random.default_rng(3)
-    baseline = dict.fromkeys(range(5), 30.0)
-    steady = [{seed: 30 + random.normal(0, 0.1) for seed in range(5)} for _ in range(200)]
-    wild = [{seed: random.normal(10, 8) for seed in range(5)} for _ in range(10)]
-    found = noise([*steady, *wild], baseline)
+    steady = [random.normal(30, 0.1, 5).tolist() for _ in range(200)]
+    wild = [random.normal(10, 8, 5).tolist() for _ in range(10)]
+    found = noise([*steady, *wild, [1.0]], ALPHA / 210)
     assert found is not None
     assert found.n == 5
     assert found.sd == pytest.approx(0.1, rel=0.15)
     assert found.corrected > found.alone == pytest.approx(smallest_separable(found.sd, 5))
     assert found.power[0] < 0.3 < 0.5 < found.power[1] < 0.65 < 0.95 < found.power[2]
     assert found.power_corrected[1] == pytest.approx(power(found.corrected, found.sd, 5, ALPHA / 210))
+
+
+def test_the_typical_sd_is_of_rows_of_any_length() -> None:
+    rows = np.random.default_rng(2).normal(0, 2.0, (1, 4_000, 5))
+    rows[:, ::2, 3:] = NAN
+    rows[:, ::7, 1:] = NAN
+    assert typical_sd(rows) == pytest.approx([2.0], rel=0.05)
+    assert np.isnan(typical_sd([[1.0, NAN], [NAN, NAN]]))
 
 
 def test_noise_floor_of_known_values() -> None:
@@ -193,3 +199,13 @@ def test_intervals_cover_the_truth_in_simulated_studies(seeds: int) -> None:
     studies = np.random.default_rng(seeds).normal(25.0, 0.3, size=(20_000, seeds))
     _, low, high = t_interval(studies)
     assert 0.93 <= np.mean((low <= 25.0) & (high >= 25.0)) <= 0.97
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 8])
+def test_intervals_of_differences_cover_the_truth(seeds: int) -> None:
+    """Equal spread at every number of seeds; with unequal spread Welch's is an approximation."""
+    random = np.random.default_rng(seeds)
+    for ratio, band in ((1.0, (0.94, 0.97)), (0.5, (0.94, 0.97)), (0.1, (0.94, 0.96))):
+        variant, baseline = random.normal(1.0, ratio, (40_000, seeds)), random.normal(0.0, 1.0, (40_000, seeds))
+        low, high = welch(variant, baseline).interval()
+        assert band[0] <= np.mean((low <= 1.0) & (high >= 1.0)) <= band[1], (seeds, ratio)

@@ -187,8 +187,8 @@ def separable(study: Study, seeds: int) -> str:
     one_test = smallest_separable(sd, seeds)
     strictest = smallest_separable(sd, seeds, ALPHA / max(changes, 1))
     return (
-        f"{seeds} seeds separate a difference of {one_test:.2f} BLEU in one t-test, {strictest:.2f} under the strictest "
-        f"step of Holm's correction over {changes} changes: a run varies by {sd:.2f} BLEU (sd over seeds; {origin})."
+        f"{seeds} seeds separate a difference of {one_test:.2f} BLEU in one t-test, {strictest:.2f} at the strictest "
+        f"step of the correction over {changes} changes: a run varies by {sd:.2f} BLEU (sd over seeds; {origin})."
     )
 
 

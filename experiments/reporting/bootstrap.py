@@ -26,17 +26,21 @@ CHUNK = 250
 
 @dataclass(frozen=True)
 class Compared:
-    """The seeds of a variant and of the baseline that are compared, and the level 1 - alpha of the interval."""
+    """The seeds of a variant and of the baseline that are compared, at level 1 - alpha; paired, or as two samples.
+
+    `least_sd` is that of `statistics.welch`.
+    """
 
     seeds: tuple[int, ...]
     alpha: float
+    least_sd: float = 0.0
+    pair: bool = False
 
 
 def differences(
     counts: Mapping[str, Mapping[int, Counts]],
     baseline: str,
     compared: Mapping[str, Compared],
-    pair: bool = False,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Estimate]:
@@ -60,7 +64,7 @@ def differences(
     for variant, own in complete.items():
         ours, base = ([index[name, cell_seed] for cell_seed in own.seeds] for name in (variant, baseline))
         shared = shared_variance(drawn[:, ours] - drawn[:, base])
-        seeds = (paired if pair else welch)(bleu[ours], bleu[base])
+        seeds = paired(bleu[ours], bleu[base]) if own.pair else welch(bleu[ours], bleu[base], own.least_sd)
         low, high = over_seeds_and_sentences(seeds, shared, table.shape[1], own.alpha)
         estimates[variant] = Estimate(float(seeds.mean), float(low), float(high), len(own.seeds))
     return estimates

@@ -62,7 +62,7 @@ def verdict_row(row: Row, summary: Summary) -> dict[str, Any]:
 
 
 def contradictions(a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> list[str]:
-    """Return the changes on which two runs claim different things: better, worse or equal; an open one claims nothing."""
+    """Return the changes on which two runs claim different things; an open verdict claims nothing."""
     return [
         variant
         for variant, verdict in a.items()

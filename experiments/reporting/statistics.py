@@ -96,17 +96,21 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[Array, Array, A
     return mean, mean - half, mean + half
 
 
-def welch(variant: ArrayLike, baseline: ArrayLike) -> MeanDifference:
+def welch(variant: ArrayLike, baseline: ArrayLike, least_sd: ArrayLike = 0.0) -> MeanDifference:
     """Return variant less baseline over the last axes of (..., n) and (..., m), as two samples (Welch 1947).
 
-    A nan is a value that is missing. The p is that of scipy.stats.ttest_ind(equal_var=False).
+    A nan is a value that is missing. The p is that of scipy.stats.ttest_ind(equal_var=False). A sample's sd enters as
+    at least `least_sd` (...), and the degrees of freedom are then the fewer of the two.
     """
     (mean, variance, n), (base_mean, base_variance, m) = _moments(variant), _moments(baseline)
-    with np.errstate(all="ignore"):
-        squares, base_squares = variance / n, base_variance / m
-        total = squares + base_squares
-        degrees = total**2 / (squares**2 / (n - 1) + base_squares**2 / (m - 1))
-    return _mean_difference(mean - base_mean, total, degrees)
+    n, m = np.maximum(n, 1), np.maximum(m, 1)
+    least = np.asarray(least_sd, dtype=float) ** 2
+    error = np.maximum(variance, least) / n + np.maximum(base_variance, least) / m
+    degrees = np.fmin(
+        _satterthwaite(variance / n, n, base_variance / m, m),
+        _satterthwaite(np.maximum(variance, least) / n, n, np.maximum(base_variance, least) / m, m),
+    )
+    return _mean_difference(mean - base_mean, error, degrees)
 
 
 def paired(variant: ArrayLike, baseline: ArrayLike) -> MeanDifference:
@@ -207,7 +211,7 @@ def typical_sd(rows: ArrayLike) -> Array:
     ratios = np.array(
         [np.nan, np.nan, *(stats.chi2.median(k - 1) / (k - 1) for k in range(2, np.max(n, initial=1) + 1))]
     )
-    return np.sqrt(np.ma.median(np.ma.masked_invalid(variance / ratios[n]), axis=-1).filled(np.nan))
+    return np.sqrt(np.ma.filled(np.ma.median(np.ma.masked_invalid(variance / ratios[n]), axis=-1), np.nan))
 
 
 def noise_floor(baseline: Sequence[float], level: float = LEVEL) -> NoiseFloor | None:
@@ -231,8 +235,15 @@ def _moments(values: ArrayLike) -> tuple[Array, Array, NDArray[np.int64]]:
     n = there.sum(axis=-1)
     with np.errstate(all="ignore"):
         mean = np.where(there, data, 0.0).sum(axis=-1) / n
-        squares = np.where(there, (data - mean[..., None]) ** 2, 0.0).sum(axis=-1)
+        squares = np.where(there, (data - np.expand_dims(mean, -1)) ** 2, 0.0).sum(axis=-1)
         return mean, np.where(n > 1, squares / (n - 1.0), np.nan), n
+
+
+def _satterthwaite(squares: Array, n: ArrayLike, base_squares: Array, m: ArrayLike) -> Array:
+    """Return the degrees of freedom of the sum of two squared errors, nan where both are zero."""
+    with np.errstate(all="ignore"):
+        own, base = squares**2 / (np.asarray(n) - 1.0), base_squares**2 / (np.asarray(m) - 1.0)
+        return (squares + base_squares) ** 2 / (own + base)
 
 
 def _mean_difference(mean: Array, squared_error: Array, degrees: Array) -> MeanDifference:

@@ -33,10 +33,10 @@ class Row:
     """A variant over its seeds. `n` counts the seeds in its scores; `status` names the seeds left out and why.
 
     `label` says in words what the variant is. `difference` to the baseline has the interval that the verdict uses, for
-    new seeds on this test set; `judged` is all that the verdict rests on, None for the baseline. `scores` holds every score by split and name, None where other rows have the score and no seed of this one does.
-    `difference_wide` has the interval for new seeds and sentences, None where an evaluation kept no sentence counts.
-    `published` and `agreement` refer to the row of that name in the
-    paper's Table 3, where there is one and the baseline is the paper's.
+    new seeds on this test set, `difference_wide` the one for new seeds and sentences, None where an evaluation kept no
+    sentence counts. `judged` is all that the verdict rests on, None for the baseline. `scores` holds every score by
+    split and name, None where other rows have the score and no seed of this one does. `published` and `agreement` refer
+    to the row of that name in the paper's Table 3, where there is one and the baseline is the paper's.
     """
 
     variant: str
@@ -84,7 +84,6 @@ class Summary:
 
     `rule` says how verdicts are given, empty for a study of one seed. `seeds` is the most that any row has by now;
     `missing` are the cells that the verdicts so far want and that are not trained, `unscored` those not evaluated.
-
     `signatures` has the signature of every score of a split; `shown` the scores with a column of their own: BLEU of
     averaged weights where a cell has it, then those that the user chose. `noise_floor` compares the baseline with
     itself. `extras` is by variant.
@@ -136,12 +135,12 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
     _check_known(shown, primary, signatures)
     judgement = judge(study, results)
     compared = {
-        name: bootstrap.Compared(judged.seeds, judged.alpha)
+        name: bootstrap.Compared(judged.seeds, judged.alpha, judged.least_sd, judgement.paired)
         for name, judged in judgement.changes.items()
         if judged.alpha is not None
     }
     counts = {name: results.sentences(name, primary) for name in study.variants}
-    wide = bootstrap.differences(counts, study.baseline, compared, judgement.paired)
+    wide = bootstrap.differences(counts, study.baseline, compared)
     wanted = {f"{name}/seed{seed}" for name, n in judgement.seeds_wanted.items() for seed in study.seeds[:n]}
     averaged = [name for name in signatures.get(primary or "", {}) if name == AVERAGED + "bleu"]
     return Summary(
@@ -171,9 +170,7 @@ def rule(study: Study, judgement: Judgement) -> str:
     """Say in plain sentences how the verdicts of a study are given; nothing for one of a single seed."""
     if not study.looks:
         return ""
-    looks, shares = (
-        [value for value in values] for values in zip(*((k.seeds, k.share) for k in study.looks), strict=True)
-    )
+    looks = [look.seeds for look in study.looks]
     r = "" if judgement.correlation is None else f" (their scores correlate by {number(judgement.correlation)})"
     test = f"paired t-test over shared seeds, which pays in this study{r}" if judgement.paired else "Welch's t-test"
     when = f"with {looks[0]} seeds"

@@ -12,6 +12,10 @@ equal or with the wrong sign, but by an error to one side only, for which half o
 undecided nulls among m changes, the divisor never falls below (m + u) / 2 before the first false claim, and the errors
 of all false claims add up to at most u alpha / ((m + u) / 2) + (m - u) alpha / (m + u) = alpha.
 
+With few seeds Welch's test errs too often where changes vary far more than the baseline: a change whose seeds happen to
+lie close looks certain. So a sample's sd counts as at least half the typical one of the study, in the spirit of the
+constant that Tusher, Tibshirani and Chu (2001) add to theirs. It makes claims only rarer.
+
 The interval of a change is what its verdict uses: the intersection over its looks of the intervals at the level of the
 change's step of Holm's procedure, so that 0 is outside exactly when the change is rejected. What is not rejected, or is
 equal, has the level of the first step: it is wider, and no later verdict on another change moves it. If intervals of
@@ -42,6 +46,8 @@ from experiments.reporting.statistics import (
 
 PASSED_ON = 0.5
 """The share of its alpha that a decided change passes on to the others."""
+LEAST_SD = 0.5
+"""The least sd of a sample in Welch's test, as a share of the typical sd of the study's rows."""
 GAP_SDS, GAP_SHARE = 3.0, 0.7
 """Two groups of seeds are this many typical sds apart at least, and this share of the row's range."""
 FEWEST_IN_GROUPS = 5
@@ -76,7 +82,8 @@ class JudgedChange:
 
     `p` has the p of each look, None where it is not reached or does not count; `p_adjusted` is corrected for looks and
     changes. An open verdict takes about `seeds_to_decide` seeds, None where that is unknown or more than MOST_SEEDS.
-    The interval of the last look is at level 1 - `alpha`. `two_groups`: some runs seem to learn and some not.
+    The interval of the last look is at level 1 - `alpha`, with sds of `least_sd` at least. `two_groups`: some runs seem
+    to learn and some not.
     """
 
     verdict: Verdict
@@ -85,6 +92,7 @@ class JudgedChange:
     p: tuple[float | None, ...] = ()
     p_adjusted: float | None = None
     alpha: float | None = None
+    least_sd: float = 0.0
     seeds_to_decide: int | None = None
     two_groups: bool = False
 
@@ -115,8 +123,10 @@ class Decisions:
     """Verdicts on changes (...), and what they rest on. nan and infinite ends stand for changes without a p.
 
     `call` is 1 for better, -1 for worse, 0 for equal or open; `equal` tells these apart. `p` (..., looks) is of each
-    look, nan where it was not reached; `p_adjusted` is corrected for looks and changes. `difference`, `error` and
-    `degrees` are of the last look that counts, which compared `n` seeds, of the first `seeds`.
+    look, nan where it was not reached; `p_adjusted` is corrected for looks and changes. `low` and `high` are at level
+    1 - `alpha`, before it is divided among the looks. `difference`, `error` and `degrees` are of the last look that
+    counts, the `look`-th, which compared `n` seeds with sds of `least_sd` at least. `seeds` are those of the last look
+    that is reached.
     """
 
     call: NDArray[np.int64]
@@ -129,6 +139,7 @@ class Decisions:
     difference: Array
     error: Array
     degrees: Array
+    least_sd: Array
     look: NDArray[np.int64]
     n: NDArray[np.int64]
     seeds: NDArray[np.int64]
@@ -176,16 +187,19 @@ def decide(
     """
     scores, base = np.asarray(changes, dtype=float), np.asarray(baseline, dtype=float)[..., None, :]
     m, shares = scores.shape[-2], np.array([look.share for look in looks])
-    tests, counted, reached, compared, grouped = [], [], [], [], []
+    tests, spreads, counted, reached, compared, grouped = [], [], [], [], [], []
     for look in looks:
         own, base_own = scores[..., : look.seeds], base[..., : look.seeds]
         finished = ~np.isnan(own).any(axis=-1) & ~np.isnan(base_own).any(axis=-1)
         both = np.isfinite(own) & np.isfinite(base_own)
-        groups = two_groups(own, base_own)
+        rows = np.concatenate([own, np.broadcast_to(base_own, (*own.shape[:-2], 1, look.seeds))], axis=-2)
+        sd = np.nan_to_num(typical_sd(np.where(np.isfinite(rows), rows, np.nan)))[..., None]
+        groups = two_groups(rows, sd)
         decidable = both.sum(axis=-1) >= 2
         if look is not looks[-1] or look.seeds < FEWEST_IN_GROUPS:
             decidable = decidable & ~groups[..., :-1] & ~groups[..., -1:]
-        tests.append(_test(np.where(both, own, np.nan), np.where(both, base_own, np.nan), pair))
+        spreads.append(np.broadcast_to(LEAST_SD * sd, finished.shape))
+        tests.append(_test(np.where(both, own, np.nan), np.where(both, base_own, np.nan), spreads[-1], pair))
         reached.append(finished)
         counted.append(finished & decidable)
         compared.append(np.where(finished, both.sum(axis=-1), 0))
@@ -214,6 +228,7 @@ def decide(
         difference=_last([test.mean for test in tests], counts),
         error=_last([test.error for test in tests], counts),
         degrees=_last([test.degrees for test in tests], counts),
+        least_sd=_last(spreads, counts),
         look=_last([np.full(has_p.shape, place) for place in range(len(looks))], counts).astype(np.int64),
         n=_last(compared, counts).astype(np.int64),
         seeds=_last([np.full(has_p.shape, look.seeds) for look in looks], np.stack(reached, axis=-1)).astype(np.int64),
@@ -221,20 +236,18 @@ def decide(
     )
 
 
-def two_groups(changes: Array, baseline: Array) -> NDArray[np.bool_]:
-    """Return which rows (..., m + 1), the baseline last, look as if some runs learn and some do not.
+def two_groups(rows: Array, sd: Array) -> NDArray[np.bool_]:
+    """Return which rows of (..., m + 1, n), the baseline last, look as if some runs learn and some do not.
 
-    Their largest gap is wide beside the typical sd of the study's rows and beside their own range, and the baseline is
-    nearer to one of the groups than they are to each other; or some runs diverged and some did not.
+    Their largest gap is wide beside the typical sd (..., 1) of the study's rows and beside their own range, and the
+    baseline is nearer to one of the groups than they are to each other; or some runs diverged and some did not.
     """
-    rows = np.concatenate([changes, np.broadcast_to(baseline, (*changes.shape[:-2], 1, changes.shape[-1]))], axis=-2)
     scores = np.ma.masked_invalid(rows)
     ordered = np.ma.masked_invalid(np.sort(scores.filled(np.nan), axis=-1))  # nans last
     gap = np.diff(ordered, axis=-1).max(axis=-1).filled(0.0)
     whole_range = (scores.max(axis=-1) - scores.min(axis=-1)).filled(np.inf)
     centre = scores[..., -1:, :].mean(axis=-1, keepdims=True)
     nearest = np.abs(scores - centre).min(axis=-1).filled(np.inf)
-    sd = np.nan_to_num(typical_sd(scores.filled(np.nan)))[..., None]
     apart = (gap > np.maximum(GAP_SDS * sd, 1e-9)) & (gap >= GAP_SHARE * whole_range) & (nearest < gap)
     return apart | ((rows == DIVERGED).any(axis=-1) & np.isfinite(rows).any(axis=-1))
 
@@ -310,6 +323,7 @@ def _judged(
         p=p,
         p_adjusted=float(decisions.p_adjusted[place]),
         alpha=alpha * look.share,
+        least_sd=float(decisions.least_sd[place]),
         seeds_to_decide=more,
         two_groups=two_groups,
     )
@@ -354,11 +368,11 @@ def _seeds_wanted(study: Study, judged: Mapping[str, JudgedChange], seeds: Mappi
     return {variant: wanted.get(variant, most) for variant in study.variants}
 
 
-def _test(variant: Array, baseline: Array, pair: ArrayLike) -> MeanDifference:
+def _test(variant: Array, baseline: Array, least_sd: Array, pair: ArrayLike) -> MeanDifference:
     chosen = np.asarray(pair)[..., None]
     if not chosen.any():
-        return welch(variant, baseline)
-    two, one = welch(variant, baseline), paired(variant, baseline)
+        return welch(variant, baseline, least_sd)
+    two, one = welch(variant, baseline, least_sd), paired(variant, baseline)
     return MeanDifference(two.mean, np.where(chosen, one.error, two.error), np.where(chosen, one.degrees, two.degrees))
 
 

@@ -71,7 +71,9 @@ def test_metrics_and_plots_are_declared(author: Path) -> None:
     metrics = json.loads(call(author, "dvc", "metrics", "show", "--json").stdout)
     (own,) = metrics.values()
     assert set(own["data"][f"{RESULTS}/base/seed0/metrics.json"]["data"]) == {"bleu", "chrf", "ppl", "exact_match"}
-    assert len(own["data"]) == 2
+    verdicts = own["data"]["experiments/studies/components/verdicts.json"]["data"]
+    assert verdicts == {"better": 0, "worse": 0, "equal": 0, "open": 0}, "one seed"
+    assert len(own["data"]) == 3
     page = call(author, "dvc", "plots", "show", "--out", "plots", "--json").stdout
     assert f"{RESULTS}/h1/seed0/curve.csv" in page
     shutil.rmtree(author / "plots", ignore_errors=True)

@@ -60,7 +60,7 @@ def test_the_same_order_on_both_corpora_is_found(two: Path) -> None:
     sentences = findings(found)
     assert sentences[0].startswith("Order of 7 changes on both corpora: Spearman 1.00 [")
     separable = [pair for pair in found.changes if pair.lower.verdict.value in ("better", "worse")]
-    assert f"Of {len(separable)} changes separable from the baseline on grammar corpus" in sentences[1]
+    assert f"Of {len(separable)} changes better or worse than the baseline on grammar corpus" in sentences[1]
     assert f"{len(separable)} point the same way on Multi30k" in sentences[1]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.config.cell import Cell
 from experiments.config.run_config import read_yaml
-from experiments.config.study import KEYS, SECTIONS, STUDIES, list_studies, load_study, parse_study
+from experiments.config.study import KEYS, MARGIN, SECTIONS, STUDIES, Look, list_studies, load_study, parse_study
 from lit_transformer.errors import UserError
 
 GOOD = {
@@ -137,6 +137,21 @@ def test_a_missing_section_is_named(section: str):
         ({"seeds": [0, 0]}, "each seed may stand once"),
         ({"seeds": 3}, "it must be a list of whole numbers"),
         ({"seeds": []}, "it must be a list of whole numbers"),
+        ({"look": {2: 1}}, "unknown key 'look'; did you mean 'looks'?"),
+        ({"looks": [2]}, "tiny/study.yaml: looks is [2]; it must map numbers of seeds to shares of alpha"),
+        ({"looks": {}}, "looks is {}; it must map"),
+        ({"looks": {1: 1.0}}, "looks has [1]; a look needs two seeds or more"),
+        ({"looks": {"two": 1.0}}, "looks has ['two']; a look needs two seeds or more"),
+        ({"seeds": [0, 1, 2], "looks": {3: 0.5, 2: 0.5}}, "looks has [3, 2]; the numbers of seeds must rise"),
+        ({"seeds": [0, 1, 2], "looks": {2: 0.5, 3: 0.4}}, "the shares of looks add up to 0.9; they must add up to 1"),
+        ({"seeds": [0, 1, 2], "looks": {2: 1.2, 3: -0.2}}, "looks has the shares [1.2, -0.2]; each must be a number"),
+        ({"looks": {2: "all"}}, "looks has the shares ['all']; each must be a number above 0"),
+        ({"looks": {2: 0.4, 3: 0.6}}, "the last of looks needs 3 seeds, and seeds holds 2"),
+        ({"margin": 0}, "tiny/study.yaml: margin is 0; it must be a number of BLEU above 0"),
+        ({"margin": -1.0}, "margin is -1.0; it must be"),
+        ({"margin": "one"}, "margin is 'one'; it must be"),
+        ({"labels": {"h2": "two heads"}}, "labels names 'h2', which is no variant; did you mean 'h1'?"),
+        ({"labels": {"h1": 1}}, "the label of h1 is 1; it must be one line of text"),
         ({"variants": {"base": {}, "d.k": {}}}, "'d.k' cannot name a stage"),
         ({"variants": {"base": {}, False: {}}}, "the name False is not text in YAML"),
         ({"variants": {"base": {}, "h1": None}}, "variants.h1 is None"),
@@ -149,6 +164,17 @@ def test_a_bad_study_is_one_line(change: dict, expected: str):
         parse_study({**GOOD, **change}, PATH)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_looks_margin_and_labels_may_be_left_out() -> None:
+    plain = parse_study(GOOD, PATH)
+    assert (plain.looks, plain.margin, plain.label("h1")) == ((Look(2, 1.0),), MARGIN, "h1")
+    assert parse_study({**GOOD, "seeds": [4]}, PATH).looks == ()
+    stated = {"seeds": [3, 0, 1, 2], "looks": {2: 0.3, 3: 0.7}, "margin": 2, "labels": {"h1": "a single head"}}
+    study = parse_study({**GOOD, **stated}, PATH)
+    assert study.looks == (Look(2, 0.3), Look(3, 0.7))
+    assert (study.margin, study.label("h1"), study.label("base")) == (2.0, "a single head", "base")
+    assert study.config("h1", 0) == plain.config("h1", 0)
 
 
 def test_unknown_study_and_variant_name_the_nearest():

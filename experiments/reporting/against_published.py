@@ -109,7 +109,7 @@ def sentences(found: AgainstPublished) -> list[str]:
 
 def grid(found: AgainstPublished) -> Grid:
     """Return one row per change: difference and verdict as published, and here."""
-    titles = ["variant", "Δ BLEU published", "verdict published", "Δ BLEU here", "verdict here", "agree"]
+    titles = ["variant", "Δ BLEU published [95 %]", "verdict published", "Δ BLEU here [95 %]", "verdict here", "agree"]
     rows = []
     for pair in found.pairs:
         agree = ("yes" if pair.agrees else "no") if pair.decided else MISSING

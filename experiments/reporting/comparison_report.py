@@ -24,8 +24,9 @@ from experiments.reporting.study_results import read_study_results
 
 RULE = (
     "B − A is the difference in BLEU; ΔB − ΔA tells whether a change is worth as much in both studies, each against "
-    "its own baseline. Brackets are 95 % intervals of single rows by Welch's test, those of ΔA and ΔB the ones that "
-    "their verdicts use; p is of ΔB − ΔA, after Holm's correction for all rows."
+    "its own baseline. Paired: over the seeds that both have, since on one corpus a seed fixes the order of the data. "
+    "Welch: no shared seeds, so the two are independent samples. Brackets are 95 % intervals of single rows, those of "
+    "ΔA and ΔB the ones that their verdicts use; p is of ΔB − ΔA, after Holm's correction for all rows."
 )
 
 
@@ -54,7 +55,7 @@ def compare(a: str, b: str, folder: Path) -> bool:
 def grid(comparison: StudyComparison) -> Grid:
     """Return one row per variant: the estimates of both studies and, where they may be compared, the difference."""
     if not comparison.comparable:
-        titles = ["variant", "ΔA", "verdict A", "ΔB", "verdict B"]
+        titles = ["variant", "ΔA [95 %]", "verdict A", "ΔB [95 %]", "verdict B"]
         return Grid(titles, [_effects(one) for one in comparison.variants], [False, True, False, True, False])
     split = comparison.a.results.primary
     titles = ["variant", f"A BLEU {split}", f"B BLEU {split}", "B − A [95 %]", "ΔA", "ΔB", "ΔB − ΔA [95 %]"]

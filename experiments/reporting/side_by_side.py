@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.config.study import flatten
 from experiments.reporting.provenance import provenance
-from experiments.reporting.statistics import BySeed, Estimate, differences, holm, welch
+from experiments.reporting.statistics import BySeed, Estimate, differences, holm, paired, welch
 from experiments.reporting.study_results import StudyResults
 from experiments.reporting.summary import Row
 from lit_transformer.errors import UserError
@@ -15,7 +15,7 @@ SAME = "the same cells"
 
 @dataclass(frozen=True)
 class ScoreDifference:
-    """B less A, the test (Welch, one seed, the same cells), and its p."""
+    """B less A, the test (paired by seed, Welch, one seed, the same cells), and its p."""
 
     difference: Estimate
     test: str
@@ -69,18 +69,25 @@ def side_by_side(a: StudyResults, b: StudyResults) -> StudyComparison:
 
 
 def between(a: BySeed, b: BySeed) -> ScoreDifference | None:
-    """Return B less A by Welch's test; None where one has no score."""
+    """Return B less A: paired over the seeds that both have, else by Welch's test; None where one has no score.
+
+    Both are of one corpus, on which a seed fixes the order of the data whatever the code: what did not change between
+    the two is equal to the bit.
+    """
     if not a or not b:
         return None
-    scores_a, scores_b = list(a.values()), list(b.values())
-    mean = sum(scores_b) / len(scores_b) - sum(scores_a) / len(scores_a)
+    shared = sorted(a.keys() & b.keys())
+    if len(shared) >= 2:
+        scores_a, scores_b = ([scores[seed] for seed in shared] for scores in (a, b))
+        test, title = paired(scores_b, scores_a), f"paired, {len(shared)} seeds"
+    else:
+        scores_a, scores_b = list(a.values()), list(b.values())
+        test, title = welch(scores_b, scores_a), f"Welch, {len(scores_b)} and {len(scores_a)} seeds"
     fewest = min(len(scores_a), len(scores_b))
     if fewest < 2:
-        return ScoreDifference(Estimate(mean, None, None, fewest), "one seed")
-    test = welch(scores_b, scores_a)
+        return ScoreDifference(Estimate(float(test.mean), None, None, fewest), "one seed")
     low, high = test.interval()
-    title = f"Welch, {len(scores_b)} and {len(scores_a)} seeds"
-    return ScoreDifference(Estimate(mean, float(low), float(high), fewest), title, float(test.p()))
+    return ScoreDifference(Estimate(float(test.mean), float(low), float(high), fewest), title, float(test.p()))
 
 
 def how_made(comparison: StudyComparison) -> tuple[list[tuple[str, str, str]], list[str]]:

@@ -63,15 +63,15 @@ class Row:
 
     @property
     def verdict_text(self) -> str:
-        """The verdict, an open one with the seeds that it takes: "open, about 12 seeds"."""
+        """The verdict, an open one with the seeds that it takes by an estimate: "open, ~12 seeds"."""
         if self.verdict is not Verdict.OPEN or self.judged is None:
             return self.verdict.value
         if self.judged.two_groups:
-            return f"{self.verdict}, seeds in two groups"
+            return f"{self.verdict}, two groups"
         if self.p_adjusted is None:
-            return f"{self.verdict}, {plural(self.n, 'seed')} so far"
+            return f"{self.verdict}, {plural(self.n, 'seed')} yet"
         more = self.judged.seeds_to_decide
-        return f"{self.verdict}, {f'about {more}' if more else f'more than {MOST_SEEDS}'} seeds"
+        return f"{self.verdict}, {f'~{more}' if more else f'> {MOST_SEEDS}'} seeds"
 
     def score(self, split: str | None, name: str) -> Estimate | None:
         """Return a score of a split over the seeds that have it, None where none has."""
@@ -172,17 +172,19 @@ def rule(study: Study, judgement: Judgement) -> str:
         return ""
     looks = [look.seeds for look in study.looks]
     r = "" if judgement.correlation is None else f" (their scores correlate by {number(judgement.correlation)})"
-    test = f"paired t-test over shared seeds, which pays in this study{r}" if judgement.paired else "Welch's t-test"
+    paired = f"a paired t-test over shared seeds, which pays in this study{r}"
+    test = paired if judgement.paired else "Welch's t-test"
     when = f"with {looks[0]} seeds"
     if len(looks) > 1:
         spent = listing([percent(look.share) for look in study.looks])
         when = f"at {listing(looks)} seeds, looks that spend {spent} of the error; open rows go on to the next"
+    corrected = plural(judgement.tested or len(judgement.changes), "change") + " (Holm)"
+    corrected += " and the looks" if len(looks) > 1 else ""
     return (
-        f"A change is compared with the baseline by a {test} on BLEU, {when}. Its interval is corrected for the "
-        f"{max(len(study.variants) - 1, 1)} changes of the study (Holm) and for the looks: better or worse when 0 lies "
-        f"outside, equal when all of it lies within ±{number(study.margin, 1)} BLEU, else open. At most "
-        f"{percent(ALPHA)} of studies make a false claim. This assumes that the seeds of a row scatter about one mean, "
-        f"roughly normally: a row whose seeds fall into two groups stays open below {FEWEST_IN_GROUPS} seeds."
+        f"A change is compared with the baseline by {test} on BLEU, {when}. Its interval is corrected for {corrected}: "
+        f"better or worse when 0 lies outside, equal when all of it lies within ±{study.margin:g} BLEU, else open. At "
+        f"most {percent(ALPHA)} of studies make a false claim. This assumes that the seeds of a row scatter about one "
+        f"mean, roughly normally: a row whose seeds fall into two groups stays open below {FEWEST_IN_GROUPS} seeds."
     )
 
 

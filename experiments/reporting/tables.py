@@ -32,7 +32,7 @@ from experiments.reporting.summary import RULE_WIDE, Row, Summary
 from experiments.reporting.verdicts import Verdict
 
 WRAPS = ("change", "status")
-WIDE = "[95 %, corrected] seeds and sentences"
+WIDE = "[95 %] seeds and sentences"
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
 STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
 AVERAGED_NOTE = "Averaged: scores of the averaged weights. Differences and verdicts use the weights of the last step."
@@ -74,7 +74,7 @@ def columns(summary: Summary) -> list[Column]:
     ]
     shown += [_score_column("bleu", split, 0)]
     shown += [
-        Column("Δ BLEU [95 %, corrected]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
+        Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
         Column("p (corrected)", lambda row: p_value(row.p_adjusted), lambda row: row.p_adjusted, priority=2),
         Column("verdict", lambda row: row.verdict_text, numeric=False, key="verdict"),
     ]

@@ -48,7 +48,7 @@ PASSED_ON = 0.5
 """The share of its alpha that a decided change passes on to the others."""
 LEAST_SD = 0.5
 """The least sd of a sample in Welch's test, as a share of the typical sd of the study's rows."""
-GAP_SDS, GAP_SHARE = 3.0, 0.7
+GAP_SDS, GAP_SHARE = 5.0, 0.7
 """Two groups of seeds are this many typical sds apart at least, and this share of the row's range."""
 FEWEST_IN_GROUPS = 5
 """Seeds from which the last look decides a change whose seeds fall into two groups."""

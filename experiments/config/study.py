@@ -6,7 +6,8 @@ data/<study>/                              the prepared corpus
 runs/<study>/<variant>/seed<k>/            checkpoints, log, W&B files
 experiments/studies/<study>/models/...     trained models
 experiments/studies/<study>/results/...    what each cell found
-experiments/studies/<study>/report/        table, figures, page; none of these is in git, DVC keeps the last three
+experiments/studies/<study>/report/        table, figures, page; and beside it
+experiments/studies/<study>/verdicts.json  every verdict as numbers; none of these is in git, DVC keeps the last four
 """
 
 import math

@@ -138,7 +138,7 @@ def holm(p_values: ArrayLike, passed_on: float = 1.0) -> Array:
 
 def holm_divisors(m: int, passed_on: float = 1.0) -> Array:
     """Return what alpha is divided by at each of the m steps of `holm`, the smallest p first."""
-    return m - passed_on * np.arange(m)
+    return np.asarray(m - passed_on * np.arange(m), dtype=np.float64)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:

@@ -1,6 +1,6 @@
 """Run a study as a Slurm array, one job per cell; experiments/launching/slurm/cells.sbatch calls this.
 
-    python -m experiments array --study S --list            # prepares the data, prints the stale cells
+    python -m experiments array --study S --list            # prepares the data, prints the cells to run
     python -m experiments array --study S --cell base-0
 
 A job that receives SIGTERM, as before its time limit or when it is preempted, writes a checkpoint and requeues itself;
@@ -15,6 +15,7 @@ from experiments.common import cli
 from experiments.config.cell import cells_of
 from experiments.config.study import load_study
 from experiments.launching.cells import RETRIES
+from experiments.launching.looks import needed
 from experiments.launching.slurm import array
 from experiments.launching.stages import Stages
 from lit_transformer.errors import UserError, nearest
@@ -25,17 +26,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--list", action="store_true", help="print the stale cells, one per line")
+    what.add_argument("--list", action="store_true", help="print the stale cells, one per line; in a study with looks, those of the next one")
     what.add_argument("--cell", metavar="VARIANT-SEED", help="run the stages of this cell")
     parser.add_argument("--retries", type=cli.at_least(0), default=RETRIES, help="restarts after a crash (%(default)s)")
     args = parser.parse_args(argv)
     study = load_study(args.study)
     stages = Stages.of(study)
     if args.list:
-        stale = stages.stale()
+        stale = needed(study, stages.stale())
         if "prepare" in stale:
             stages.run("prepare", out=sys.stderr)
-            stale = stages.stale()
+            stale = needed(study, stages.stale())
         for cell in stages.stale_cells(study, stale):
             print(f"{cell.variant}-{cell.seed}")
         return

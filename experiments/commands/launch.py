@@ -2,7 +2,8 @@
 
 DVC decides what is stale. The data stage runs first; then every stale cell, each in a slot with its share of cores and
 GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored; the report
-comes last.
+comes last. In a study with looks, every row gets the seeds of the first look, and a row whose verdict is open those of
+the next one.
 
 A cell that crashes or is killed is retried from its checkpoint; one with a mistake of the user is not. Either leaves
 the others running, and the exit status is not 0 if any cell failed. Ctrl-C stops every cell at its next step, after a
@@ -16,12 +17,13 @@ from pathlib import Path
 
 from experiments.common import cli, machine
 from experiments.common.io import only_writer
-from experiments.config.cell import cells_of
+from experiments.config.cell import Cell, cells_of
 from experiments.config.study import Study, load_study
 from experiments.launching.attempts import LOG, Job
 from experiments.launching.cells import RETRIES, CellsRun, run_cells
 from experiments.launching.engines import INSTALL, Engine, needs_ray
 from experiments.launching.engines.processes import ProcessEngine
+from experiments.launching.looks import needed
 from experiments.launching.progress import CellProgress
 from experiments.launching.resources import Node, default_slots, gpu_count, share_of
 from experiments.launching.signals import interrupt_on_signals
@@ -51,7 +53,7 @@ def launch(study: Study, args: argparse.Namespace) -> None:
     """Run what is stale; say so where nothing is."""
     stages = Stages.of(study)
     ensembles = stages.of_ensembles(study)
-    stale = stages.stale()
+    stale = needed(study, stages.stale())
     stale_ensembles = ensembles.stale() if ensembles else set()
     page = study.report_folder / "index.html"
     if not stale | stale_ensembles:
@@ -66,7 +68,7 @@ def launch(study: Study, args: argparse.Namespace) -> None:
 
 
 def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[str]) -> None:
-    print(f"{study.name}: {len(stages.stale_cells(study, stale))} of {len(cells_of(study))} cells to run")
+    print(f"{study.name}: {_cells_to_run(study, len(stages.stale_cells(study, stale)))}")
     print("\n".join(sorted(stale | stale_ensembles)))
 
 
@@ -75,30 +77,49 @@ def _launch(study: Study, args: argparse.Namespace, stages: Stages, ensembles: S
     on_ray = needs_ray(args.engine, args.address, gpus // study.devices, args.runs_per_gpu)
     if "prepare" in stale:
         stages.run("prepare")
-        stale = stages.stale()  # the same text prepared again leaves no cell stale
-    jobs = {stages.job(cell): cell for cell in stages.stale_cells(study, stale)}
-    result = _run_cells(list(jobs), study, args, on_ray, gpus) if jobs else CellsRun()
-    for job, reason in result.failed.items():
+        stale = needed(study, stages.stale())  # the same text prepared again leaves no cell stale
+    attempted, failed = _run_looks(study, args, stages, stale, on_ray, gpus)
+    for job, reason in failed.items():
         print(f"FAILED {job.name}: {reason} (see {job.folder / LOG})")
     if ensembles:
-        _score_ensembles(ensembles, {jobs[job].variant for job in result.failed})
+        _score_ensembles(ensembles, {attempted[job].variant for job in failed})
     try:
         stages.run("report")
     except UserError as error:
-        if not result.failed:
+        if not failed:
             raise
         print(f"FAILED report: {error}")  # as where no cell has results
-    if result.failed:
+    if failed:
         raise UserError(
-            f"{len(result.failed)} of {len(jobs)} cells failed (see above); fix the cause and run the same again"
+            f"{len(failed)} of {len(attempted)} cells failed (see above); fix the cause and run the same again"
         )
+
+
+def _run_looks(
+    study: Study, args: argparse.Namespace, stages: Stages, stale: set[str], on_ray: bool, gpus: int
+) -> tuple[dict[Job, Cell], dict[Job, str]]:
+    """Run the stale cells, then further seeds while verdicts are open; return what was run, and what failed and why."""
+    attempted: dict[Job, Cell] = {}
+    failed: dict[Job, str] = {}
+    while True:
+        cells = {stages.job(cell): cell for cell in stages.stale_cells(study, stale)}
+        jobs = [job for job in cells if job not in attempted]
+        if not jobs:
+            return attempted, failed
+        if attempted:
+            rows = dict.fromkeys(cells[job].variant for job in jobs if cells[job].variant != study.baseline)
+            print(f"Still open, so further seeds follow: {', '.join(rows)}")
+        attempted |= cells
+        failed |= _run_cells(jobs, study, args, on_ray, gpus).failed
+        if len(study.looks) > 1:
+            stale = needed(study, stages.stale())
 
 
 def _run_cells(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, gpus: int) -> CellsRun:
     engine = _ray_engine(study, args, gpus) if on_ray else _process_engine(study, args, gpus)
     try:
         interrupt_on_signals()  # once more: Ray has set handlers of its own
-        print(f"{study.name}: {len(jobs)} of {len(cells_of(study))} cells to run, {engine.slots} at once", flush=True)
+        print(f"{study.name}: {_cells_to_run(study, len(jobs))}, {engine.slots} at once", flush=True)
         progress = CellProgress(jobs)
         result = run_cells(jobs, engine, progress, args.retries)
         progress.close()
@@ -106,6 +127,11 @@ def _run_cells(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: 
         engine.close()
     print(f"Slots were busy {100 * result.occupancy:.0f} % of the time ({result.available / 3600:.2f} slot-hours)")
     return result
+
+
+def _cells_to_run(study: Study, number: int) -> str:
+    most = "at most " if len(study.looks) > 1 else ""
+    return f"{number} of {most}{len(cells_of(study))} cells to run"
 
 
 def _process_engine(study: Study, args: argparse.Namespace, gpus: int) -> Engine:

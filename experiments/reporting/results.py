@@ -176,10 +176,7 @@ def read_results(study: Study) -> Results:
     Raises UserError where a file cannot be read, where nothing was trained yet, and where one column would mix test
     sets, or signatures of any score.
     """
-    cells = [Cell(study, variant, seed) for variant in study.variants for seed in study.seeds]
-    trained = [cell for cell in cells if cell.record_path.exists()]
-    records = [record for cell in trained if (record := _read_cell(cell))]
-    if not trained:
+    if not has_results(study):
         raise UserError(
             f"study {study.name} has no results yet in {study.folder / 'results'}; train a cell first: "
             f"python -m experiments train --study {study.name} --variant {study.baseline} --seed {study.seeds[0]}"
@@ -187,9 +184,14 @@ def read_results(study: Study) -> Results:
     ensembles = {variant: study.ensemble(variant) / "scores.json" for variant in study.variants}
     return checked(
         study,
-        records,
+        read_records([Cell(study, variant, seed) for variant in study.variants for seed in study.seeds]),
         {variant: _read_ensemble(path) for variant, path in ensembles.items() if path.exists()},
     )
+
+
+def read_records(cells: Sequence[Cell]) -> list[Record]:
+    """Read those of the cells that were trained with the study's present settings."""
+    return [record for cell in cells if cell.record_path.exists() and (record := _read_cell(cell))]
 
 
 def checked(study: Study, records: list[Record], ensembles: dict[str, dict[str, Any]]) -> Results:

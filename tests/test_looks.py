@@ -1,0 +1,126 @@
+"""Launching by looks: every row gets the first seeds, and only a row whose verdict is open gets more."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from experiments.commands import launch
+from experiments.config.cell import cells_of
+from experiments.config.study import Study, load_study
+from experiments.launching.attempts import Job
+from experiments.launching.cells import CellsRun
+from experiments.launching.looks import needed
+from experiments.launching.stages import KINDS, Stages
+from lit_transformer.errors import UserError
+from tests.synthetic_study import write_cell
+
+STUDY = """
+name: made_up
+question: Who needs more seeds?
+corpus: grammar
+baseline: base
+seeds: [7, 3, 5, 4, 9, 1]
+looks: {3: 0.4, 5: 0.3, 6: 0.3}
+base: {recipe: paper, model: {}, data: {}, optim: {}, trainer: {}, decode: {}}
+variants:
+  base: {}
+  far: {model: {norm: {placement: pre}}}
+  same: {model: {attention: {scale: none}}}
+  noisy: {model: {dropout: 0.0}}
+"""
+BLEU = {
+    "base": [60.0, 60.1, 59.9, 60.0, 60.1, 59.9],
+    "far": [40.0, 40.1, 39.9, 40.0, 40.1, 39.9],
+    "same": [60.1, 59.9, 60.0, 60.1, 59.9, 60.0],
+    "noisy": [61.0, 66.0, 56.0, 60.0, 61.0, 59.0],
+}
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.chdir(tmp_path)
+    path = Path("experiments/studies/made_up/study.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(STUDY)
+    return load_study("made_up")
+
+
+def write(study: Study, variant: str, seed: int) -> None:
+    write_cell(study.results(variant, seed), variant, seed, BLEU[variant][study.seeds.index(seed)], 0.2)
+
+
+def stages(study: Study, **seeds: list[int]) -> set[str]:
+    return {f"{kind}@{variant}-{seed}" for kind in KINDS for variant, own in seeds.items() for seed in own}
+
+
+def every_stage(study: Study) -> set[str]:
+    return stages(study, **dict.fromkeys(study.variants, study.seeds))
+
+
+def test_every_row_begins_with_the_first_look_and_other_stages_stay(study: Study) -> None:
+    stale = {*every_stage(study), "prepare", "report"}
+    assert needed(study, stale) == {*stages(study, **dict.fromkeys(study.variants, [7, 3, 5])), "prepare", "report"}
+
+
+def test_only_open_rows_and_the_baseline_go_on(study: Study) -> None:
+    for variant in study.variants:
+        for seed in (7, 3, 5):
+            write(study, variant, seed)
+    stale = every_stage(study) - stages(study, **dict.fromkeys(study.variants, [7, 3, 5]))
+    assert needed(study, stale) == stages(study, base=[4, 9], noisy=[4, 9])
+
+
+def test_the_old_result_of_a_stale_cell_does_not_count(study: Study) -> None:
+    for variant in study.variants:
+        for seed in (7, 3, 5):
+            write(study, variant, seed)
+    done = stages(study, **dict.fromkeys(study.variants, [7, 3, 5])) - stages(study, far=[3])
+    assert needed(study, every_stage(study) - done) == stages(study, base=[4, 9], noisy=[4, 9], far=[3])
+    scored_anew = every_stage(study) - done - {"train@far-3"}
+    assert needed(study, scored_anew) == stages(study, base=[4, 9], noisy=[4, 9]) | {"evaluate@far-3"}
+
+
+def test_a_study_without_looks_needs_whatever_is_stale(study: Study) -> None:
+    path = Path("experiments/studies/made_up/study.yaml")
+    path.write_text(STUDY.replace("looks: {3: 0.4, 5: 0.3, 6: 0.3}\n", ""))
+    assert needed(load_study("made_up"), {"train@far-1", "report"}) == {"train@far-1", "report"}
+
+
+def test_a_launch_goes_from_look_to_look(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One cell fails: its row stays at its look, and no cell runs twice."""
+    ran: list[str] = []
+    done: set[str] = set()
+    cells = {cell.run_folder: cell for cell in cells_of(study)}
+
+    def run_cells(jobs: list[Job], *rest: object) -> CellsRun:
+        ran.append(f"{len(jobs)} cells")
+        result = CellsRun()
+        for job in jobs:
+            cell = cells[job.folder]
+            if cell.name == "same/seed3":
+                result.failed[job] = "out of memory"
+                continue
+            write(study, cell.variant, cell.seed)
+            done.update(cell.stage(kind) for kind in KINDS)
+        return result
+
+    monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
+    monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
+    monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
+    monkeypatch.setattr(Stages, "run", lambda self, stage: ran.append(stage))
+    monkeypatch.setattr(launch, "_run_cells", run_cells)
+    options = argparse.Namespace(
+        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, dry_run=False
+    )
+    with pytest.raises(UserError, match="1 of 18 cells failed"):
+        launch.launch(study, options)
+    assert ran == ["12 cells", "4 cells", "2 cells", "report"]
+    shown = capsys.readouterr().out
+    assert shown.count("Still open, so further seeds follow: noisy\n") == 2
+    assert "FAILED same seed 3: out of memory" in shown
+    options.dry_run = True
+    launch.launch(study, options)
+    assert "1 of at most 24 cells to run" in capsys.readouterr().out

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from experiments.config.study import Look
+from experiments.planning.looks import run_looks
 from experiments.reporting.statistics import ALPHA, smallest_separable, welch
-from experiments.reporting.verdicts import Decisions, decide, pairing_pays
+from experiments.reporting.verdicts import Decisions, pairing_pays
 
 CHANGES = 11
 MARGIN = 1.0
@@ -65,16 +66,9 @@ def simulate(
     effects: NDArray, noise: NDArray, base_noise: NDArray, looks: tuple[Look, ...], pair: bool | None = False
 ) -> Simulated:
     """Run studies from the noise of changes (studies, m, N) and baseline (studies, N); pair None: as measured."""
-    runs = effects[:, None] + noise
-    scores = np.full(runs.shape, np.nan)
-    to_run = np.ones(runs.shape[:-1], dtype=bool)
-    for look in looks:
-        scores[..., : look.seeds] = np.where(to_run[..., None], runs[..., : look.seeds], scores[..., : look.seeds])
-        chosen = pairing_pays(scores, base_noise, looks) if pair is None else np.full(len(runs), pair)
-        decisions = decide(scores, base_noise, looks, MARGIN, chosen)
-        to_run = decisions.open
-    cells = np.isfinite(scores).sum(axis=(1, 2)).mean() + looks[-1].seeds
-    return Simulated(decisions, effects, float(cells), float(chosen.mean()))
+    decisions, cells = run_looks(effects[:, None] + noise, base_noise, looks, MARGIN, pair)
+    paired = pairing_pays(effects[:, None] + noise, base_noise, looks) if pair is None else np.full(len(noise), pair)
+    return Simulated(decisions, effects, cells, float(paired.mean()))
 
 
 def drawn(effects: str, noise: str, looks: str, studies: int, seed: int = 23) -> Simulated:

@@ -3,15 +3,17 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.commands import launch
 from experiments.config.cell import cells_of
-from experiments.config.study import Study, load_study
+from experiments.config.study import Look, Study, load_study
 from experiments.launching.attempts import Job
 from experiments.launching.cells import CellsRun
 from experiments.launching.looks import needed
 from experiments.launching.stages import KINDS, Stages
+from experiments.planning.looks import CellCount, cell_count, run_looks
 from lit_transformer.errors import UserError
 from tests.synthetic_study import write_cell
 
@@ -60,14 +62,14 @@ def every_stage(study: Study) -> set[str]:
 
 def test_every_row_begins_with_the_first_look_and_other_stages_stay(study: Study) -> None:
     stale = {*every_stage(study), "prepare", "report"}
-    assert needed(study, stale) == {*stages(study, **dict.fromkeys(study.variants, [7, 3, 5])), "prepare", "report"}
+    assert needed(study, stale) == {*stages(study, **{name: [7, 3, 5] for name in study.variants}), "prepare", "report"}
 
 
 def test_only_open_rows_and_the_baseline_go_on(study: Study) -> None:
     for variant in study.variants:
         for seed in (7, 3, 5):
             write(study, variant, seed)
-    stale = every_stage(study) - stages(study, **dict.fromkeys(study.variants, [7, 3, 5]))
+    stale = every_stage(study) - stages(study, **{name: [7, 3, 5] for name in study.variants})
     assert needed(study, stale) == stages(study, base=[4, 9], noisy=[4, 9])
 
 
@@ -75,7 +77,7 @@ def test_the_old_result_of_a_stale_cell_does_not_count(study: Study) -> None:
     for variant in study.variants:
         for seed in (7, 3, 5):
             write(study, variant, seed)
-    done = stages(study, **dict.fromkeys(study.variants, [7, 3, 5])) - stages(study, far=[3])
+    done = stages(study, **{name: [7, 3, 5] for name in study.variants}) - stages(study, far=[3])
     assert needed(study, every_stage(study) - done) == stages(study, base=[4, 9], noisy=[4, 9], far=[3])
     scored_anew = every_stage(study) - done - {"train@far-3"}
     assert needed(study, scored_anew) == stages(study, base=[4, 9], noisy=[4, 9]) | {"evaluate@far-3"}
@@ -112,9 +114,7 @@ def test_a_launch_goes_from_look_to_look(
     monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: ran.append(stage))
     monkeypatch.setattr(launch, "_run_cells", run_cells)
-    options = argparse.Namespace(
-        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, dry_run=False
-    )
+    options = argparse.Namespace(slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, dry_run=False)
     with pytest.raises(UserError, match="1 of 18 cells failed"):
         launch.launch(study, options)
     assert ran == ["12 cells", "4 cells", "2 cells", "report"]
@@ -123,4 +123,25 @@ def test_a_launch_goes_from_look_to_look(
     assert "FAILED same seed 3: out of memory" in shown
     options.dry_run = True
     launch.launch(study, options)
-    assert "1 of at most 24 cells to run" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1 of at most 24 cells to run" in shown
+    assert (
+        "Looks at 3, 5 and 6 seeds: 12 cells at least, about 18 if rows differ and vary as in the results at" in shown
+    )
+
+
+def test_the_cells_of_a_study_without_results(study: Study) -> None:
+    assert cell_count(study) == CellCount(12, None, 24)
+    assert cell_count(study).sentence(study.looks) == "Looks at 3, 5 and 6 seeds: 12 cells at least, 24 at most."
+
+
+def test_rows_that_are_clear_run_no_further_seeds_and_the_baseline_as_many_as_any() -> None:
+    looks = (Look(3, 0.5), Look(5, 0.5))
+    steady = np.random.default_rng(0).normal(0.0, 0.01, (200, 1, 5))
+    clear = np.concatenate([steady + 10, steady - 10, steady], axis=1)
+    decisions, cells = run_looks(clear, -steady[:, 0], looks, margin=1.0)
+    assert cells == 4 * 3
+    assert not decisions.open.any()
+    hidden = np.random.default_rng(1).normal(0.0, 50.0, (200, 1, 5))
+    _, cells = run_looks(np.concatenate([clear, hidden], axis=1), -steady[:, 0], looks, margin=1.0)
+    assert cells == pytest.approx(3 * 3 + 5 + 5, abs=0.2)

@@ -26,7 +26,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--list", action="store_true", help="print the stale cells, one per line; in a study with looks, those of the next one")
+    what.add_argument(
+        "--list",
+        action="store_true",
+        help="print the stale cells, one per line; in a study with looks, those of the next one",
+    )
     what.add_argument("--cell", metavar="VARIANT-SEED", help="run the stages of this cell")
     parser.add_argument("--retries", type=cli.at_least(0), default=RETRIES, help="restarts after a crash (%(default)s)")
     args = parser.parse_args(argv)

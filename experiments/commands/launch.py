@@ -70,6 +70,10 @@ def launch(study: Study, args: argparse.Namespace) -> None:
 def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[str]) -> None:
     print(f"{study.name}: {_cells_to_run(study, len(stages.stale_cells(study, stale)))}")
     print("\n".join(sorted(stale | stale_ensembles)))
+    if len(study.looks) > 1:
+        from experiments.planning.looks import cell_count
+
+        print(cell_count(study).sentence(study.looks))
 
 
 def _launch(study: Study, args: argparse.Namespace, stages: Stages, ensembles: Stages | None, stale: set[str]) -> None:

@@ -191,7 +191,9 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
         raise UserError(f"{path}: the baseline '{baseline}' is no variant{nearest(baseline, variants)}")
     seeds = _seeds(content["seeds"], path)
     if content.get(ENSEMBLES) and len(content.get("looks") or {}) > 1:
-        raise UserError(f"{path}: {ENSEMBLES} join all seeds of a variant, and looks may leave some out; drop one of them")
+        raise UserError(
+            f"{path}: {ENSEMBLES} join all seeds of a variant, and looks may leave some out; drop one of them"
+        )
     study = Study(
         str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants,
         _ensembles(content.get(ENSEMBLES), variants, seeds, path),

@@ -13,6 +13,7 @@ from experiments.common.device_rates import LAYER_SECONDS, Gpu, Rate, gpu_named,
 from experiments.config.cell import cells_of
 from experiments.config.run_config import RunConfig
 from experiments.config.study import Study
+from experiments.planning.looks import cell_count
 from experiments.planning.step_times import Sample, StepTime, device_of, sample_of, shape_of, step_flops, time_step
 from experiments.reporting.paper import RUN_SD
 from experiments.reporting.statistics import ALPHA, smallest_separable
@@ -68,7 +69,7 @@ class CellCost:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cost of a cell of each variant, and what it was computed from."""
+    """The cost of a cell of each variant, and what it was computed from; `looks` says how many cells may suffice."""
 
     study: str
     corpus: str
@@ -84,6 +85,7 @@ class Plan:
     result_disk: int
     done: int
     separable: str
+    looks: str = ""
 
     @property
     def cells(self) -> int:
@@ -134,6 +136,7 @@ def make_plan(study: Study, seeds: int, fleets: tuple[Fleet, ...], slots: int, m
         result_disk=sum(results) // len(results) if results else 0,
         done=sum(cell.scores_path.exists() for cell in cells_of(study)),
         separable=separable(study, seeds),
+        looks=cell_count(study).sentence(study.looks) if seeds == len(study.seeds) and len(study.looks) > 1 else "",
     )
 
 

@@ -60,6 +60,7 @@ def notes(plan: Plan) -> list[str]:
     cells = f"{plan.cells} cells ({len(plan.variants)} variants, {plan.seeds} seeds)"
     done = f"; {plan.done} of them are scored already" if plan.done else ""
     lines = [f"In all: {cells}, {flops} FLOPs by arithmetic{done}.", f"Batches: {plan.origin}."]
+    lines += [f"{plan.looks} Figures are for the most."] if plan.looks else []
     lines += _notes_on_this_machine(plan) if plan.rate else ["Nothing was measured here (--no-probe)."]
     lines += [_note_on_fleet(plan, index) for index in range(len(plan.fleets))]
     return [*lines, _note_on_disk(plan), plan.separable]

@@ -1,0 +1,71 @@
+"""What looks save: studies are run as `launch` runs them, their scores drawn at random instead of trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.config.study import Look, Study
+from experiments.reporting.formats import listing
+from experiments.reporting.statistics import Array
+from experiments.reporting.study_results import AT_HAND, study_results
+from experiments.reporting.verdicts import Decisions, decide, pairing_pays
+from lit_transformer.errors import UserError
+
+STUDIES = 1_000
+"""Studies that are drawn for an expected number of cells."""
+
+
+@dataclass(frozen=True)
+class CellCount:
+    """How many cells a study with looks runs; `expected` is None where no results say how its rows differ."""
+
+    fewest: int
+    expected: int | None
+    most: int
+    origin: str = ""
+
+    def sentence(self, looks: Sequence[Look]) -> str:
+        """Return the numbers of cells in words."""
+        usual = f", about {self.expected} if rows differ and vary as in the {self.origin}" if self.expected else ""
+        seeds = listing([look.seeds for look in looks])
+        return f"Looks at {seeds} seeds: {self.fewest} cells at least{usual}, {self.most} at most."
+
+
+def cell_count(study: Study) -> CellCount:
+    """Return how many cells the looks of a study take, from the means and deviations of its results so far."""
+    rows = len(study.variants)
+    fewest, most = (rows * look.seeds for look in (study.looks[0], study.looks[-1]))
+    try:
+        found = study_results(study)
+    except UserError:  # no results, or none that a report can be made of
+        return CellCount(fewest, None, most)
+    results = found.results
+    scores = {name: list(results.scores(name, results.primary, "bleu").values()) for name in study.variants}
+    if any(len(own) < 2 for own in scores.values()):
+        return CellCount(fewest, None, most)
+    random, shape = np.random.default_rng(0), (STUDIES, study.looks[-1].seeds)
+    drawn = {name: random.normal(np.mean(own), np.std(own, ddof=1), shape) for name, own in scores.items()}
+    baseline = drawn.pop(study.baseline)
+    _, cells = run_looks(np.stack(list(drawn.values()), axis=1), baseline, study.looks, study.margin)
+    return CellCount(fewest, round(cells), most, found.origin if found.origin == AT_HAND else "published results")
+
+
+def run_looks(
+    runs: Array, baseline: Array, looks: Sequence[Look], margin: float, pair: bool | None = False
+) -> tuple[Decisions, float]:
+    """Return the verdicts of studies, and the mean number of cells that they ran.
+
+    `runs` (studies, m, N) and `baseline` (studies, N) are the scores of all N seeds; those of a look's seeds are used
+    where the verdict is open, and the baseline has as many as any change. `pair` None: as the study's seeds say.
+    """
+    scores = np.full(runs.shape, np.nan)
+    is_open: NDArray[np.bool_] = np.ones(runs.shape[:-1], dtype=bool)
+    for look in looks:
+        scores[..., : look.seeds] = np.where(is_open[..., None], runs[..., : look.seeds], scores[..., : look.seeds])
+        chosen = pairing_pays(scores, baseline, looks) if pair is None else np.full(len(runs), pair)
+        decisions = decide(scores, baseline, looks, margin, chosen)
+        is_open = decisions.open
+    seeds = np.isfinite(scores).sum(axis=-1)
+    return decisions, float((seeds.sum(axis=-1) + seeds.max(axis=-1)).mean())

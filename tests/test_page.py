@@ -21,7 +21,7 @@ from experiments.reporting.summary import Summary, summarise
 class Outline(HTMLParser):
     """Collects what a page would load, its ids, and whether its tags close."""
 
-    void = frozenset({"meta", "link", "br", "wbr", "path", "rect", "line", "use", "stop"})
+    void = frozenset({"meta", "link", "input", "br", "wbr", "path", "rect", "line", "use", "stop"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -81,6 +81,32 @@ def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]
     }
     assert text.count("<tr") == 13
     assert "prefers-color-scheme: dark" in text
+
+
+def test_the_first_columns_answer_the_question_and_the_others_wait_behind_the_toggle(
+    full: tuple[Summary, Results],
+) -> None:
+    text = report_page(*full, [])
+    table = re.search('<section id="table">.*?</section>', text, re.DOTALL)
+    assert table is not None
+    titles = re.findall(r'<th scope="col" class="([^"]*)">([^<]*)', table[0])
+    first, others = titles[:5], titles[5:]
+    assert [title for _, title in first] == ["variant", "what changed", "BLEU test", "Δ BLEU [interval]", "verdict"]
+    assert not any("more-column" in classes for classes, _ in first)
+    assert others
+    assert all("more-column" in classes for classes, _ in others)
+    assert table[0].count("<td") == 12 * (len(titles) - 1)
+    assert len(re.findall('<td class="[^"]*more-column', table[0])) == 12 * len(others)
+    assert '<input type="checkbox" id="all-columns"' in table[0]
+    assert "#table:not(:has(#all-columns:checked)) .more-column { display: none; }" in text
+
+
+def test_a_row_bears_its_label_and_its_name(full: tuple[Summary, Results]) -> None:
+    summary, results = full
+    rows = [replace(row, label="a single head") if row.variant == "one_head" else row for row in summary.rows]
+    text = report_page(replace(summary, rows=rows), results, [])
+    assert re.search(r"a single head<code>one_<wbr>head</code>", text)
+    assert "<code>pre" not in text
 
 
 def test_text_of_the_results_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

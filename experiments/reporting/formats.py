@@ -49,12 +49,9 @@ def interval(estimate: Estimate | None) -> str:
     return f"[{number(estimate.low, sign=True)}, {number(estimate.high, sign=True)}]"
 
 
-def speed(estimate: Estimate | None, expected_n: int) -> str:
-    """Return target tokens per second with their interval."""
-    if estimate is None:
-        return MISSING
-    half = f" ± {estimate.half_width:,.0f}" if estimate.half_width is not None else ""
-    return f"{estimate.mean:,.0f}{half}" + (f" (n={estimate.n})" if expected_n and estimate.n != expected_n else "")
+def speed(value: float | None) -> str:
+    """Return target tokens per second: "8,973"."""
+    return MISSING if value is None else f"{value:,.0f}"
 
 
 def millions(value: float | None) -> str:

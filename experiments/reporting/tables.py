@@ -31,6 +31,8 @@ from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import RULE_WIDE, Row, Summary
 from experiments.reporting.verdicts import Verdict
 
+FIRST = 5
+"""The columns that answer a study's question; a page shows the others when asked."""
 WRAPS = ("change", "status")
 WIDE = "[95 %] seeds and sentences"
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
@@ -71,12 +73,10 @@ def columns(summary: Summary) -> list[Column]:
     shown = [
         Column("variant", lambda row: row.variant, numeric=False, key="variant"),
         Column("what changed", lambda row: row.change.replace("->", "→"), numeric=False, priority=3, key="change"),
-    ]
-    shown += [_score_column("bleu", split, 0)]
-    shown += [
-        Column("Δ BLEU [95 %]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
-        Column("p (corrected)", lambda row: p_value(row.p_adjusted), lambda row: row.p_adjusted, priority=2),
+        _score_column("bleu", split, 0),
+        Column("Δ BLEU [interval]", lambda row: bracketed(row.difference), lambda row: _mean(row.difference)),
         Column("verdict", lambda row: row.verdict_text, numeric=False, key="verdict"),
+        Column("p (corrected)", lambda row: p_value(row.p_adjusted), lambda row: row.p_adjusted, priority=2),
     ]
     shown += [_score_column(name, split, 9) for name in summary.shown]
     shown += [_score_column("bleu", name, 9) for name in summary.splits[1:]]
@@ -92,9 +92,9 @@ def columns(summary: Summary) -> list[Column]:
             priority=6,
         ),
         Column(
-            "target tokens/s",
-            lambda row: speed(row.tokens_per_second, row.n),
-            lambda row: _mean(row.tokens_per_second),
+            "target tokens/s, fastest seed",
+            lambda row: speed(row.tokens_per_second),
+            lambda row: row.tokens_per_second,
             priority=7,
         ),
     ]
@@ -177,7 +177,7 @@ def comma_separated(summary: Summary) -> str:
     for row in summary.rows:
         record: dict[str, object] = {"variant": row.variant, "change": row.change, "verdict": row.verdict.value}
         record |= {"parameters": row.parameters, "training_flops": row.training_flops}
-        record |= _parts("target_tokens_per_second", row.tokens_per_second)
+        record |= {"fastest_target_tokens_per_second": row.tokens_per_second}
         for split, signatures in summary.signatures.items():
             for name, signature in signatures.items():
                 record |= _parts(f"{name}_{split}", row.score(split, name))

@@ -15,7 +15,7 @@ from experiments.reporting.provenance import provenance
 from experiments.reporting.results import Results, listed
 from experiments.reporting.samples import Texts, samples
 from experiments.reporting.summary import Summary
-from experiments.reporting.tables import columns, notes_of
+from experiments.reporting.tables import FIRST, columns, notes_of
 from experiments.reporting.verdicts import Verdict
 
 
@@ -38,6 +38,7 @@ def report_page(
         headline=headline(summary),
         columns=columns(summary),
         rows=table_rows(summary),
+        first=FIRST,
         figures=[figure_context(figure) for figure in figures],
         agreements=[(findings(agreement), grid(agreement), figure_context(figure)) for agreement, figure in agreements],
         published=published,
@@ -64,7 +65,8 @@ def table_rows(summary: Summary) -> list[dict[str, Any]]:
             kind = column.key or ("number" if column.numeric else "text")
             cells.append({"text": text, "sort": sort, "kind": kind, "empty": text == MISSING})
         change = row.change.replace("->", "→")
-        rows.append({"cells": cells, "verdict": row.verdict.name.lower(), "change": change})
+        label = row.label if row.label != row.variant.replace("_", " ") else ""
+        rows.append({"cells": cells, "verdict": row.verdict.name.lower(), "change": change, "label": label})
     return rows
 
 

@@ -1,6 +1,7 @@
 """The plan of a study: what it says a cell costs is what a cell costs, and its totals are sums."""
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,8 +32,11 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def at_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in a project with our studies as they are in git, whatever was run in this one."""
+    own = shutil.ignore_patterns("results", "models", "report", "verdicts.json")
+    shutil.copytree(ROOT / "experiments/studies", tmp_path / "experiments/studies", ignore=own)
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_operations_of_a_step_are_those_of_the_batches(tiny: Path) -> None:

@@ -238,7 +238,7 @@ def test_a_pipe_gets_plain_lines_of_the_whole_table(full: Summary) -> None:
     lines = console.file.getvalue().splitlines()
     assert "\x1b" not in console.file.getvalue()
     assert lines[0].split()[0] == "variant"
-    assert "target tokens/s" in lines[0]
+    assert "fastest tokens/s" in lines[0]
     assert [line.split()[0] for line in lines[1 : 1 + len(VARIANTS)]] == list(VARIANTS)
 
 

@@ -92,7 +92,7 @@ def columns(summary: Summary) -> list[Column]:
             priority=6,
         ),
         Column(
-            "target tokens/s, fastest seed",
+            "fastest tokens/s",
             lambda row: speed(row.tokens_per_second),
             lambda row: row.tokens_per_second,
             priority=7,

@@ -226,6 +226,7 @@ def test_terminal_table_fits_and_keeps_the_verdict(full: Summary, width: int) ->
     text = "\n".join(lines)
     assert "−52.52 [−55.18, −49.85]" in text
     assert "open, ~" in text
+    assert "Δ BLEU [interval]" in text
     assert "…" not in text
     assert ("columns that do not fit" in text) == (width < 260)
 

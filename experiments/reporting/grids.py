@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def print_plain(rows: Sequence[Sequence[str]], numeric: Sequence[bool], console:
 def _fitted(grid: Grid) -> Table:
     table = Table(box=None)
     for place, title in enumerate(grid.titles):
-        table.add_column(title, justify="right" if grid.is_numeric(place) else "left", overflow="fold")
+        table.add_column(Text(title), justify="right" if grid.is_numeric(place) else "left", overflow="fold")
     for row in grid.rows:
-        table.add_row(*(cell.text for cell in row))
+        table.add_row(*(Text(cell.text) for cell in row))
     return table

@@ -8,6 +8,7 @@ from functools import partial
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from experiments.reporting.extras import ExtraColumn, extra_columns, extra_notes
 from experiments.reporting.formats import (
@@ -285,13 +286,13 @@ def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:
             break
         fitting.remove(dropped)
     hidden = [column.title for column in shown if column not in fitting]
-    caption = f"columns that do not fit: {', '.join(hidden)}" if hidden else None
+    caption = Text(f"columns that do not fit: {', '.join(hidden)}") if hidden else None
     table = RichTable(box=None, caption=caption, caption_justify="left")
     for column in fitting:
         wraps = column.key in WRAPS
-        table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=not wraps)
+        table.add_column(Text(column.title), justify="right" if column.numeric else "left", no_wrap=not wraps)
     for row in summary.rows:
-        table.add_row(*(column.text(row) for column in fitting), style=STYLES.get(row.verdict, ""))
+        table.add_row(*(Text(column.text(row)) for column in fitting), style=STYLES.get(row.verdict, ""))
     return table
 
 

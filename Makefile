@@ -71,7 +71,8 @@ $(VENV)/.%: $(VENV)/.run
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
-# JoeyNMT excludes the protobuf that others need: it stands apart, without its requirements. Without it there is no row.
-$(VENV)/joeynmt: | $(VENV)/.run
+# JoeyNMT excludes the protobuf that others need: it stands apart (benchmarks/joeynmt.txt). Without it there is no row.
+$(VENV)/joeynmt: benchmarks/joeynmt.txt | $(VENV)/.run
 	@echo "installing JoeyNMT into $@, for the benchmark alone"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $@ joeynmt==2.3.0 || rm -rf $@
+	@rm -rf $@
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $@ -r $< || rm -rf $@

@@ -240,6 +240,7 @@ class _Cell:
 
     @property
     def arguments(self) -> dict[str, Any]:
+        """The arguments of `wandb.init` that identify the run: project, id, name, group and job type."""
         return {
             "project": self.project,
             "id": self.run_id,

@@ -219,6 +219,7 @@ def subject(who: Subject) -> Words:
 
 
 def person(who: Person, case: Case) -> Words:
+    """Return a pronoun or noun phrase in `case`; "it" takes the gender of the noun that it stands for."""
     if isinstance(who, NounPhrase):
         return noun_phrase(who, case)
     word = who.word

@@ -190,7 +190,7 @@ def late_middle(clause: Clause) -> Words:
 
 
 def content(clause: Clause) -> Words:
-    """Return the clause that is said, asked or tried, with its commas."""
+    """Return the content clause of a verb such as say, ask or try, with its commas."""
     assert clause.content is not None
     inner = clause.content.clause
     if clause.content.conjunction == "to":

@@ -13,7 +13,7 @@ from lit_transformer.components.feed_forward import build_feed_forward
 from lit_transformer.config import FeedForward, FeedForwardConfig
 from lit_transformer.errors import UserError
 from lit_transformer.flops import parameter_count
-from tests.small_models import BASE, VOCAB, assert_close, build
+from tests.small_models import BASE, assert_close, build
 
 D, F_WIDE = 16, 24
 ACTIVATIONS = {

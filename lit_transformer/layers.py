@@ -132,4 +132,5 @@ def _stack(config: ModelConfig, causal: bool) -> Stack:
         layers.append(
             layer_class({name: build_sublayer(config, f, name, causal, name == last) for name, f in inner.items()})
         )
-    return Stack(layers, build_final_norm(config, causal))
+    norm = build_final_norm(config, causal)
+    return Stack(layers, norm)

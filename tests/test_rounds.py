@@ -80,6 +80,7 @@ def test_every_tensor_of_a_layer_has_a_name_of_its_own_in_joeynmt() -> None:
         ("decoding", ("JoeyNMT", "--out", "--beam")),
         ("random_decoding", ("--size", "--beam")),
         ("training", ("JoeyNMT", "--out", "--precision", "--mixed")),
+        ("learning", ("x-transformers", "--ours", "--seeds", "--out")),
         ("scaling", ("--axis", "--out")),
         ("float32", ("--device", "--out")),
         ("shares", ("--size", "--out")),

@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 # The override changes nothing but the run's folder, so that the study's own cell is left alone.
 CELL := --study components --variant base --seed 0 optim.clip_norm=1.0
 BENCH := benchmarks/results
-bench: $(VENV)/.bench $(VENV)/joeynmt ## Time training and decoding beside their peers, and how training scales (about 37 minutes, quiet machine)
+bench: $(VENV)/.bench $(VENV)/joeynmt ## Compare training, learning and decoding with their peers, and time how training scales (about 37 minutes, quiet machine)
 	@python -m benchmarks.training --rounds 3 --out $(BENCH)/training_small_float32.json
 	@python -m benchmarks.training --rounds 3 --precision bfloat16 --out $(BENCH)/training_small_bfloat16.json
 	@python -m benchmarks.training --rounds 2 --mixed --only "Hugging Face Marian" --out $(BENCH)/training_small_mixed.json
@@ -44,6 +44,8 @@ bench: $(VENV)/.bench $(VENV)/joeynmt ## Time training and decoding beside their
 	@python -m benchmarks.float32 --out $(BENCH)/float32.json
 	@python -m benchmarks.scaling --out $(BENCH)/scaling.json
 	@python -m experiments prepare --study components
+	@python -m benchmarks.learning --seeds 2 --out $(BENCH)/learning_tiny.json
+	@python -m benchmarks.learning --seeds 2 --size small --steps 350 --every 50 --warmup 70 --peak 0.002 --out $(BENCH)/learning_small.json
 	@python -m benchmarks.overhead --out $(BENCH)/overhead.json
 	@python -m experiments train $(CELL) --wandb disabled
 	@python -m benchmarks.decoding $(CELL) --out $(BENCH)/beam_4.json
@@ -71,7 +73,8 @@ $(VENV)/.%: $(VENV)/.run
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
-# JoeyNMT excludes the protobuf that others need: it stands apart, without its requirements. Without it there is no row.
-$(VENV)/joeynmt: | $(VENV)/.run
+# JoeyNMT excludes the protobuf that others need: it stands apart (benchmarks/joeynmt.txt). Without it there is no row.
+$(VENV)/joeynmt: benchmarks/joeynmt.txt | $(VENV)/.run
 	@echo "installing JoeyNMT into $@, for the benchmark alone"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $@ joeynmt==2.3.0 || rm -rf $@
+	@rm -rf $@
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $@ -r $< || rm -rf $@

@@ -1,1 +1,1 @@
-"""Speed of training and decoding beside other libraries, how it scales, and where the time goes (docs/speed.md)."""
+"""Speed and learning beside other libraries, how speed scales, and where the time goes (docs/speed.md)."""

@@ -8,16 +8,14 @@ extended; the finished flags are not reordered with the hypotheses; a sentence e
 is timed without a length penalty, like the others. Its greedy search is ours, except that it allows PAD, which a
 trained model does not produce. Both recompute the whole prefix at every step.
 
-The package is installed without its requirements, which exclude the protobuf that other packages need, into its own
-folder, `FOLDER`. Modules that only its training, plots and tokenizers need are then missing, see `UNUSED`.
+It requires a protobuf that other packages exclude, so it is installed into its own folder, `FOLDER`, with what its
+model and search import, at the versions of `REQUIREMENTS`.
 """
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from lit_transformer.batch import BOS, EOS, PAD, UNK
@@ -28,13 +26,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(sys.prefix) / "joeynmt"
 """Where `make bench` installs the package: inside the environment, outside site-packages."""
-UNUSED = {
-    "importlib_metadata": (),
-    "torch.utils.tensorboard": ("SummaryWriter",),
-    "joeynmt.plotting": ("plot_heatmap",),
-    "joeynmt.tokenizers": ("BasicTokenizer",),
-}
-"""Modules that JoeyNMT's model and search import but never call, with the imported names."""
+REQUIREMENTS = Path(__file__).with_name("joeynmt.txt")
+"""JoeyNMT and the packages it imports that constraints.txt lacks, all pinned."""
 JOEYNMT_ACTIVATIONS = ("relu", "gelu", "swish")
 """Activations of both, by their names in Marian and in model.feed_forward.kind."""
 PARTS = {
@@ -72,32 +65,17 @@ class Vocabulary:
 
 
 def require_joeynmt() -> str:
-    """Make JoeyNMT importable and return its version; raises UserError when it is not installed."""
+    """Import JoeyNMT, from `FOLDER` if it is there, and return its version; raises UserError where it is missing."""
     if FOLDER.is_dir() and str(FOLDER) not in sys.path:
         sys.path.append(str(FOLDER))  # last, so that it shadows nothing
     try:
-        with _stand_ins():
-            import joeynmt.model
-            import joeynmt.search
+        import joeynmt.model
+        import joeynmt.search
     except ImportError as error:
-        command = f"pip install --no-deps --target {FOLDER} joeynmt==2.3.0"
+        command = f"pip install --no-deps --target {FOLDER} -r {REQUIREMENTS}"
         raise UserError(f"this needs the package joeynmt ({error}); install it: {command}") from None
     logging.getLogger("joeynmt.model").setLevel(logging.WARNING)  # it logs that it builds a model
     return str(joeynmt.__version__)
-
-
-@contextmanager
-def _stand_ins() -> Iterator[None]:
-    """Make `UNUSED` importable as empty modules within the context only."""
-    added = {name: ModuleType(name) for name in UNUSED if name not in sys.modules}
-    for name, module in added.items():
-        vars(module).update(dict.fromkeys(UNUSED[name]))
-    sys.modules.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            sys.modules.pop(name, None)
 
 
 def to_joeynmt(marian: "Marian") -> Any:

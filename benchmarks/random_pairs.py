@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_modules.batches import plan_batches
 from lit_transformer.batch import BOS, EOS, PAD, UNK
@@ -14,7 +15,7 @@ SOURCE_LENGTH = (13.0, 0.32)
 LENGTH_RATIO = 0.17
 """Log standard deviation of target over source length."""
 
-Ids = np.ndarray[tuple[int], np.dtype[np.int64]]
+Ids = NDArray[np.integer]
 Pairs = Sequence[tuple[Ids, Ids]]
 """Source and target ids, without BOS and EOS."""
 

@@ -10,9 +10,11 @@ regression before it is committed.
 import json
 import statistics
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import learning
 from benchmarks.rounds import show
 from benchmarks.training import COMPILED, OURS, OURS_COMPILED, TUNED
 from experiments.common import cli
@@ -63,9 +65,12 @@ def main() -> None:
     )
     machines = " and ".join(sorted({line.machine for line in lines.values()}))
     commits = ", ".join(sorted({line.commit for line in lines.values()}))
-    rule = [":--", *["--:"] * (len(header) - 1)]
-    text = "".join("| " + " | ".join(row) + " |\n" for row in (header, rule, *rows))
-    files.write_text(TABLE, f"# Our speed over each peer's, on {machines}, commit {commits}\n\n{text}\n{NOTE}\n")
+    text = f"# Our speed over each peer's, on {machines}, commit {commits}\n\n{_markdown(header, rows)}\n{NOTE}\n"
+    for record in (json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))):
+        if record.get("trainings"):
+            learning.print_table(record)
+            text += _learning(record)
+    files.write_text(TABLE, text)
 
 
 def read(text: str) -> Line | None:
@@ -103,6 +108,20 @@ def committed(path: Path) -> float | None:
     done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True, text=True)
     line = read(done.stdout) if done.returncode == 0 else None
     return line.lowest_ratio if line else None
+
+
+def _learning(record: dict[str, Any]) -> str:
+    """Return the table of a comparison of learning per step as Markdown, with a heading."""
+    table = learning.read(record["trainings"])
+    header, rows = learning.cells(table)
+    commits = ", ".join(sorted({training["git_commit"] for training in record["trainings"]}))
+    heading = f"## {learning.title(record['settings']).capitalize()}, on {record['machine']}, commit {commits}"
+    return f"\n{heading}\n\n{_markdown(['', *header], rows)}\n{learning.verdict(table)}.\n"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = [":--", *["--:"] * (len(header) - 1)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in (header, rule, *rows))
 
 
 def _row(line: Line) -> list[str]:

@@ -136,12 +136,12 @@ def _useful_flops(args: argparse.Namespace) -> float:
     """Return the FLOPs of a turn that the model needs, without padding."""
     import torch
 
-    from lit_transformer.flops import Work, training_flops
+    from lit_transformer.flops import Work, build_on_meta, training_flops
 
-    model = SIZES[args.size]
+    config = SIZES[args.size]
     pairs = [pair for batch in draw(VOCABULARY, args.tokens, args.batches, not args.mixed).batches for pair in batch]
     lengths = (torch.tensor([len(pair[side]) + 1 for pair in pairs]) for side in (0, 1))
-    return float(training_flops(model, VOCABULARY, Work.of_lengths(model, *lengths)))
+    return float(training_flops(build_on_meta(config, VOCABULARY), Work.of_lengths(config, *lengths)))
 
 
 def _record(args: argparse.Namespace, load: list[float], peak: float) -> dict[str, Any]:

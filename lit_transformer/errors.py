@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in what the user asked for; entry points print it as one line and exit with `status`."""
+    """A user's mistake; entry points print it as one line and exit with `status`."""
 
     status = 2
 

@@ -1,4 +1,4 @@
-"""Parameters and floating-point operations of a model, counted from its config without running it.
+"""Parameters and floating-point operations of a model, counted from its modules without running it.
 
 An operation is one multiplication or addition of a matrix product; norms, activations, softmaxes and embedding lookups
 are left out, as usual. Attention counts all pairs of a sentence, as kernels compute them, causal or not; local
@@ -48,12 +48,11 @@ def work_sums(config: ModelConfig, src: Tensor, tgt: Tensor) -> Tensor:
     return torch.stack([counts.sum() for counts in (src, tgt, *squares, src * tgt)])
 
 
-def forward_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
+def forward_flops(model: Transformer, work: Work) -> int:
     """Return the operations of the forward passes over `work`, logits included."""
-    model = build_on_meta(config, vocab_size)
     encoder, _ = model.encoder.costs()
     decoder, cross = model.decoder.costs()
-    logits = Cost(query=2 * config.d_model * vocab_size)
+    logits = Cost(query=2 * model.output_embedding.weight.numel())
     return (
         _times(encoder, work.src, work.src, work.src_squared)
         + _times(decoder, work.tgt, work.tgt, work.tgt_squared)
@@ -62,25 +61,25 @@ def forward_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
     )
 
 
-def training_flops(config: ModelConfig, vocab_size: int, work: Work) -> int:
+def training_flops(model: Transformer, work: Work) -> int:
     """Return the operations of training on `work`: forward and backward."""
-    return TRAINING_FACTOR * forward_flops(config, vocab_size, work)
+    return TRAINING_FACTOR * forward_flops(model, work)
 
 
-def parameter_count(config: ModelConfig, vocab_size: int) -> int:
+def parameter_count(model: Transformer) -> int:
     """Return the number of trained parameters, tied matrices counted once."""
-    return sum(parameter.numel() for parameter in build_on_meta(config, vocab_size).parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def active_parameter_count(config: ModelConfig, vocab_size: int) -> int:
+def active_parameter_count(model: Transformer) -> int:
     """Return the number of active parameters per token: all but those of the experts it is not sent to."""
-    experts = (module for module in build_on_meta(config, vocab_size).modules() if isinstance(module, Experts))
-    return parameter_count(config, vocab_size) - sum(module.inactive_parameters() for module in experts)
+    experts = (module for module in model.modules() if isinstance(module, Experts))
+    return parameter_count(model) - sum(module.inactive_parameters() for module in experts)
 
 
 @lru_cache(maxsize=64)
 def build_on_meta(config: ModelConfig, vocab_size: int) -> Transformer:
-    """Build the model on the meta device, without storage."""
+    """Build a model to count, on the meta device: without storage."""
     with torch.device("meta"):
         return build_transformer(config, vocab_size)
 

@@ -11,15 +11,17 @@ from lit_transformer.config import Initialisation, ModelConfig, Placement
 
 
 class Place(NamedTuple):
-    """Where a matrix is: in the decoder or not, in which layer from 1, and whether it is on the value path.
+    """Where a matrix is: in the decoder or not, in which layer from 1, on the value path, and an input projection.
 
     On the value path are the matrices of the feed-forward network, except the router of experts, the value and output
     projections of attention, and the output projection of another mixer. Queries, keys and gates only weigh values.
+    Input projections, `qkv`, are W_Q, W_K and W_V of self- and cross-attention.
     """
 
     causal: bool
     layer: int
     value_path: bool
+    qkv: bool
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
@@ -46,7 +48,9 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
 
 def _distribution(kind: Initialisation) -> Callable[[Tensor], Tensor]:
     match kind:
-        case Initialisation.xavier_uniform | Initialisation.depth_scaled | Initialisation.t_fixup:
+        case Initialisation.xavier_uniform | Initialisation.xavier_fused_qkv:
+            return nn.init.xavier_uniform_
+        case Initialisation.depth_scaled | Initialisation.t_fixup:
             return nn.init.xavier_uniform_
         case Initialisation.normal:
             return lambda weight: nn.init.normal_(weight, std=0.02)
@@ -61,15 +65,18 @@ def _place(name: str) -> Place | None:
         return None
     number, _, sublayer, *inside = rest.split(".")  # such as 0.sublayers.feed_forward.inner.fc1
     value_path = inside[-1] != "router" if sublayer == "feed_forward" else inside[-1] in ("value", "out_proj")
-    return Place(stack == "decoder", int(number) + 1, value_path and "residual" not in inside)
+    qkv = inside[-1] in ("query", "key", "value")
+    return Place(stack == "decoder", int(number) + 1, value_path and "residual" not in inside, qkv)
 
 
 def _factor(config: ModelConfig, name: str) -> float:
     """Return the factor on a matrix after it was drawn; N and M are the numbers of encoder and decoder layers.
 
-    `depth_scaled` (DS-Init, Zhang et al. 2019, with alpha = 1): 1/sqrt(l) in layer l of its stack. `t_fixup` (Huang et
-    al. 2020): on the value path 0.67 N^(-1/4) in the encoder, (9M)^(-1/4) in the decoder. `deep_norm` (Wang et al.
-    2022, Figure 2), a placement of norms: on the value path beta.
+    `xavier_fused_qkv` (Ott et al. 2019 in fairseq; torch.nn.MultiheadAttention): 1/sqrt(2) on W_Q, W_K and W_V, since
+    Xavier's variance is 2/(D + 3D) for the three as one matrix and 2/(D + D) for each; of other shapes, too, as in
+    fairseq. `depth_scaled` (DS-Init, Zhang et al. 2019, with alpha = 1): 1/sqrt(l) in layer l of its stack. `t_fixup`
+    (Huang et al. 2020): on the value path 0.67 N^(-1/4) in the encoder, (9M)^(-1/4) in the decoder. `deep_norm` (Wang
+    et al. 2022, Figure 2), a placement of norms: on the value path beta, whatever the distribution.
     """
     place = _place(name)
     if place is None:
@@ -79,6 +86,8 @@ def _factor(config: ModelConfig, name: str) -> float:
     match config.initialisation:
         case Initialisation.xavier_uniform | Initialisation.normal:
             return beta
+        case Initialisation.xavier_fused_qkv:
+            return beta * (0.5**0.5 if place.qkv else 1.0)
         case Initialisation.depth_scaled:
             return beta * place.layer**-0.5
         case Initialisation.t_fixup:

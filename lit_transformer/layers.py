@@ -62,6 +62,7 @@ class B2TLayer(Layer):
     """A layer whose last sub-layer also takes the layer's input (Takase et al. 2023)."""
 
     def forward(self, x: Tensor, layout: Layout, cache: LayerCache) -> tuple[Tensor, LayerCache]:
+        """(N, D) -> (N, D) and the new cache; the last sub-layer receives x as it came in, too."""
         layer_input, new = x, {}
         *earlier, last = self.sublayers
         for name in earlier:
@@ -131,4 +132,5 @@ def _stack(config: ModelConfig, causal: bool) -> Stack:
         layers.append(
             layer_class({name: build_sublayer(config, f, name, causal, name == last) for name, f in inner.items()})
         )
-    return Stack(layers, build_final_norm(config, causal))
+    norm = build_final_norm(config, causal)
+    return Stack(layers, norm)

@@ -8,7 +8,16 @@ from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, assert_never
 
-from lit_transformer.config import Kind, Mask, ModelConfig, OptimConfig, Placement, Positions, Smoothing
+from lit_transformer.config import (
+    Initialisation,
+    Kind,
+    Mask,
+    ModelConfig,
+    OptimConfig,
+    Placement,
+    Positions,
+    Smoothing,
+)
 
 
 class Recipe(Kind):
@@ -23,13 +32,17 @@ def deltas(recipe: Recipe) -> dict[str, Any]:
     """Return the settings in which a recipe differs from the paper: dotted keys of `model` and `optim`, and values.
 
     The norms' epsilon, which the paper does not give, is our default too. The mask of t2t_v3 is a large negative number
-    of the products' type; -1e9 is the nearest available mask.
+    of the products' type; -1e9 is the nearest available mask. t2t_2017 draws W_Q, W_K and W_V of self-attention as one
+    matrix, and W_K and W_V of cross-attention; `xavier_fused_qkv` is the nearest law.
     """
     match recipe:
         case Recipe.paper:
             return {}
         case Recipe.t2t_2017:
-            return _released() | {"model.attention.bias": True}
+            return _released() | {
+                "model.attention.bias": True,
+                "model.initialisation": Initialisation.xavier_fused_qkv,
+            }
         case Recipe.t2t_v3:
             return _released() | {
                 "model.norm.placement": Placement.pre,

@@ -147,12 +147,14 @@ def pack_ids(ids: Tensor, name: str) -> tuple[Layout, Tensor]:
 def build_transformer(config: ModelConfig, vocab_size: int) -> Transformer:
     """Build and initialise a Transformer over a joint vocabulary of `vocab_size` ids."""
     src, tgt, output = _embeddings(config, vocab_size)
+    src_positions = build_positions(config.positions, config.d_model, causal=False)
+    tgt_positions = build_positions(config.positions, config.d_model, causal=True)
     factor = math.sqrt(config.d_model) if config.embeddings.scale else 1.0
     dropout = config.dropout_of("embedding")
     model = Transformer(
         config,
-        TokenEmbedding(src, factor, build_positions(config.positions, config.d_model, causal=False), dropout),
-        TokenEmbedding(tgt, factor, build_positions(config.positions, config.d_model, causal=True), dropout),
+        TokenEmbedding(src, factor, src_positions, dropout),
+        TokenEmbedding(tgt, factor, tgt_positions, dropout),
         build_encoder(config),
         build_decoder(config),
         output,

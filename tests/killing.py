@@ -22,24 +22,13 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).parent.parent
 STUDY = """
 name: killed
-question: Does it live?
 corpus: made_up
-baseline: base
 seeds: [3]
 base:
-  recipe: paper
-  model:
-    d_model: 16
-    encoder_layers: 1
-    decoder_layers: 1
-    attention: {heads: 2, d_k: 8, d_v: 8}
-    feed_forward: {d_ff: 24}
+  model: {feed_forward: {d_ff: 24}}
   data: {vocab_size: 280, batch_tokens: 120}
   optim: {steps: 24, schedule: linear, peak: 0.003, warmup: 4, clip_norm: 1.0}
-  trainer: {accelerator: cpu, validate_every: 12, checkpoint_every: 5}
-  decode: {extra_length: 3}
 variants:
-  base: {}
   everything:
     trainer: {precision: bfloat16}
     optim: {accumulate: 2, averaging: {kind: last, last: 2, every: 3}}
@@ -54,10 +43,11 @@ def write_project(root: Path) -> None:
     from data_modules.corpora.text import ParallelText, RawCorpus
     from data_modules.prepared import prepare
     from experiments.config.study import load_study
+    from tests.tiny_study import study_yaml
 
     folder = root / "experiments/studies/killed"
     folder.mkdir(parents=True)
-    (folder / "study.yaml").write_text(STUDY)
+    (folder / "study.yaml").write_text(study_yaml(STUDY))
     (root / "pyproject.toml").touch()  # commands run in a checkout only
     dice = random.Random(5)
 

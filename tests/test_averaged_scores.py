@@ -23,30 +23,15 @@ from experiments.training import run
 from experiments.training.run import Options
 from lit_transformer.config import Ensemble
 from lit_transformer.errors import UserError
+from tests.tiny_study import study_yaml
 
 STUDY = """
-name: tiny
 question: What is an average worth?
-corpus: grammar
-baseline: base
 seeds: [0, 1, 2]
 base:
-  recipe: paper
-  model:
-    d_model: 16
-    encoder_layers: 1
-    decoder_layers: 1
-    attention: {heads: 2, d_k: 8, d_v: 8}
-    feed_forward: {d_ff: 32}
-  data:
-    vocab_size: 400
-    batch_tokens: 512
-    grammar: {train: 800, valid: 20, test: 12, test_long: 6, test_comp: 6}
-  optim: {steps: 12, schedule: constant, warmup: 2, peak: 0.01}
-  trainer: {accelerator: cpu, validate_every: 12, checkpoint_every: 5}
-  decode: {extra_length: 3, beam: 2}
+  data: {grammar: {test: 12}}
+  decode: {beam: 2}
 variants:
-  base: {}
   last: {optim: {averaging: {kind: last, last: 3, every: 2}}}
   ema: {optim: {averaging: {kind: ema, decay: 0.9}}}
   read: {model: {decoder_mixer: {kind: lstm}}}
@@ -63,7 +48,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.chdir(root)
         patch.setattr(machine, "set_up", lambda *_: None)
         (root / "experiments/studies/tiny").mkdir(parents=True)
-        (root / "experiments/studies/tiny/study.yaml").write_text(STUDY)
+        (root / "experiments/studies/tiny/study.yaml").write_text(study_yaml(STUDY))
         loaded = load_study("tiny")
         prepare(load_corpus(loaded.corpus, loaded.data_config), loaded.data_config, loaded.data_folder)
         for variant, seed in CELLS:

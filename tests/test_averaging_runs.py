@@ -210,10 +210,12 @@ def test_a_lost_file_is_named_with_what_to_do(tmp_path: Path) -> None:
 def test_the_average_is_a_state_of_the_network(tmp_path: Path) -> None:
     averaging, lit = averager(EMA, tmp_path), module()
     averaging.after_step(lit.network, 1, STEPS)
-    lit.network.load_state_dict(averaging.average(lit.network))  # strict: every name, no other
+    average = averaging.average(lit.network)
+    lit.network.load_state_dict(average)  # strict: every name, no other
+    assert_equal(lit.network.state_dict(), average)
 
 
 @pytest.mark.parametrize("kind", Averaging)
-def test_each_kind_has_its_keeper(tmp_path: Path, kind: Averaging) -> None:
+def test_each_kind_has_its_averager(tmp_path: Path, kind: Averaging) -> None:
     expected = {Averaging.none: type(None), Averaging.last: LastWeights, Averaging.ema: SmoothedWeights}
     assert type(build_averager(replace(LAST, kind=kind), tmp_path, no_clock)) is expected[kind]

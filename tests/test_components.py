@@ -13,7 +13,7 @@ from experiments.config.study import STUDIES, list_studies, load_study
 from experiments.planning.description import Size, parts_of
 from lit_transformer.config import Kind, Mixer, Positions
 from lit_transformer.errors import UserError
-from lit_transformer.flops import Work, forward_flops, parameter_count
+from lit_transformer.flops import Work, build_on_meta, forward_flops, parameter_count
 
 
 def kinds_of(config: Any) -> set[type[Kind]]:
@@ -90,10 +90,11 @@ def test_the_parts_of_a_description_sum_to_the_model(study: str) -> None:
     size = Size(vocab=1000, source=12, target=15, origin="made up")
     for variant in loaded.variants:
         config = loaded.config(variant, 0).model
+        model = build_on_meta(config, 1000)
         *parts, total = parts_of(config, size)
-        assert sum(part.parameters for part in parts) == total.parameters == parameter_count(config, 1000)
+        assert sum(part.parameters for part in parts) == total.parameters == parameter_count(model)
         work = Work(src=12, tgt=15, src_squared=144, tgt_squared=225, cross=180)
-        assert total.operations * 15 == pytest.approx(forward_flops(config, 1000, work))
+        assert total.operations * 15 == pytest.approx(forward_flops(model, work))
 
 
 @pytest.mark.usefixtures("project_root")

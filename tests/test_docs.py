@@ -103,7 +103,9 @@ def test_studies_and_variants_exist(page: Path, monkeypatch: pytest.MonkeyPatch)
         if not re.fullmatch(r"[a-z]\w*", options.get("--study", "")):  # no study, or a placeholder such as S
             continue
         study = load_study(options["--study"])
+        assert study.name == options["--study"]
         if "--variant" in options:
+            assert options["--variant"] in study.variants, f"{page.name}: {study.name} has no such variant"
             study.config(options["--variant"], study.seeds[0], [word for word in words if re.match(r"[\w.]+=", word)])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lit_transformer.components.experts import Experts, imbalance
 from lit_transformer.components.feed_forward import build_feed_forward
 from lit_transformer.config import FeedForward, FeedForwardConfig
-from lit_transformer.flops import active_parameter_count, parameter_count
+from lit_transformer.flops import active_parameter_count, build_on_meta, parameter_count
 from tests.small_models import BASE, VOCAB, assert_close, batch_of, build
 
 D = 6
@@ -185,5 +185,6 @@ def test_a_token_leaves_the_other_experts_idle(top_k: int) -> None:
     config = replace(MODEL, feed_forward=replace(MODEL.feed_forward, top_k=top_k))
     expert = 2 * 16 * 24 + 24 + 16
     idle = 4 * (3 - top_k) * expert
-    assert parameter_count(config, VOCAB) - active_parameter_count(config, VOCAB) == idle
-    assert parameter_count(config, VOCAB) - parameter_count(BASE, VOCAB) == 4 * (2 * expert + 3 * 16)
+    model, dense = build_on_meta(config, VOCAB), build_on_meta(BASE, VOCAB)
+    assert parameter_count(model) - active_parameter_count(model) == idle
+    assert parameter_count(model) - parameter_count(dense) == 4 * (2 * expert + 3 * 16)

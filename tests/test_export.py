@@ -1,4 +1,4 @@
-"""Exported folders: the same numbers to the bit for every variant, and every mistake in them said in one line."""
+"""Exported folders: the same numbers to the bit for every variant, and every mistake in them reported in one line."""
 
 import hashlib
 import json

@@ -18,7 +18,7 @@ from experiments.reporting import formats, tables
 from experiments.reporting.paper import SYSTEMS, TABLE2
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import Summary, summarise
-from lit_transformer.flops import Work, active_parameter_count, forward_flops
+from lit_transformer.flops import Work, active_parameter_count, build_on_meta, forward_flops
 from tests.synthetic_study import write_study
 
 NAMES = ["systems", "systems_multi30k"]
@@ -39,8 +39,9 @@ def test_every_system_has_the_budget_of_the_base_model(name: str, at_root: None)
     for variant in study.variants:
         own = study.config(variant, 0)
         assert (own.data, own.optim, own.trainer, own.decode) == (base.data, base.optim, base.trainer, base.decode)
-        sizes = [active_parameter_count(config.model, vocab) for config in (own, base)]
-        costs = [forward_flops(config.model, vocab, WORK) for config in (own, base)]
+        models = [build_on_meta(config.model, vocab) for config in (own, base)]
+        sizes = [active_parameter_count(model) for model in models]
+        costs = [forward_flops(model, WORK) for model in models]
         if variant == "transformer_big_like":
             assert sizes[0] > 3 * sizes[1]
             continue

@@ -16,7 +16,7 @@ from lit_transformer.config import (
     PositionConfig,
     Positions,
 )
-from lit_transformer.flops import Work, forward_flops, parameter_count, training_flops
+from lit_transformer.flops import Work, build_on_meta, forward_flops, parameter_count, training_flops
 from lit_transformer.transformer import build_transformer
 from tests.small_models import BASE, PAIRS, VOCAB, batch_of, build, every_variant
 
@@ -62,7 +62,7 @@ def test_every_row_of_table_3_has_its_exact_parameters(row: Ablation) -> None:
     with torch.device("meta"):
         model = build_transformer(config, PAPER_VOCAB)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-    assert parameter_count(config, PAPER_VOCAB) == parameters
+    assert parameter_count(build_on_meta(config, PAPER_VOCAB)) == parameters
     if row.parameters_millions:  # the paper's column fits no single vocabulary; ours stays within 8 % of it
         assert parameters / 1e6 == pytest.approx(row.parameters_millions, rel=0.08)
 
@@ -84,7 +84,9 @@ def test_the_defaults_are_the_papers_base_model() -> None:
 
 @every_variant
 def test_parameter_count_equals_the_models(config: ModelConfig) -> None:
-    assert parameter_count(config, VOCAB) == sum(parameter.numel() for parameter in build(config).parameters())
+    model = build(config)
+    counts = parameter_count(model), parameter_count(build_on_meta(config, VOCAB))
+    assert set(counts) == {sum(parameter.numel() for parameter in model.parameters())}
 
 
 @every_variant
@@ -105,7 +107,7 @@ def test_forward_flops_equal_what_torch_counts(config: ModelConfig, batch: str) 
             tgt_squared=t.mask.numel() * t.max_seqlen,
             cross=t.mask.numel() * s.max_seqlen,
         )
-    assert counter.get_total_flops() == forward_flops(config, VOCAB, work)
+    assert counter.get_total_flops() == forward_flops(model, work) == forward_flops(build_on_meta(config, VOCAB), work)
 
 
 def test_training_costs_three_forward_passes() -> None:
@@ -115,8 +117,8 @@ def test_training_costs_three_forward_passes() -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.logits(model.hidden(packed)).sum().backward()
     work = Work.of_lengths(config, packed.src_layout.lengths, packed.tgt_layout.lengths)
-    assert training_flops(config, VOCAB, work) == 3 * forward_flops(config, VOCAB, work)
-    assert counter.get_total_flops() == training_flops(config, VOCAB, work)
+    assert training_flops(model, work) == 3 * forward_flops(model, work)
+    assert counter.get_total_flops() == training_flops(model, work)
 
 
 def test_work_sums_over_pairs() -> None:
@@ -127,4 +129,4 @@ def test_work_sums_over_pairs() -> None:
 def test_base_models_training_by_the_papers_recipe() -> None:
     """About 9.5e17 operations: 100,000 steps of 25,000 tokens a side, in sentences of 25 tokens."""
     work = Work(src=25_000, tgt=25_000, src_squared=25_000 * 25, tgt_squared=25_000 * 25, cross=25_000 * 25)
-    assert 1e5 * training_flops(ModelConfig(), PAPER_VOCAB, work) == pytest.approx(9.5e17, rel=0.05)
+    assert 1e5 * training_flops(build_on_meta(ModelConfig(), PAPER_VOCAB), work) == pytest.approx(9.5e17, rel=0.05)

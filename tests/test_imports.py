@@ -143,7 +143,7 @@ SHOWS = ("experiments.tracking", "experiments.reporting")
 def run_by(name: str) -> set[str]:
     """Return the modules of the project that a module's code runs: not what only type checkers read.
 
-    A package that imports its names when they are asked for is passed through to the modules that hold them.
+    A name that a package imports lazily is resolved to the module that defines it.
     """
     tree = ast.parse(FILES[name].read_text())
     only_types = [
@@ -166,7 +166,7 @@ def run_by(name: str) -> set[str]:
 
 
 def lazy_names(name: str) -> dict[str, str]:
-    """Return the module of each name that a package imports when it is asked for, as it tells type checkers."""
+    """Return the module of each name that a package imports lazily, as listed for type checkers."""
     if name not in FILES or "def __getattr__" not in (source := FILES[name].read_text()):
         return {}
     blocks = [node for node in ast.parse(source).body if isinstance(node, ast.If)]

@@ -1,13 +1,17 @@
-"""What each initialisation makes of Xavier's draws: the same seed, every matrix, and the factor between the two."""
+"""What each initialisation makes of Xavier's draws: the same seed, every matrix, and the factor between the two.
+
+The fused law is compared with torch.nn's own layers, too.
+"""
 
 import re
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_transformer.config import (
+    AttentionConfig,
     EmbeddingConfig,
     FeedForward,
     FeedForwardConfig,
@@ -26,8 +30,17 @@ from lit_transformer.transformer import build_transformer
 from tests.small_models import BASE, VOCAB, assert_close
 
 DEEPER = replace(BASE, encoder_layers=3, decoder_layers=2)
+WIDE = replace(
+    BASE,
+    d_model=128,
+    encoder_layers=1,
+    decoder_layers=1,
+    attention=AttentionConfig(heads=4, d_k=32, d_v=32),
+    feed_forward=FeedForwardConfig(d_ff=512),
+)
 ENCODER_FIXUP, DECODER_FIXUP = 0.67 * 3**-0.25, 18**-0.25
 ENCODER_BETA, DECODER_BETA = 0.87 * 162 ** (-1 / 16), 24**-0.25  # 3^4 * 2
+QKV = re.compile(r"(mixer|cross)\.inner\.in_proj\.(query|key|value)\.weight$")
 CARRIES = re.compile(r"(mixer|cross)\.inner\.(in_proj\.value|out_proj)\.|feed_forward\.inner\.(fc1|fc2)\.")
 
 
@@ -50,6 +63,49 @@ def factors(config: ModelConfig, law: Initialisation = Initialisation.xavier_uni
 
 def expected(name: str, encoder: float, decoder: float) -> float:
     return (decoder if name.startswith("decoder") else encoder) if CARRIES.search(name) else 1.0
+
+
+def test_fused_qkv_divides_every_input_projection_of_attention_by_the_root_of_2() -> None:
+    """Of heads whose width is not the model's, and keys that heads share, too."""
+    config = replace(DEEPER, attention=replace(DEEPER.attention, kv_heads=1))
+    found = factors(config, initialisation=Initialisation.xavier_fused_qkv)
+    for name, factor in found.items():
+        assert factor == pytest.approx(0.5**0.5 if QKV.search(name) else 1.0, rel=1e-5), name
+    assert sum(factor < 1 for factor in found.values()) == 3 * 3 + 2 * 6
+
+
+def test_fused_qkv_leaves_other_mixers_alone() -> None:
+    config = replace(DEEPER, encoder_mixer=MixerConfig(Mixer.dynamic_convolution, heads=2))
+    found = factors(config, initialisation=Initialisation.xavier_fused_qkv)
+    assert {factor for name, factor in found.items() if name.startswith("encoder")} == {1.0}
+
+
+def test_fused_qkv_draws_each_matrix_as_torch_does() -> None:
+    """Uniform matrices: the largest of 16,384 draws is the bound to 1 %, the standard deviation 1/sqrt(3) of it."""
+    config = replace(WIDE, initialisation=Initialisation.xavier_fused_qkv)
+    network, theirs = build_transformer(config, VOCAB), nn.Transformer(128, 4, 1, 1, 512, batch_first=True)
+    encoder, decoder = network.encoder.layers[0].sublayers, network.decoder.layers[0].sublayers
+    torch_encoder, torch_decoder = theirs.encoder.layers[0], theirs.decoder.layers[0]
+    attentions = [
+        (encoder["mixer"].inner, torch_encoder.self_attn),
+        (decoder["mixer"].inner, torch_decoder.self_attn),
+        (decoder["cross"].inner, torch_decoder.multihead_attn),
+        (decoder["cross"].inner, nn.MultiheadAttention(128, 4)),
+    ]
+    pairs = []
+    for ours, attention in attentions:
+        in_proj = [ours.in_proj.query.weight, ours.in_proj.key.weight, ours.in_proj.value.weight]
+        pairs += list(zip(in_proj, attention.in_proj_weight.chunk(3), strict=True))
+    pairs += [(ours.out_proj.weight, attention.out_proj.weight) for ours, attention in attentions[:3]]
+    for sublayers, layer in ((encoder, torch_encoder), (decoder, torch_decoder)):
+        network = sublayers["feed_forward"].inner
+        pairs += [(network.fc1.weight, layer.linear1.weight), (network.fc2.weight, layer.linear2.weight)]
+    for mine, twin in pairs:
+        assert mine.shape == twin.shape
+        assert mine.abs().max().item() == pytest.approx(twin.abs().max().item(), rel=0.01)
+        assert mine.std().item() == pytest.approx(twin.std().item(), rel=0.02)
+    bound = encoder["mixer"].inner.in_proj.query.weight.abs().max().item()
+    assert bound == pytest.approx((6 / (4 * 128)) ** 0.5, rel=0.01)
 
 
 def test_depth_scaled_divides_every_matrix_of_a_layer_by_the_root_of_its_number() -> None:
@@ -78,7 +134,7 @@ def test_t_fixup_shrinks_embeddings_and_what_carries(tying: Tying) -> None:
             assert factor == pytest.approx(expected(name, ENCODER_FIXUP, DECODER_FIXUP), rel=1e-5), name
 
 
-@pytest.mark.parametrize("law", [Initialisation.xavier_uniform, Initialisation.normal])
+@pytest.mark.parametrize("law", [Initialisation.xavier_uniform, Initialisation.xavier_fused_qkv, Initialisation.normal])
 def test_deep_norm_shrinks_what_carries_whatever_the_law(law: Initialisation) -> None:
     found = factors(DEEPER, law, initialisation=law, norm=NormConfig(placement=Placement.deep_norm))
     for name, factor in found.items():
@@ -86,7 +142,7 @@ def test_deep_norm_shrinks_what_carries_whatever_the_law(law: Initialisation) ->
     assert sum(factor < 1 for factor in found.values()) == 3 * 4 + 2 * 6
 
 
-@pytest.mark.parametrize("kind", [Initialisation.depth_scaled, Initialisation.t_fixup])
+@pytest.mark.parametrize("kind", [Initialisation.xavier_fused_qkv, Initialisation.depth_scaled, Initialisation.t_fixup])
 def test_deep_norm_shrinks_what_another_factor_shrank(kind: Initialisation) -> None:
     deep = NormConfig(placement=Placement.deep_norm)
     once, twice = (factors(DEEPER, initialisation=kind, norm=norm) for norm in (NormConfig(), deep))

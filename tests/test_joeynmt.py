@@ -6,7 +6,7 @@
 import pytest
 import torch
 
-from benchmarks.joeynmt_model import JOEYNMT_ACTIVATIONS, UNUSED, batch_of, require_joeynmt, to_joeynmt, translator
+from benchmarks.joeynmt_model import JOEYNMT_ACTIVATIONS, batch_of, require_joeynmt, to_joeynmt, translator
 from lit_transformer.batch import EOS
 from lit_transformer.config import DecodeConfig, ModelConfig
 from lit_transformer.errors import UserError
@@ -80,10 +80,3 @@ def test_scores_of_its_beam_search_are_our_log_probabilities() -> None:
     expected = torch.stack([one.sum() for one in every.split([len(words) + 1 for _, words in pairs])])
     found = torch.tensor([score for [score], end in zip(scores.tolist(), ended, strict=True) if end])
     assert_close(found, expected, 1e-4)
-
-
-def test_modules_it_never_calls_are_not_left_behind() -> None:
-    import sys
-
-    assert "joeynmt.search" in sys.modules
-    assert not any(name in sys.modules for name in UNUSED if name.startswith("joeynmt."))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,9 +192,34 @@ def test_the_command_measures_and_reports(tmp_path: Path, capsys: pytest.Capture
     assert "self-attention, restricted" in (tmp_path / "report/table.md").read_text()
 
 
-def test_the_report_alone_needs_results(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"measure first: python -m experiments layers --stage measure"):
-        command.main(["--stage", "report", "--out", str(tmp_path)])
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("quickly", [False, True])
+def test_the_report_alone_needs_results(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    quickly: bool,
+    elsewhere: bool,
+) -> None:
+    """The command that it names measures into the folder that the report reads; git's measurements are named too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / STUDY).mkdir(parents=True)
+    shutil.copy(ROOT / STUDY / "layers.yaml", STUDY)
+    options = ["--quick"] * quickly + ["--out", str(tmp_path / "out")] * elsewhere
+    with pytest.raises(UserError) as error:
+        command.main(["--stage", "report", *options])
+    missing, measure_first, *published = str(error.value).split("; ")
+    words = ["measure first: python -m experiments layers --stage measure", *options]
+    assert measure_first == " ".join(words)
+    assert published == ([] if options else [f"the published measurements are in {STUDY}/published"])
+    results = Path(missing.removesuffix(" is missing"))
+    write_json(results, made_up(settings) if quickly else read_json(ROOT / STUDY / "published/layers.json"))
+    command.main(["--stage", "report", *options])
+    assert capsys.readouterr().out == f"report: {results.parents[1] / 'report/index.html'}\n"
+
+
+def test_a_measurement_needs_a_pass(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--repeats 0: it must be at least 1"):
         command.main(["--repeats", "0", "--out", str(tmp_path)])
 

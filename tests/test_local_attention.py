@@ -151,7 +151,7 @@ def test_operations_of_the_band_are_those_that_torch_counts(target: int) -> None
     work = Work.of_lengths(LONG, batch.src_layout.lengths, batch.tgt_layout.lengths)
     assert work.src_squared == 2 * 15 * 2 * 6  # 29 tokens: 15 blocks of 2 queries, each with 6 keys
     assert work.tgt_squared == 2 * (10 * 3 * 6 if target == 29 else 24 * 24)
-    assert counter.get_total_flops() == training_flops(LONG, VOCAB, work)
+    assert counter.get_total_flops() == training_flops(model, work)
 
 
 def test_operations_of_a_ragged_batch_are_those_of_its_rectangle() -> None:
@@ -163,7 +163,7 @@ def test_operations_of_a_ragged_batch_are_those_of_its_rectangle() -> None:
     longest = [torch.full_like(layout.lengths, layout.max_seqlen) for layout in (s, t)]
     padded = Work.of_lengths(LONG, *longest)
     work = replace(padded, src=s.tokens, tgt=t.tokens)  # the kernel's rectangle is the only padding
-    assert counter.get_total_flops() == forward_flops(LONG, VOCAB, work)
+    assert counter.get_total_flops() == forward_flops(model, work)
 
 
 def test_pairs_grow_with_the_length_and_not_with_its_square() -> None:

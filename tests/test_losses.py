@@ -229,4 +229,4 @@ def test_a_step_costs_its_passes_and_nothing_is_computed_twice(r_drop: float) ->
         build_objective(optim, VOCAB)(model, batch).nats.backward()
     work = Work.of_lengths(BASE, batch.src_layout.lengths, batch.tgt_layout.lengths)
     assert forward_passes(optim) == (2 if r_drop else 1)
-    assert counter.get_total_flops() == forward_passes(optim) * training_flops(BASE, VOCAB, work)
+    assert counter.get_total_flops() == forward_passes(optim) * training_flops(model, work)

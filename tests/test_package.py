@@ -142,6 +142,15 @@ def test_every_requirement_is_pinned_in_the_constraints() -> None:
     assert required <= pinned
 
 
+def test_joeynmt_s_own_folder_holds_pinned_packages_that_the_environment_has_not() -> None:
+    lines = (ROOT / "benchmarks/joeynmt.txt").read_text().splitlines()
+    requirements = [line for line in lines if not line.startswith("#")]
+    assert "joeynmt==2.3.0" in requirements
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in requirements)
+    pinned = {normal(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert pinned.isdisjoint(normal(line.split("==")[0]) for line in requirements)
+
+
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 

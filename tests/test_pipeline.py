@@ -14,31 +14,16 @@ import pytest
 
 from lit_transformer.errors import TemporaryFailure
 from tests.killing import assert_same, left
+from tests.tiny_study import study_yaml
 
 ROOT = Path(__file__).parent.parent
 STUDY = """
 name: components
-question: Does it run?
-corpus: grammar
-baseline: base
 seeds: [0, 1]
 base:
-  recipe: paper
-  model:
-    d_model: 16
-    encoder_layers: 1
-    decoder_layers: 1
-    attention: {heads: 2, d_k: 8, d_v: 8}
-    feed_forward: {d_ff: 32}
-  data:
-    vocab_size: 400
-    batch_tokens: 512
-    grammar: {train: 800, valid: 20, test: 20, test_long: 6, test_comp: 6}
-  optim: {steps: 40, schedule: constant, warmup: 4, peak: 0.003}
-  trainer: {accelerator: cpu, validate_every: 20, checkpoint_every: 7}
-  decode: {extra_length: 3}
+  optim: {steps: 40, warmup: 4, peak: 0.003}
+  trainer: {validate_every: 20, checkpoint_every: 7}
 variants:
-  base: {}
   h1: {model: {attention: {heads: 1}}}
 """
 CELLS = [(variant, seed) for variant in ("base", "h1") for seed in (0, 1)]
@@ -73,7 +58,7 @@ def project(tmp_path_factory) -> Path:
     heavy = ("results", "models", "report", "runs", "data", "wandb", "tmp", "*cache")
     skip = shutil.ignore_patterns(".git", ".venv", *heavy)
     shutil.copytree(ROOT, copy, ignore=skip)
-    (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
+    (copy / "experiments/studies/components/study.yaml").write_text(study_yaml(STUDY))
     (copy / "dvc.lock").unlink(missing_ok=True)
     call(copy, "dvc", "config", "--local", "core.no_scm", "true")
     first = python(copy, "launch", "--study", "components")
@@ -140,12 +125,11 @@ def test_a_second_launch_does_nothing_and_says_so(project: Path):
 @pytest.mark.slow
 def test_two_studies_launched_at_once_share_the_repository(project: Path):
     """Both prepare their corpus, train, score and report; neither fails because of the other."""
-    small = STUDY.replace("seeds: [0, 1]", "seeds: [0]").replace("  h1: {model: {attention: {heads: 1}}}\n", "")
     launches = []
     for name in ("first", "second"):
         path = project / f"experiments/studies/{name}/study.yaml"
         path.parent.mkdir()
-        path.write_text(small.replace("name: components", f"name: {name}"))
+        path.write_text(study_yaml(f"name: {name}"))
         command = [sys.executable, "-m", "experiments", "launch", "--study", name]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
         launches.append(subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True, env=environment))
@@ -160,7 +144,7 @@ def test_a_changed_variant_makes_its_own_seeds_stale_and_nothing_else(project: P
     path = project / "experiments/studies/components/study.yaml"
     text = path.read_text()
     try:
-        path.write_text(text.replace("heads: 1}", "heads: 4}"))
+        path.write_text(text.replace("heads: 1\n", "heads: 4\n"))
         assert stale(project) == {"train@h1-0", "train@h1-1", "evaluate@h1-0", "evaluate@h1-1", "report"}
         path.write_text(text.replace("extra_length: 3", "extra_length: 4"))
         assert stale(project) == {f"evaluate@{variant}-{seed}" for variant, seed in CELLS}

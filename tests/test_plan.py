@@ -20,7 +20,7 @@ from experiments.planning.step_times import Sample, StepTime, sample_of, shape_o
 from lit_transformer import LitTransformer, build_transformer
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError
-from lit_transformer.flops import Work, training_flops
+from lit_transformer.flops import Work, build_on_meta, training_flops
 from tests.small_cell import write_cells
 
 
@@ -50,10 +50,11 @@ def test_the_operations_of_a_step_are_those_of_the_batches(tiny: Path) -> None:
     batches = data.batches_per_epoch()
     assert batches > 1
     counted, stream = 0, iter(data.train_dataloader())
+    model = build_on_meta(config.model, corpus.vocab_size)
     for _ in range(batches):
         batch = next(stream)
         lengths = batch.src_layout.lengths, batch.tgt_layout.lengths
-        counted += training_flops(config.model, corpus.vocab_size, Work.of_lengths(config.model, *lengths))
+        counted += training_flops(model, Work.of_lengths(config.model, *lengths))
     found = step_flops(config, sample_of(study))
     assert found == pytest.approx(2 * 2 * counted / batches)  # two batches a step, each twice through the network
 

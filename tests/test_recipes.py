@@ -7,7 +7,7 @@ import yaml
 
 from experiments.config.run_config import RunConfig, config_hash, resolve, to_dict, to_yaml
 from experiments.config.study import flatten
-from lit_transformer.config import Mask, Placement, Positions, Smoothing
+from lit_transformer.config import Initialisation, Mask, Placement, Positions, Smoothing
 from lit_transformer.errors import UserError
 from lit_transformer.recipes import Recipe, deltas, switched
 
@@ -23,6 +23,12 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[
         (0.1, 0.1),
     ),
     "attention projections' bias": (("model.attention.bias",), (False,), (True,), (False,)),
+    "initial W_Q, W_K and W_V": (  # 2017: the nearest, for cross-attention
+        ("model.initialisation",),
+        ("xavier_uniform",),
+        ("xavier_fused_qkv",),
+        ("xavier_uniform",),
+    ),
     "sinusoid layout": (
         ("model.positions.kind",),
         ("sinusoidal",),
@@ -98,6 +104,7 @@ def test_switching_names_only_what_one_of_the_two_sets() -> None:
     assert switched(Recipe.paper, Recipe.paper) == {}
     back = switched(Recipe.t2t_2017, Recipe.paper)
     assert back["model"]["attention"] == {"bias": False, "mask": Mask.minus_inf}
+    assert back["model"]["initialisation"] is Initialisation.xavier_uniform
     assert back["optim"] == {"smoothing": Smoothing.all}
 
 

@@ -100,7 +100,7 @@ def test_layers_share_what_the_source_shares(kind: Positions) -> None:
         Positions.rotary: 0,
         Positions.fire: 2 * (1 + 1 + 32 + 32 + 3 * 32),
     }[kind]
-    assert parameter_count(model_of(kind), VOCAB) - parameter_count(model_of(Positions.none), VOCAB) == own
+    assert parameter_count(model) - parameter_count(build(model_of(Positions.none))) == own
 
 
 @every_inside

@@ -51,11 +51,13 @@ def test_a_bad_override_is_one_line_that_names_the_key(override: str, expected: 
 
 
 def test_every_known_key_can_be_read_from_a_config():
-    plain = to_dict(RunConfig())
-    for key in known_keys():
+    plain, keys = to_dict(RunConfig()), list(known_keys())
+    for key in keys:
         value = plain
         for part in key.split("."):
             value = value[part]
+        is_section = any(other.startswith(f"{key}.") for other in keys)
+        assert isinstance(value, dict) == is_section, key
 
 
 def test_a_duplicate_key_in_yaml_is_refused_with_its_line(tmp_path):

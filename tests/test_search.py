@@ -78,7 +78,7 @@ def limits(*lengths: int) -> Tensor:
     return torch.tensor(lengths)
 
 
-def same(found, expected) -> None:
+def assert_same(found, expected) -> None:
     """Compare hypotheses with (score, log_prob, tokens) of a twin."""
     assert [hypothesis.tokens for hypothesis in found] == [tokens for _, _, tokens in expected]
     assert [hypothesis.score for hypothesis in found] == pytest.approx([score for score, _, _ in expected], abs=1e-5)
@@ -93,7 +93,7 @@ def test_a_beam_that_holds_everything_is_brute_force(alpha: float, seed: int) ->
     for sentence, length in enumerate([4, 4, 3]):
         everything = every_sequence(toy.next_log_probs(sentence), alpha, length)
         assert len(everything) == 2 ** (length + 1) - 1
-        same(found[sentence], everything)
+        assert_same(found[sentence], everything)
         assert math.fsum(math.exp(h.log_prob) for h in found[sentence]) < 1  # PAD and BOS have their share
 
 
@@ -108,7 +108,7 @@ def test_equals_the_naive_search_run_to_the_end(
     for nbest in {1, beam}:
         found = beam_search(toy.step, toy.begin(), beam=beam, alpha=alpha, max_lengths=limits(*lengths), nbest=nbest)
         for sentence, length in enumerate(lengths):
-            same(found[sentence], naive_beam(toy.next_log_probs(sentence), beam, alpha, length)[:nbest])
+            assert_same(found[sentence], naive_beam(toy.next_log_probs(sentence), beam, alpha, length)[:nbest])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -180,7 +180,7 @@ def test_the_bound_stops_a_search_that_cannot_improve() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_nbest_is_sorted_distinct_and_clean(seed: int) -> None:
     toy = Toy.random(seed, sentences=8, vocabulary=12, eos=1.0)
-    toy.table[:, :, [PAD, BOS]] += 10  # tempting, and never to be said
+    toy.table[:, :, [PAD, BOS]] += 10  # tempting, and never to be generated
     max_lengths = torch.arange(8) * 2 + 2
     for length, ranked in zip(
         max_lengths.tolist(),
@@ -243,7 +243,7 @@ def test_an_ensemble_searches_the_mean_of_its_members() -> None:
     begin = EnsembleState([toy.begin() for toy in toys])
     found = beam_search(ensemble_step([toy.step for toy in toys]), begin, **arguments)
     for one, other in zip(found, expected, strict=True):
-        same(one, [(each.score, each.log_prob, each.tokens) for each in other])
+        assert_same(one, [(each.score, each.log_prob, each.tokens) for each in other])
 
 
 def test_no_sentences_and_no_numbers() -> None:
@@ -277,8 +277,8 @@ def test_a_gpu_finds_the_same() -> None:
     begin = ToyState(*(rows.cuda() for rows in vars(toy.begin()).values()))
     found = beam_search(toy.step, begin, max_lengths=max_lengths.cuda(), **arguments)
     for one, other in zip(found, beam, strict=True):
-        same(one, [(each.score, each.log_prob, each.tokens) for each in other])
-    same(
+        assert_same(one, [(each.score, each.log_prob, each.tokens) for each in other])
+    assert_same(
         greedy_search(toy.step, begin, max_lengths=max_lengths.cuda()),
         [(each.score, each.log_prob, each.tokens) for each in greedy],
     )

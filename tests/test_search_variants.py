@@ -32,7 +32,7 @@ def uncached(model: Transformer, source: list[int]) -> NextLogProbs:
 
 
 @torch.no_grad()
-def agrees(config: ModelConfig, beam: int) -> None:
+def assert_equals_uncached(config: ModelConfig, beam: int) -> None:
     torch.manual_seed(3)
     model = build(config, WORDS).double().eval()
     src = torch.nn.utils.rnn.pad_sequence([torch.tensor(source) for source in SOURCES], batch_first=True)
@@ -49,9 +49,9 @@ def agrees(config: ModelConfig, beam: int) -> None:
 
 @pytest.mark.parametrize("config", variants)
 def test_beam_4_equals_the_uncached_search(config: ModelConfig) -> None:
-    agrees(config, 4)
+    assert_equals_uncached(config, 4)
 
 
 @pytest.mark.parametrize("beam", [1, 2, 8])
 def test_other_beams_too(beam: int) -> None:
-    agrees(BASE, beam)
+    assert_equals_uncached(BASE, beam)

@@ -1,4 +1,4 @@
-"""Studies: what is in the project loads, and what a user may get wrong is said in one line."""
+"""Studies: what is in the project loads, and what a user may get wrong is reported in one line."""
 
 import subprocess
 from pathlib import Path

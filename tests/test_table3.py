@@ -8,7 +8,7 @@ from experiments.config.run_config import RunConfig, to_dict
 from experiments.config.study import ROOT, flatten, load_study
 from experiments.reporting.paper import BASE, KEYS, TABLE3, Ablation, Setting, implied, published
 from lit_transformer.config import Schedule
-from lit_transformer.flops import parameter_count
+from lit_transformer.flops import build_on_meta, parameter_count
 from tests.test_flops import PAPER_VOCAB, TABLE3_MODELS
 
 NAMES = ["table3_grammar", "table3_multi30k", "table3_iwslt14", "table3_wmt14"]
@@ -68,4 +68,4 @@ def test_the_big_studys_models_have_the_exact_parameters(row: Ablation) -> None:
     expected, parameters = TABLE3_MODELS[row.variant]
     own = config_of("table3_wmt14", row)
     assert own.model == expected
-    assert parameter_count(own.model, own.data.vocab_size) == parameters
+    assert parameter_count(build_on_meta(own.model, own.data.vocab_size)) == parameters

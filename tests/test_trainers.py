@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 from benchmarks.float32 import measure
 from benchmarks.random_pairs import draw, padded_pairs
 from benchmarks.sizes import SIZES
-from benchmarks.trainers import TRAINERS, Stepper, Task, build
+from benchmarks.trainers import CONSTANT_RATE, TRAINERS, Stepper, Task, build
 from benchmarks.workers import start_workers
 from experiments.config.study import ROOT
 from lit_transformer.batch import BOS, EOS, PAD
@@ -47,9 +48,7 @@ def in_evaluation(stepper: Stepper) -> nn.Module:
 
 @pytest.mark.parametrize("name", EAGER)
 def test_a_trainer_learns_a_batch_by_heart(name: str) -> None:
-    stepper = built(name)
-    for group in stepper.adam.param_groups:
-        group["lr"] = 1e-2
+    stepper = built(name, TASK._replace(optim=replace(CONSTANT_RATE, peak=1e-2)))
     batch = stepper.trainer.prepare(draw(VOCABULARY, 200, 1, grouped=True).batches[0])
     losses = [float(stepper.step(batch)) for _ in range(40)]
     assert losses[-1] < 0.8 * losses[0]

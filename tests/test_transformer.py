@@ -68,7 +68,7 @@ def test_a_later_token_changes_nothing_before_it(config: ModelConfig) -> None:
         changed[:, place:] = torch.where(tgt_in[:, place:] == PAD, PAD, VOCAB - 1)
         after = model(src, changed)
         assert torch.equal(after[:, :place], before[:, :place])
-        if place == 1:  # without residuals the last places hardly differ, so only the longest change is asked to show
+        if place == 1:  # without residuals the last places hardly differ, so only the longest change must show
             assert not torch.equal(after[:, place:], before[:, place:])
 
 
@@ -90,7 +90,7 @@ def test_the_order_of_sentences_does_not_matter(config: ModelConfig) -> None:
         assert_close(logits, first[place])
 
 
-def close_unless_leaking(config: ModelConfig, stepped: Tensor, whole: Tensor) -> None:
+def assert_close_unless_leaking(config: ModelConfig, stepped: Tensor, whole: Tensor) -> None:
     """A mask that leaks lets the whole pass see what a step cannot: there the two must differ."""
     if config.attention_at.decoder.mask.leaks:
         assert (stepped - whole).abs().max() > 1e-3
@@ -108,7 +108,7 @@ def test_cached_steps_equal_the_whole_pass(config: ModelConfig) -> None:
     for place in range(tgt_in.shape[1]):
         logits, state = model.step(tgt_in[:, place], state)
         steps.append(logits)
-    close_unless_leaking(config, torch.stack(steps, 1), expected)
+    assert_close_unless_leaking(config, torch.stack(steps, 1), expected)
     assert state.seq_len == tgt_in.shape[1]
 
 
@@ -125,7 +125,7 @@ def test_selected_rows_go_on_as_the_sentences_they_are_of(config: ModelConfig) -
         state = state.select(torch.tensor(rows), None if kept is None else torch.tensor(kept))
         sentences = sentences[rows]
     logits, _ = model.step(tgt_in[sentences, 4], state)
-    close_unless_leaking(config, logits, model(src, tgt_in)[sentences, 4])
+    assert_close_unless_leaking(config, logits, model(src, tgt_in)[sentences, 4])
 
 
 @every_variant

@@ -1,4 +1,4 @@
-"""Translating a stream: every line one line, in order, whatever is in it; and what cannot be said in one line."""
+"""Translating a stream: one line out per line in, in order, whatever is in it; and mistakes reported in one line."""
 
 import io
 import math

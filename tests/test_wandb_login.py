@@ -1,4 +1,4 @@
-"""Whether runs go online: what is asked for, what the environment says, and where a login is looked for."""
+"""Whether runs go online: the requested mode, the environment's variables, and where a login is looked for."""
 
 from collections.abc import Iterator
 from pathlib import Path

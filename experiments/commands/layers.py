@@ -42,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_json(results, measure(settings))
     if args.stage != "measure":
         from experiments.layer_costs.report import write_report
+        from experiments.reporting.published import published_folder
 
         if not results.is_file():
-            raise UserError(f"{results} is missing; measure first: python -m experiments layers --stage measure")
+            options = (" --quick" if args.quick else "") + (f" --out {args.out}" if args.out else "")
+            measure_first = f"measure first: python -m experiments layers --stage measure{options}"
+            published = f"; the published measurements are in {published_folder(STUDY.name)}" if folder == STUDY else ""
+            raise UserError(f"{results} is missing; {measure_first}{published}")
         print(f"report: {write_report(settings, read_json(results), folder / 'report')}")

@@ -65,9 +65,10 @@ def cell_parser(
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return a type for an argument that is a whole number of at least so much."""
+    """Return an argparse type for a whole number of at least `least`."""
 
     def parse(text: str) -> int:
+        """Return the number; raises ArgumentTypeError for anything but a whole number of at least `least`."""
         try:
             value = int(text)
         except ValueError:

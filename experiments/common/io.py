@@ -36,14 +36,18 @@ def replace(path: Path, write: Callable[[Path], object], keep: Path | None = Non
         beside.unlink(missing_ok=True)
 
 
-def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` fill a new folder beside `path`, then put it in the place of `path`, whose content goes only then."""
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, then put it in the place of `path`, whose content goes only then.
+
+    Where filling it fails, `path` stays as it was; an `OSError` names it.
+    """
     beside, before = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.before")
     for left_over in (beside, before):
         shutil.rmtree(left_over, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
-        fill(beside)
+        yield beside
         if path.exists():
             os.replace(path, before)
         os.replace(beside, path)
@@ -61,7 +65,8 @@ def copy_file(source: Path, target: Path) -> None:
 
 def copy_folder(source: Path, target: Path) -> None:
     """Copy a folder so that `target` is whole or as it was."""
-    replace_folder(target, partial(shutil.copytree, source, dirs_exist_ok=True))
+    with replace_folder(target) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -86,7 +86,7 @@ def parts_of(config: ModelConfig, size: Size) -> list[Part]:
     cross_attention = (1.0, share, float(size.source))
     parts += _stack_parts("decoder", model.decoder, 1.0, {"": self_attention, "cross": cross_attention})
     parts.append(Part("softmax", f"{config.embeddings.tying} tying", 0, 2.0 * config.d_model * size.vocab))
-    total, active = parameter_count(config, size.vocab), active_parameter_count(config, size.vocab)
+    total, active = parameter_count(model), active_parameter_count(model)
     note = "" if active == total else f"{active:,} active per token"
     return [*parts, Part("all", note, total, sum(part.operations for part in parts))]
 

@@ -20,7 +20,7 @@ from experiments.reporting.statistics import ALPHA, smallest_separable
 from experiments.reporting.study_results import AT_HAND, study_results
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError
-from lit_transformer.flops import parameter_count
+from lit_transformer.flops import build_on_meta, parameter_count
 
 CHECKPOINT_BYTES = 12
 """Bytes per parameter of a checkpoint: the weight and Adam's two moments, float32 each."""
@@ -156,7 +156,7 @@ def _cell_cost(
     variant: str, config: RunConfig, sample: Sample, step_time: StepTime | None, fleets: tuple[Fleet, ...]
 ) -> CellCost:
     steps, flops = config.optim.steps, config.optim.steps * step_flops(config, sample)
-    parameters = parameter_count(config.model, sample.vocab_size)
+    parameters = parameter_count(build_on_meta(config.model, sample.vocab_size))
     layers = config.model.encoder_layers + config.model.decoder_layers
     fleet_seconds = tuple(fleet.seconds(flops, steps, layers) for fleet in fleets)
     return CellCost(variant, parameters, steps, flops, step_time, fleet_seconds, disk_bytes(config, parameters))

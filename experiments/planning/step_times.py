@@ -18,7 +18,7 @@ from experiments.config.study import Study
 from lit_transformer import LitTransformer, build_transformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
-from lit_transformer.flops import Work, training_flops
+from lit_transformer.flops import Work, build_on_meta, training_flops
 from lit_transformer.training.objective import forward_passes
 
 STEPS = 20
@@ -79,7 +79,8 @@ def sample_of(study: Study) -> Sample:
 def step_flops(config: RunConfig, sample: Sample) -> float:
     """Return the operations of a step of training, on average over an epoch."""
     lengths = (torch.from_numpy(side) for side in (sample.source_lengths, sample.target_lengths))
-    epoch = training_flops(config.model, sample.vocab_size, Work.of_lengths(config.model, *lengths))
+    model = build_on_meta(config.model, sample.vocab_size)
+    epoch = training_flops(model, Work.of_lengths(config.model, *lengths))
     batches = len(sample.batches(config.data.batch_tokens))
     return epoch * forward_passes(config.optim) * config.optim.accumulate / batches
 

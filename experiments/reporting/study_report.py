@@ -94,7 +94,7 @@ def curves_csv(results: Results) -> str:
 def read_texts(folder: Path, results: Results, required: bool = False) -> Texts:
     """Return sources and references by split, from the prepared corpus that the results were scored on.
 
-    Empty where the folder holds no corpus or one of another hash; a UserError where the user asked for that folder.
+    Empty where the folder holds no corpus or one of another hash; raises UserError instead where it is `required`.
     """
     scored = {record.scores["data_hash"] for record in results.records if record.scores and record.scored}
     if not (folder / "corpus.json").exists():

@@ -71,7 +71,8 @@ def evaluate(cell: Cell) -> Evaluation:
     frame = _frame(cell, record)
     if record["status"] == "diverged":
         print(f"{cell.title} diverged at step {record['diverged_at']}: there is no model to score")
-        replace_folder(cell.translations_folder, lambda folder: write_json(folder / "diverged.json", {}))
+        with replace_folder(cell.translations_folder) as folder:
+            write_json(folder / "diverged.json", {})
         _write(cell, frame, {}, {"diverged_at": record["diverged_at"]})
         return Evaluation(record, corpus)
     network = load_model(cell)
@@ -86,14 +87,11 @@ def evaluate(cell: Cell) -> Evaluation:
         split: count_sentences(corpus.split(split).target_text, translated.lines)
         for split, translated in translations.items()
     }
-
-    def fill(folder: Path) -> None:
+    with replace_folder(cell.translations_folder) as folder:
         write_lines(folder, translations)
         write_lines(folder / "averaged", averaged)
         if attention := _attention_example(network, corpus, translations):
             write_json(folder / "attention.json", attention)
-
-    replace_folder(cell.translations_folder, fill)
     _write(cell, frame, counts, _headline(scores))
     scores = {**scores, "averaged": frame["averaged"]["splits"]} if averaged else scores
     return Evaluation(record, corpus, network, scores, translations)
@@ -128,12 +126,9 @@ def evaluate_ensemble(cell: Cell, other_variants: Sequence[str], averaged: bool)
     parts += [f"with-{name}" for name in dict.fromkeys(member.variant for member in members) if name != cell.variant]
     folder = cell.run_folder.with_name("-".join(["ensemble", *parts]))
     folder /= cell.evaluation_folder.name if cell.overrides else "results"
-
-    def fill(own: Path) -> None:
-        write_lines(own / "translations", translations)
-        write_json(own / "scores.json", frame)
-
-    replace_folder(folder, fill)
+    with replace_folder(folder) as new_folder:
+        write_lines(new_folder / "translations", translations)
+        write_json(new_folder / "scores.json", frame)
     if cell.variant in cell.study.ensembles and not parts and not cell.overrides:
         write_json(cell.study.ensemble(cell.variant) / "scores.json", frame)
     return folder

@@ -98,9 +98,9 @@ def history_rows(run_files: Sequence[RunFiles]) -> dict[int, dict[str, Any]]:
     return {number: row for files in run_files if files.of_training for number, row in files.rows().items()}
 
 
-def offline_folder(folder: Path, run_id: str) -> Path:
-    """Return the folder for the next offline files of a run: apart, once the server may have some of its rows."""
-    return folder / ASIDE if may_have_rows(find_run_files(folder, run_id)) else folder
+def synced_rows(run_files: Sequence[RunFiles]) -> int:
+    """Return the number of rows of a run's training that are known to be on the server."""
+    return max(history_rows([files for files in run_files if files.synced]), default=-1) + 1
 
 
 def may_have_rows(run_files: Sequence[RunFiles]) -> bool:
@@ -108,22 +108,35 @@ def may_have_rows(run_files: Sequence[RunFiles]) -> bool:
     return any(files.of_training and (files.online or files.aside) for files in run_files)
 
 
-def set_aside(folder: Path, run_id: str) -> None:
-    """Move the offline files of a run that were not sent under `aside`/: the server is about to get their rows."""
-    for files in find_run_files(folder, run_id):
-        if files.only_local and not files.aside:
-            target = folder / ASIDE / "wandb"
-            target.mkdir(parents=True, exist_ok=True)
-            files.path.rename(target / files.path.name)
+def offline_folder(folder: Path, run_files: Sequence[RunFiles]) -> Path:
+    """Return the folder for the next offline files of a run: apart, once the server may have some of its rows."""
+    return folder / ASIDE if may_have_rows(run_files) else folder
 
 
-def synced_rows(folder: Path, run_id: str) -> int:
-    """Return the number of rows of a run's training that are known to be on the server."""
-    return max(history_rows([files for files in find_run_files(folder, run_id) if files.synced]), default=-1) + 1
+def drop_local(run_files: Sequence[RunFiles]) -> list[RunFiles]:
+    """Remove a training's offline files that were not sent, and return the others.
 
-
-def drop_local(folder: Path, run_id: str) -> None:
-    """Remove the offline files of a training that were not sent: a training that starts now logs all rows again."""
-    for files in find_run_files(folder, run_id):
+    A training that starts now logs all rows again.
+    """
+    remaining = []
+    for files in run_files:
         if files.of_training and files.only_local:
             shutil.rmtree(files.path)
+        else:
+            remaining.append(files)
+    return remaining
+
+
+def set_aside(folder: Path, run_files: Sequence[RunFiles]) -> list[RunFiles]:
+    """Move the offline files of a run that were not sent under `aside`/, and return all of its files.
+
+    The server is about to get their rows.
+    """
+    target = folder / ASIDE / "wandb"
+    moved = []
+    for files in run_files:
+        if files.only_local and not files.aside:
+            target.mkdir(parents=True, exist_ok=True)
+            files = RunFiles(files.path.rename(target / files.path.name))
+        moved.append(files)
+    return moved

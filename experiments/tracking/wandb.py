@@ -87,10 +87,10 @@ def start_training(
     """
     cell = _Cell(project, study, variant, seed, config_hash)
     try:
-        synced = synced_rows(folder, cell.run_id)
-        drop_local(folder, cell.run_id)
+        run_files = drop_local(find_run_files(folder, cell.run_id))
+        synced, offline = synced_rows(run_files), offline_folder(folder, run_files)
         identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
-        run = _start(cell, folder, mode, tags=list(tags), config={**config, **identity})
+        run = _start(cell, folder, offline, mode, tags=list(tags), config={**config, **identity})
         if not run.disabled:
             Path(run.dir).with_name(TRAINING).touch()
         define_metrics(run)
@@ -139,16 +139,17 @@ def _log_scores(
     samples: Sequence[Mapping[str, str]],
     attention: str,
 ) -> None:
-    local = [files for files in find_run_files(folder, cell.run_id) if files.of_training and files.only_local]
-    arguments = local[0].init_arguments() if local and mode == "online" else {}  # the server may not know the run
-    run = _start(cell, folder, mode, **{key: arguments[key] for key in ("tags", "config") if key in arguments})
+    run_files = find_run_files(folder, cell.run_id)
+    local = [files for files in run_files if files.of_training and files.only_local]
+    known = local[0].init_arguments() if local and mode == "online" else {}  # the server may not know the run
+    arguments = {key: known[key] for key in ("tags", "config") if key in known}
+    run = _start(cell, folder, offline_folder(folder, run_files), mode, **arguments)
     import wandb
 
     if not run.offline and not run.disabled:
-        set_aside(folder, cell.run_id)
-        earlier = find_run_files(folder, cell.run_id)
-        if may_have_rows(earlier):
-            log_missing_rows(run, history_rows(earlier))  # first: the samples below are a row too
+        run_files = set_aside(folder, run_files)
+        if may_have_rows(run_files):
+            log_missing_rows(run, history_rows(run_files))  # first: the samples below are a row too
     run.summary.update({**_earlier_summary(run), **dict(_flat(scores))})
     columns: list[str | int] = ["source", "reference", "hypothesis"]
     rows = [[sample[str(column)] for column in columns] for sample in samples]
@@ -240,6 +241,7 @@ class _Cell:
 
     @property
     def arguments(self) -> dict[str, Any]:
+        """The arguments of `wandb.init` that identify the run: project, id, name, group and job type."""
         return {
             "project": self.project,
             "id": self.run_id,
@@ -249,17 +251,16 @@ class _Cell:
         }
 
 
-def _start(cell: _Cell, folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
-    """Open the run: offline where the server does not answer, and disabled where that fails as well."""
+def _start(cell: _Cell, folder: Path, offline: Path, mode: str, **arguments: Any) -> "wandb.Run":
+    """Open the run: offline, with its files in that folder, where the server does not answer; else disabled."""
     fallbacks = {"online": "offline", "offline": "disabled"}
-    parent = offline_folder(folder, cell.run_id) if mode == "offline" else folder
     try:
-        return open_run(parent, mode, **cell.arguments, **arguments)
+        return open_run(offline if mode == "offline" else folder, mode, **cell.arguments, **arguments)
     except Exception as error:
         if mode not in fallbacks:
             raise
         warn(f"cannot start {mode} ({type(error).__name__}: {error}); going on {fallbacks[mode]}")
-    return _start(cell, folder, fallbacks[mode], **arguments)
+    return _start(cell, folder, offline, fallbacks[mode], **arguments)
 
 
 def _summary_file(run: "wandb.Run") -> Path:

@@ -75,12 +75,11 @@ class LastWeights(Averager):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.needed, self.needed_before = (
-            list(self.steps),
-            self.needed,
-        )  # nothing is removed before the next moment; the checkpoint is whole by then
+        """Note which files the new checkpoint needs; files are removed only once it is written."""
+        self.needed, self.needed_before = list(self.steps), self.needed
 
     def after_step(self, network: Transformer, step: int, steps: int) -> None:
+        """Save the weights when they are due and remove the files that no checkpoint needs any more."""
         if not self._comes_due(step, steps):
             return
         replace(self._path(step), lambda beside: torch.save(snapshot(network), beside))
@@ -90,6 +89,7 @@ class LastWeights(Averager):
                 path.unlink()
 
     def average(self, network: Transformer) -> Weights:
+        """Return the mean of the saved weights; raises UserError when one of their files is missing."""
         missing = [path for path in map(self._path, self.steps) if not path.is_file()]
         if missing:
             where = self.folder.parent

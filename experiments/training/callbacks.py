@@ -68,6 +68,7 @@ class Curve(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Add the batch's `work_sums` to this rank's pending work."""
         assert isinstance(batch, TranslationBatch)
         src, tgt = batch.src_layout.lengths, batch.tgt_layout.lengths
         counts = work_sums(cast(LitTransformer, pl_module).network.config, src, tgt)
@@ -81,6 +82,7 @@ class Curve(pl.Callback):
         self.seconds, self.since = self.training_seconds(), 0.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Append a row to the curve; the first rank writes curve.csv."""
         metrics = trainer.callback_metrics
         self.rows.append(
             {
@@ -155,6 +157,7 @@ class History(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Log the learning rate and the mean of each term of the loss every `READ_EVERY` optimiser steps."""
         step = trainer.global_step
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and step % READ_EVERY == 0:
             means = {f"train/{name}": value for name, value in self.losses.means(step - READ_EVERY).items()}
@@ -185,6 +188,7 @@ class Progress(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Write progress.json on the first rank, at most every two seconds."""
         now = time.monotonic()
         if trainer.is_global_zero and now - self.written > 2.0:
             self.written = now
@@ -205,6 +209,7 @@ class Progress(pl.Callback):
         write_json(self.path, progress)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print step, mean training loss, validation perplexity and speed in one line."""
         if not trainer.is_global_zero:
             return
         row = self.curve.rows[-1]

@@ -46,6 +46,7 @@ class Losses(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Store the mean terms of the step; every `READ_EVERY` steps, read them and stop a diverged run."""
         terms = outputs["terms"]
         stacked = torch.stack(list(terms.values())).float() / trainer.accumulate_grad_batches
         self._step = stacked if self._step is None else self._step + stacked

@@ -138,6 +138,7 @@ class Probe(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
+        """Add the gradient's norm, before clipping, to the sum and the maximum since the last row."""
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).double()
         before = norm.new_zeros(2) if self.norms is None else self.norms.to(norm.device)

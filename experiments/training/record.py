@@ -2,42 +2,38 @@
 
 import math
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import pytorch_lightning as pl
+import torch
+
+from data_modules.prepared import PreparedCorpus
 from experiments.common import machine
 from experiments.common.device_rates import measured_rate
 from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig
-
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
-
-    from data_modules.prepared import PreparedCorpus
-    from experiments.training.averaging import Averager
-    from experiments.training.callbacks import Curve
-    from experiments.training.losses import Losses
-    from lit_transformer import LitTransformer
+from experiments.training.averaging import Averager
+from experiments.training.callbacks import Curve
+from experiments.training.losses import Losses
+from lit_transformer.flops import active_parameter_count, parameter_count, training_flops
+from lit_transformer.module import LitTransformer
+from lit_transformer.training.objective import forward_passes
 
 
 def training_record(
     cell: Cell,
     config: RunConfig,
-    corpus: "PreparedCorpus",
+    corpus: PreparedCorpus,
     config_hash: str,
     run_hash: str,
-    trainer: "pl.Trainer",
-    curve: "Curve",
-    losses: "Losses",
-    averager: "Averager | None",
+    trainer: pl.Trainer,
+    curve: Curve,
+    losses: Losses,
+    averager: Averager | None,
 ) -> dict[str, Any]:
     """Return training.json: what a training was, what it cost and how it ended; times in seconds, memory in bytes."""
-    import torch
-
-    from lit_transformer.flops import active_parameter_count, training_flops
-    from lit_transformer.training.objective import forward_passes
-
     work, last = curve.total_work(), curve.rows[-1] if curve.rows else {}
-    network = cast("LitTransformer", trainer.lightning_module).network
+    network = cast(LitTransformer, trainer.lightning_module).network
     on_gpu = trainer.strategy.root_device.type == "cuda"
     device = torch.cuda.get_device_name(trainer.strategy.root_device) if on_gpu else "cpu"
     return {
@@ -48,10 +44,10 @@ def training_record(
         "status": "finished" if losses.diverged_at is None else "diverged",
         "diverged_at": losses.diverged_at,
         "steps": trainer.global_step,
-        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "active_parameters": active_parameter_count(config.model, corpus.vocab_size),
+        "parameters": parameter_count(network),
+        "active_parameters": active_parameter_count(network),
         "vocab_size": corpus.vocab_size,
-        "training_flops": forward_passes(config.optim) * training_flops(config.model, corpus.vocab_size, work),
+        "training_flops": forward_passes(config.optim) * training_flops(network, work),
         "source_tokens": work.src,
         "target_tokens": work.tgt,
         "seconds": round(curve.seconds, 2),

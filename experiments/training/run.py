@@ -28,11 +28,12 @@ from experiments.training.losses import Losses
 from experiments.training.probe import Probe, probe_batch
 from experiments.training.record import summary, training_record
 from experiments.training.stopping import CheckpointWriter
-from lit_transformer import LitTransformer, Transformer, build_transformer
 from lit_transformer.config import Positions
 from lit_transformer.errors import UserError
 from lit_transformer.export import save_exported
+from lit_transformer.module import LitTransformer
 from lit_transformer.training.compiling import CompiledHidden
+from lit_transformer.transformer import Transformer, build_transformer
 
 PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 COSTS = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
@@ -182,19 +183,19 @@ def _fit(run: Run, start: ResumePoint) -> None:
 def _build(run: Run) -> Training:
     """Build the network and all that surrounds it, the same for every process of the run."""
     config, corpus, folder = run.config, run.corpus, run.folder
+    data = TranslationDataModule(corpus, config.data, config.seed, endless=True)
     pl.seed_everything(config.seed, verbose=False)
     network = build_transformer(config.model, corpus.vocab_size)
     hidden = CompiledHidden() if config.trainer.compile else Transformer.hidden
     module = LitTransformer(network, config.optim, config.seed, hidden)
-    data = TranslationDataModule(corpus, config.data, config.seed, endless=True)
     losses = Losses()
     curve = Curve(folder / CURVE, losses, lambda: data.batches_per_epoch() / config.optim.accumulate)
     history = History(losses)
-    averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
+    progress = Progress(folder, curve, config.optim.steps)
     probe = Probe(folder / PROBE, probe_batch(corpus.split(VALID)), history.add)
-    callbacks: list[pl.Callback] = [losses, probe, curve, history, *([averager] if averager else [])]
-    callbacks.append(CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash))
-    callbacks.append(Progress(folder, curve, config.optim.steps))
+    averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
+    writer = CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash)
+    callbacks = [losses, probe, curve, history, *([averager] if averager else []), writer, progress]
     return Training(module, data, _trainer(run, callbacks), losses, curve, history, averager)
 
 
@@ -248,35 +249,31 @@ def _tracked(run: Run) -> tracking.SafeRun | None:
 
 
 def _finish(run: Run, training: Training) -> dict[str, Any]:
-    """Write the model into the run folder and return the record of the training."""
+    """Write the model into the run folder, none for a diverged training, and return the record."""
     record = training_record(
         run.cell, run.config, run.corpus, run.config_hash, run.run_hash, training.trainer, training.curve,
         training.losses, training.averager,
     )  # fmt: skip
-    replace_folder(run.folder / MODEL, lambda folder: _write_model(folder, training, record))
+    with replace_folder(run.folder / MODEL) as folder:
+        if record["status"] == "diverged":
+            write_json(folder / "diverged.json", {"diverged_at": record["diverged_at"]})
+        else:
+            _write_model(folder, training, record)
     training.history.add({f"training/{key}": record[key] for key in COSTS})
     return record
 
 
 def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) -> None:
-    """Write the weights of the last step and, in averaged/, their average; of a diverged training there is no model."""
-    if record["status"] == "diverged":
-        write_json(folder / "diverged.json", {"diverged_at": record["diverged_at"]})
-        return
+    """Write the weights of the last step and, in averaged/, their average."""
     keys = ("study", "variant", "seed", "steps", "corpus", "data_hash", "config_hash", "code_hash", "git_commit")
     provenance = {key: record[key] for key in keys}
     network = training.module.network
     save_exported(network, folder, provenance | {"weights": "last"})
     if training.averager:
+        network.load_state_dict(training.averager.average(network))  # over the last weights, which are written
         averaged = folder / "averaged"
         averaged.mkdir()
-        save_exported(_averaged(network, training.averager), averaged, provenance | {"weights": "averaged"})
-
-
-def _averaged(network: Transformer, averager: Averager) -> Transformer:
-    averaged = build_transformer(network.config, network.output_embedding.num_embeddings)
-    averaged.load_state_dict(averager.average(network))
-    return averaged
+        save_exported(network, averaged, provenance | {"weights": "averaged"})
 
 
 def _write_outputs(run: Run) -> None:

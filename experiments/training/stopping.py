@@ -21,11 +21,11 @@ class StopFlag:
     stop = False
 
     def start_vote(self, signalled: bool) -> None:
-        """Say after a step whether this process was signalled."""
+        """Record after a step whether this process was signalled."""
         self.stop = signalled
 
     def finish_vote(self, signalled: bool) -> None:
-        """Say it again after a validation."""
+        """Record it again after a validation."""
         self.stop = signalled
 
 
@@ -43,6 +43,7 @@ class SharedStopFlag(StopFlag):
         self._pending: torch.distributed.Work | None = None
 
     def start_vote(self, signalled: bool) -> None:
+        """Finish the previous vote, then start the next all-reduce without waiting for it."""
         self.finish_vote(signalled)
         if not self.stop:
             self._flag.fill_(signalled)
@@ -79,6 +80,7 @@ class CheckpointWriter(pl.Callback):
         checkpoint["run_hash"] = self.run_hash
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Install the handlers of `SIGNALS` and, for several ranks, the flag that they share."""
         # Here, since Lightning has installed its own handlers by now and restores the earlier ones at the end. Its own
         # would stop within an accumulated step, and communicate with other ranks from inside a signal handler.
         for number in SIGNALS:
@@ -89,6 +91,7 @@ class CheckpointWriter(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Save every `every` optimiser steps and before a stop; a step with a validation saves after it."""
         step = trainer.global_step
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # a checkpoint holds no accumulated gradient, and a resumed run counts its batches in whole steps

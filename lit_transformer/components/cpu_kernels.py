@@ -65,6 +65,7 @@ class DropoutFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, level: int) -> Tensor:
+        """Return x with dropout, any shape; the mask is kept for the backward pass, x is not."""
         count = (x.numel() + 3) // 4
         words = traced_random_words(x, count) if torch.compiler.is_compiling() else random_words(x, count)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 .. 32767

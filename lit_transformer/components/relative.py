@@ -76,6 +76,7 @@ class ShawPositions(ScorePositions):
         self.cost_per_pair = 2 * config.heads * config.d_k
 
     def score_bias(self, queries: Tensor, span: KeySpan) -> Tensor:
+        """Return the scaled products of query i and the vector of j - i: (B, H, Q, E) -> (B, H, Q, K)."""
         distances = span.distances(queries).clamp(-self.back, self.ahead)  # (Q, K)
         vectors = self.vectors(distances + self.back)  # (Q, K, E)
         q_batched = queries.permute(2, 0, 1, 3).flatten(1, 2)  # (Q, B*H, E)
@@ -183,6 +184,7 @@ class FirePositions(ScorePositions):
         self.output = nn.Parameter(torch.empty(heads, self.WIDTH).uniform_(-bound, bound))
 
     def score_bias(self, queries: Tensor, span: KeySpan) -> Tensor:
+        """Return f(psi(|i - j|) / psi(max(L, i, j))) for all queries i and keys j: (1 or P, H, Q, K)."""
         threshold = self.threshold * self.log_threshold.exp()
         later = torch.maximum(span.later(queries).to(self.slope), threshold)  # (Q, K) or (P, Q, K)
         ratios = self.psi(span.distances(queries).abs().to(self.slope)) / self.psi(later)  # from 0 to 1

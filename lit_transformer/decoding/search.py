@@ -121,6 +121,7 @@ class _Sentences:
 
     @classmethod
     def start(cls, limits: Tensor, beam: int, alpha: float) -> Self:
+        """Return S sentences with one empty hypothesis each; `limits` (S,) are maximum lengths in tokens."""
         zeros = torch.zeros_like(limits)
         empty = limits.new_full((len(limits), beam), -torch.inf, dtype=summing_dtype(limits.device))
         return cls(

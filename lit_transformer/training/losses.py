@@ -57,6 +57,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """(N, D), (V, D), (N,) -> scalar, nats summed over the tokens; computes the gradients in the same pass."""
         h_all, w = _matmul_dtype(hidden, weight)
         vocab = w.shape[0]
         needs_grad = any(ctx.needs_input_grad)
@@ -99,6 +100,7 @@ class _RDropLoss(torch.autograd.Function):
     def forward(
         ctx: Any, first: Tensor, second: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
     ) -> Tensor:
+        """(N, D) twice -> scalar, nats: (CE_1 + CE_2) / 2 + divergence / 4 (KL(P || Q) + KL(Q || P))."""
         h1, w = _matmul_dtype(first, weight)
         h2, _ = _matmul_dtype(second, weight)
         grad_first, grad_second, grad_weight = (

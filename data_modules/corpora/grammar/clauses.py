@@ -70,6 +70,7 @@ class ClauseGrower(PhraseGrower):
         return isinstance(who, Pronoun) or (isinstance(who, NounPhrase) and who.noun.kind == "person")
 
     def subject(self, verb: Verb, relatives: bool) -> Subject:
+        """Draw a subject that the verb allows: a pronoun, or a noun phrase that may have a relative clause."""
         if "person" in verb.subjects and self.chance(0.28):
             return Pronoun(self.pick(SUBJECT_PRONOUNS))
         phrase = self.noun_phrase(self.pick(self.lexicon.subjects[verb.name]), "subject")

@@ -190,7 +190,7 @@ def late_middle(clause: Clause) -> Words:
 
 
 def content(clause: Clause) -> Words:
-    """Return the clause that is said, asked or tried, with its commas."""
+    """Return the content clause of a verb such as say, ask or try, with its commas."""
     assert clause.content is not None
     inner = clause.content.clause
     if clause.content.conjunction == "to":
@@ -219,6 +219,7 @@ def subject(who: Subject) -> Words:
 
 
 def person(who: Person, case: Case) -> Words:
+    """Return a pronoun or noun phrase in `case`; "it" takes the gender of the noun that it stands for."""
     if isinstance(who, NounPhrase):
         return noun_phrase(who, case)
     word = who.word

@@ -20,6 +20,7 @@ class ProcessEngine:
         self.waiting.append(job)
 
     def poll(self, seconds: float) -> list[Started | Ended]:
+        """Start jobs in free slots and return what started and ended; waits at most `seconds` for the first event."""
         deadline = time.monotonic() + seconds
         while True:
             events: list[Started | Ended] = [*self._ended(), *self._started()]
@@ -28,6 +29,7 @@ class ProcessEngine:
             time.sleep(0.02)
 
     def stop(self) -> None:
+        """Signal every attempt at once, then wait for each: it stops after a checkpoint."""
         self.waiting.clear()
         for attempt in self.running.values():
             attempt.stop(wait=False)

@@ -84,6 +84,7 @@ class RayEngine:
         self.waiting.append(job)
 
     def poll(self, seconds: float) -> list[Started | Ended]:
+        """Submit waiting jobs as tasks and return what started and ended; waits at most `seconds` for an end."""
         while self.waiting and (self.max_slots is None or len(self.tasks) < self.max_slots):
             job = self.waiting.popleft()
             attempt_id = self.starting[job] = uuid.uuid4().hex
@@ -102,6 +103,7 @@ class RayEngine:
         return [*(Started(job) for job in started), *(Ended(job, end) for job, end in ends.items())]
 
     def stop(self) -> None:
+        """Cancel every task and wait for all of them, at most `STOPPING` + 5 seconds."""
         self.waiting.clear()
         for ref in self.tasks:
             self.ray.cancel(ref)

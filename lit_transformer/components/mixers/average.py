@@ -36,6 +36,7 @@ class RunningMean(nn.Module):
     """The mean of a token and all before it; the cache is their sum (R, D) and their number (R, 1)."""
 
     def forward(self, x: Tensor, layout: Layout, cache: TensorCache | None) -> tuple[Tensor, TensorCache]:
+        """(x_1 + ... + x_i) / i at token i, summed in float32 or wider: (N, D) -> (N, D)."""
         sums = layout.pad(upcast(x)).cumsum(1)  # (B, L, D); padding comes last
         counts = torch.arange(1, layout.max_seqlen + 1, device=x.device)[:, None].expand(layout.sentences, -1, 1)
         if cache is not None:

@@ -31,7 +31,7 @@ def copy(folder: Path) -> Path:
     """Copy the project with the small study, its data not prepared."""
     skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "*cache")
     shutil.copytree(ROOT, folder, ignore=skip)
-    (folder / "experiments/studies/components/study.yaml").write_text(LONGER.replace("accelerator: cpu, ", ""))
+    (folder / "experiments/studies/components/study.yaml").write_text(LONGER.replace("    accelerator: cpu\n", ""))
     (folder / "dvc.lock").unlink(missing_ok=True)
     call(folder, "dvc", "config", "--local", "core.no_scm", "true")
     return folder

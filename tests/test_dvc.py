@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_pipeline import ROOT, STUDY, call, python, stale
+from tests.test_pipeline import ROOT, call, python, stale
+from tests.tiny_study import study_yaml
 
 RESULTS = "experiments/studies/components/results"
 CELL = ("--study", "components", "--variant", "base", "--seed", "0")
@@ -14,12 +15,12 @@ CELL = ("--study", "components", "--variant", "base", "--seed", "0")
 
 @pytest.fixture(scope="module")
 def author(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository with two trained and scored cells, pushed to a remote."""
+    """A git repository with one trained and scored cell, pushed to a remote."""
     folder = tmp_path_factory.mktemp("dvc")
     project = folder / "author"
     heavy = ("results", "models", "report", "runs", "data", "wandb", "tmp", "*cache")
     shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", *heavy))
-    (project / "experiments/studies/components/study.yaml").write_text(STUDY.replace("seeds: [0, 1]", "seeds: [0]"))
+    (project / "experiments/studies/components/study.yaml").write_text(study_yaml("name: components"))
     git(project, "init", "-q")
     git(project, "add", "-A")
     git(project, "commit", "-qm", "study")
@@ -57,8 +58,8 @@ def test_a_colleague_pulls_translates_and_scores_anew_without_training(author: P
     assert translated.stdout.count("\n") == 1
 
     study = clone / "experiments/studies/components/study.yaml"
-    study.write_text(study.read_text().replace("extra_length: 3", "extra_length: 3, beam: 2"))
-    assert stale(clone) == {"evaluate@base-0", "evaluate@h1-0"}
+    study.write_text(study.read_text().replace("extra_length: 3\n", "extra_length: 3\n    beam: 2\n"))
+    assert stale(clone) == {"evaluate@base-0", "report"}
     ran = call(clone, "dvc", "repro").stdout
     assert "Running stage 'evaluate@base-0'" in ran
     assert "Running stage 'train" not in ran
@@ -73,9 +74,9 @@ def test_metrics_and_plots_are_declared(author: Path) -> None:
     assert set(own["data"][f"{RESULTS}/base/seed0/metrics.json"]["data"]) == {"bleu", "chrf", "ppl", "exact_match"}
     verdicts = own["data"]["experiments/studies/components/verdicts.json"]["data"]
     assert verdicts == {"better": 0, "worse": 0, "equal": 0, "open": 0}, "one seed"
-    assert len(own["data"]) == 3
+    assert len(own["data"]) == 2
     page = call(author, "dvc", "plots", "show", "--out", "plots", "--json").stdout
-    assert f"{RESULTS}/h1/seed0/curve.csv" in page
+    assert f"{RESULTS}/base/seed0/curve.csv" in page
     shutil.rmtree(author / "plots", ignore_errors=True)
 
 

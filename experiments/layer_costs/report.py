@@ -22,6 +22,7 @@ from experiments.reporting.figures.style import (
     STRONG,
     Figure,
     Rows,
+    chart_data,
     render_svg,
     standalone,
 )
@@ -304,7 +305,7 @@ def _panel(rows: Rows, axis: str, unit: str, width: int, legend: int = 0) -> alt
     )
     inks = alt.Scale(domain=titles, range=[ink for ink, _ in styles.values()])
     dashes = alt.Scale(domain=titles, range=[dash for _, dash in styles.values()])
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y, color=alt.Color("layer:N", scale=inks, legend=key))
+    base = alt.Chart(chart_data(rows)).encode(x=x, y=y, color=alt.Color("layer:N", scale=inks, legend=key))
     lines = base.mark_line(strokeWidth=2).encode(strokeDash=alt.StrokeDash("layer:N", scale=dashes, legend=key))
     points = base.mark_point(filled=True, size=26, opacity=1)
     return alt.layer(*_powers(rows, sizes, x, y), lines, points).properties(
@@ -321,7 +322,7 @@ def _powers(rows: Rows, sizes: list[int], x: alt.X, y: alt.Y) -> list[alt.Chart]
         ends = [{"size": size, "value": start * (size / sizes[0]) ** power} for size in (sizes[0], sizes[-1])]
         if ends[1]["value"] > high:
             ends[1] = {"size": sizes[0] * (high / start) ** (1 / power), "value": high}
-        line = alt.Chart(alt.Data(values=ends)).mark_line(color=QUIET, strokeWidth=1.2, strokeDash=[2, 3])
+        line = alt.Chart(chart_data(ends)).mark_line(color=QUIET, strokeWidth=1.2, strokeDash=[2, 3])
         lines.append(line.encode(x=x, y=y))
     return lines
 

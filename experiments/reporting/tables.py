@@ -302,6 +302,6 @@ def _text_width(column: Column, summary: Summary) -> int:
 
 
 def _escape(text: str) -> str:
-    for plain, escaped in (("_", "\\_"), ("%", "\\%"), ("&", "\\&"), ("#", "\\#"), ("→", "$\\to$")):
+    for plain, escaped in (("_", "\\_"), ("%", "\\%"), ("&", "\\&"), ("#", "\\#"), ("~", "$\\sim$"), ("→", "$\\to$")):
         text = text.replace(plain, escaped)
     return text.replace("Δ", "$\\Delta$").replace("±", "$\\pm$").replace(MINUS, "$-$").replace("<", "$<$")

@@ -12,7 +12,7 @@ import vl_convert
 from markupsafe import escape
 
 from experiments.reporting.attention import HEAD_COLOURS, SentenceAttention
-from experiments.reporting.figures.style import BLUE, FONT, INK, STRONG, Figure, Rows, render_svg
+from experiments.reporting.figures.style import BLUE, FONT, INK, STRONG, Figure, Rows, chart_data, render_svg
 from experiments.reporting.results import Results
 from experiments.reporting.summary import Summary
 
@@ -134,7 +134,7 @@ def _heatmap(rows: Rows, content: dict[str, Any], step: int, tokens: bool) -> al
         ]
     scale = alt.Scale(domain=[0, 1], range=[0.03, 1], type="pow", exponent=0.7)
     return (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(chart_data(rows))
         .mark_rect(color=BLUE)
         .encode(
             x=alt.X("s:O", scale=alt.Scale(domain=places[0]), axis=axes[0]),

@@ -12,6 +12,7 @@ from experiments.reporting.figures.style import (
     Figure,
     Rows,
     band,
+    chart_data,
     floor_caption,
     interval_ends,
     linear_ticks,
@@ -149,7 +150,7 @@ def _panel(
     ticks = alt.Axis(values=linear_ticks(*domain, most=7), labels=titled)
     title = f"BLEU, {summary.primary}" if titled else None
     y = alt.Y("bleu:Q", title=title, scale=alt.Scale(domain=list(domain), nice=False, zero=False), axis=ticks)
-    base = alt.Chart(alt.Data(values=data)).encode(x=x, y=y)
+    base = alt.Chart(chart_data(data)).encode(x=x, y=y)
     points = base.encode(color=verdict_colour(), shape=verdict_shape(), description="tooltip:N")
     layers: list[alt.Chart] = []
     baseline_bleu = summary.row(summary.baseline).score(summary.primary, "bleu")
@@ -176,7 +177,7 @@ def _front_line(data: Rows, cost: Cost, summary: Summary, end: float) -> alt.Cha
     front = [by_variant[name] for name in cost_front(summary, cost)]
     line = [{"cost": entry["cost"], "bleu": entry["bleu"]} for entry in front]
     line.append({"cost": end, "bleu": line[-1]["bleu"]})
-    return alt.Chart(alt.Data(values=line)).mark_line(
+    return alt.Chart(chart_data(line)).mark_line(
         interpolate="step-after", color=STRONG, strokeWidth=1.3, strokeDash=[5, 3]
     )
 

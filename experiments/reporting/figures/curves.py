@@ -9,6 +9,7 @@ from experiments.reporting.figures.style import (
     QUIET,
     Figure,
     Rows,
+    chart_data,
     panels,
     render_svg,
     verdict_colour,
@@ -42,7 +43,7 @@ def curves_chart(rows: Rows, columns: int, width: int) -> alt.FacetChart:
     axis = alt.Axis(values=ticks, labelExpr="format(exp(datum.value), '.3~g')", labelOverlap="greedy", domain=False)
     y = alt.Y("loss:Q", title=None, axis=axis, scale=alt.Scale(type="log", nice=False, padding=4))
     x = alt.X("step:Q", title=None, axis=alt.Axis(tickCount=3, grid=False, format="~s", labelFlush=True))
-    kind, base = alt.datum.kind, alt.Chart(alt.Data(values=rows)).encode(x=x, detail="line:N")
+    kind, base = alt.datum.kind, alt.Chart(chart_data(rows)).encode(x=x, detail="line:N")
     line = base.mark_line(strokeWidth=1.8).encode(y=y)
     layers = alt.layer(
         base.transform_filter(kind == "mean")

@@ -10,6 +10,7 @@ from experiments.reporting.figures.style import (
     TOOLTIP,
     Figure,
     Rows,
+    chart_data,
     difference_scale,
     floor_bands,
     floor_caption,
@@ -52,7 +53,7 @@ def forest_chart(summary: Summary, width: int, narrow: bool = False) -> alt.HCon
     y = alt.Y("variant:N", title=None, axis=axis, **by_variant)
     layers = [*floor_bands(summary.noise_floor, "x"), zero_line(alt.X("zero:Q")), *_estimates(data, x, y)]
     height, room = alt.Step(25), 62 if narrow else 170
-    texts = alt.Chart(alt.Data(values=data)).mark_text(align="left", color=INK, fontSize=12, limit=room + 5)
+    texts = alt.Chart(chart_data(data)).mark_text(align="left", color=INK, fontSize=12, limit=room + 5)
     numbers = texts.encode(y=alt.Y("variant:N", axis=None, **by_variant), x=alt.value(0), text="text:N")
     plot = alt.layer(*layers).properties(width=width, height=height)
     return alt.hconcat(plot, numbers.properties(width=room, height=height), spacing=10)
@@ -107,7 +108,7 @@ def _panel(
 
 def _estimates(data: Rows, x: alt.X, y: alt.Y, tooltip: bool = False) -> list[alt.Chart]:
     """Return the intervals, where there are some, and the means."""
-    points = alt.Chart(alt.Data(values=data)).transform_filter("isValid(datum.mean)").encode(y=y)
+    points = alt.Chart(chart_data(data)).transform_filter("isValid(datum.mean)").encode(y=y)
     layers = []
     if any(entry.get("low") is not None for entry in data):
         intervals = points.mark_rule(strokeWidth=2.2)

@@ -9,6 +9,7 @@ from experiments.reporting.figures.style import (
     TOOLTIP,
     Figure,
     Rows,
+    chart_data,
     difference_scale,
     floor_bands,
     interval_ends,
@@ -57,7 +58,7 @@ def ladder_chart(agreement: CorpusAgreement, width: int, height: int) -> alt.HCo
         data.append({**common, **_coordinates("x", below), **_coordinates("y", above)})
     x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {lower.corpus_level}", axis=signed_axis(x_ticks))
     y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {upper.corpus_level}", axis=signed_axis(y_ticks))
-    base = alt.Chart(alt.Data(values=data)).encode(x=x, y=y, color=verdict_colour())
+    base = alt.Chart(chart_data(data)).encode(x=x, y=y, color=verdict_colour())
     layers = [
         *floor_bands(lower.summary.noise_floor, "x", x_scale),
         *floor_bands(upper.summary.noise_floor, "y", y_scale),

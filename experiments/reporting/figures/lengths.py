@@ -13,6 +13,7 @@ from experiments.reporting.figures.style import (
     STRONG,
     Figure,
     Rows,
+    chart_data,
     panels,
     render_svg,
     verdict_colour,
@@ -60,7 +61,7 @@ def length_curves_chart(words: list[str], rows: Rows, columns: int, width: int) 
     top = max(row["bleu"] for row in rows) * 1.08 or 1.0
     axis = alt.Axis(tickCount=4, domain=False)
     y = alt.Y("bleu:Q", title=None, axis=axis, scale=alt.Scale(domain=[0, top], nice=False))
-    kind, base = alt.datum.kind, alt.Chart(alt.Data(values=rows)).encode(x=x, detail="split:N")
+    kind, base = alt.datum.kind, alt.Chart(chart_data(rows)).encode(x=x, detail="split:N")
     line = base.mark_line(strokeWidth=1.8, clip=True).encode(y=y)
     layers = alt.layer(
         base.transform_filter(kind == "floor")
@@ -91,7 +92,7 @@ def length_heatmap_chart(
         words = list(dict.fromkeys(row["words"] for row in block))
         labels = alt.Axis(ticks=False, domain=False, labelLimit=180, offset=2) if stacked or not blocks else None
         title = alt.Title(split, color=INK, fontSize=12, anchor="start")
-        base = alt.Chart(alt.Data(values=block), title=title).encode(
+        base = alt.Chart(chart_data(block), title=title).encode(
             x=alt.X("words:N", sort=words, title="words", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
             y=alt.Y("variant:N", sort=order, title=None, axis=labels),
         )

@@ -20,6 +20,7 @@ from experiments.reporting.figures.style import (
     Drawn,
     Figure,
     Rows,
+    chart_data,
     panels,
     render_svg,
 )
@@ -161,7 +162,7 @@ def splits_chart(rows: Rows, summary: Summary, width: int) -> Drawn:
     shape = alt.Shape("split:N", scale=alt.Scale(domain=names, range=shapes))
     axis = alt.Axis(ticks=False, domain=False, labelLimit=180, offset=4)
     order = [row.variant for row in summary.rows]
-    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("variant:N", sort=order, title=None, axis=axis))
+    base = alt.Chart(chart_data(rows)).encode(y=alt.Y("variant:N", sort=order, title=None, axis=axis))
     ends = [row[key] for row in rows for key in ("bleu", "low", "high") if row[key] is not None]
     room = 0.02 * (max(ends) - min(ends)) or 1.0
     scale = alt.Scale(domain=[max(0.0, min(ends)) - room, min(100.0, max(ends)) + room], nice=False)
@@ -195,7 +196,7 @@ def headline_chart(rows: Rows, step: int, names: int = 180) -> Drawn:
     )
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     labels = alt.Axis(ticks=False, domain=False, labelLimit=names, offset=2)
-    base = alt.Chart(alt.Data(values=shaded)).encode(
+    base = alt.Chart(chart_data(shaded)).encode(
         x=alt.X("column:N", sort=columns, title=None, axis=titles),
         y=alt.Y("variant:N", sort=variants, title=None, axis=labels),
     )
@@ -211,7 +212,7 @@ def softmax_chart(rows: Rows, summary: Summary, columns: int, width: int) -> alt
     baseline = _baseline_mean([row for row in rows if row["variant"] == summary.baseline], variants, summary.baseline)
     y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=3, domain=False))
     x = alt.X("step:Q", title=None, axis=alt.Axis(tickCount=3, grid=False, format="~s", labelFlush=True))
-    base = alt.Chart(alt.Data(values=rows + baseline)).encode(x=x, y=y, detail="part:N")
+    base = alt.Chart(chart_data(rows + baseline)).encode(x=x, y=y, detail="part:N")
     lines = base.transform_filter("datum.part != 'baseline'").mark_line(strokeWidth=1.8)
     layers = alt.layer(
         base.transform_filter("datum.part == 'baseline'").mark_line(strokeWidth=1.2, color=QUIET),
@@ -227,7 +228,7 @@ def gradients_chart(places: list[str], rows: Rows, columns: int, width: int) -> 
     x = alt.X("place:N", sort=places, title=None, axis=labels)
     axis = alt.Axis(tickCount=4, domain=False, format="~g", labelOverlap="greedy")
     y = alt.Y("value:Q", title=None, scale=alt.Scale(type="log"), axis=axis)
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y, color=_line_colour("moment", MOMENT_INKS))
+    base = alt.Chart(chart_data(rows)).encode(x=x, y=y, color=_line_colour("moment", MOMENT_INKS))
     layers = alt.layer(base.mark_line(strokeWidth=1.6), base.mark_point(filled=True, size=26, opacity=1))
     return panels(layers.properties(width=width, height=round(width * 0.62)), "variant", variants, columns, width)
 

@@ -5,6 +5,7 @@ marker shape repeats it. Variants far from the rest must not squash them: differ
 scale where they span orders of magnitude.
 """
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -63,6 +64,11 @@ class Figure:
     narrow: str | None = None
 
 
+def chart_data(rows: Rows) -> alt.Data:
+    """Return rows as a chart's data: as JSON text, since Altair copies a list whole for every mark that is added."""
+    return alt.Data(values=json.dumps(rows, allow_nan=False), format=alt.DataFormat(type="json"))
+
+
 def render_svg(chart: alt.TopLevelMixin) -> str:
     """Render a chart as SVG with a transparent background; the same chart gives the same bytes."""
     picture = vl_convert.vegalite_to_svg(_specification(_themed(chart, "transparent")), vl_version=VEGA_LITE)
@@ -107,15 +113,13 @@ def verdict_shape() -> alt.Shape:
 
 def zero_line(channel: alt.X | alt.Y) -> alt.Chart:
     """Return the line of no difference."""
-    rule = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=QUIET, strokeWidth=1.2)
+    rule = alt.Chart(chart_data([{"zero": 0}])).mark_rule(color=QUIET, strokeWidth=1.2)
     return rule.encode(channel)
 
 
 def band(low: float, high: float, axis: str, scale: alt.Scale | None = None) -> alt.Chart:
     """Return a shaded band from low to high on the axis "x" or "y", across the whole of the other."""
-    rect = alt.Chart(alt.Data(values=[{"from": low, "to": high}])).mark_rect(
-        color=INK, opacity=FLOOR_OPACITY, clip=True
-    )
+    rect = alt.Chart(chart_data([{"from": low, "to": high}])).mark_rect(color=INK, opacity=FLOOR_OPACITY, clip=True)
     options: dict[str, Any] = {"scale": scale} if scale is not None else {}
     if axis == "x":
         return rect.encode(x=alt.X("from:Q", **options), x2="to:Q")
@@ -195,7 +199,7 @@ def names_beside(data: Rows, height: int, width: int = 150) -> alt.LayerChart | 
     """Return a column of names, each with a thin line from its point's height `at` to its own height `label`."""
     pixels = alt.Scale(domain=[height, 0], range=[height, 0], nice=False)
     side: dict[str, Any] = {"scale": alt.Scale(domain=[0, width], range=[0, width]), "axis": None}
-    base = alt.Chart(alt.Data(values=data)).transform_calculate(left="0", right="16", text="20")
+    base = alt.Chart(chart_data(data)).transform_calculate(left="0", right="16", text="20")
     leaders = base.mark_rule(color=GRID).encode(
         x=alt.X("left:Q", **side), x2="right:Q", y=alt.Y("at:Q", scale=pixels, axis=None), y2="label:Q"
     )

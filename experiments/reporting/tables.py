@@ -33,7 +33,7 @@ from experiments.reporting.summary import RULE_WIDE, Row, Summary
 from experiments.reporting.verdicts import Verdict
 
 FIRST = 5
-"""The columns that answer a study's question; a page shows the others when asked."""
+"""The columns that answer a study's question; a page hides the others behind a toggle."""
 WRAPS = ("change", "status")
 WIDE = "[95 %] seeds and sentences"
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}

@@ -53,7 +53,7 @@ GAP_SDS, GAP_SHARE = 5.0, 0.7
 FEWEST_IN_GROUPS = 5
 """Seeds from which the last look decides a change whose seeds fall into two groups."""
 MOST_SEEDS = 50
-"""The largest number of seeds that an open verdict is said to take."""
+"""The largest number of seeds that is estimated for an open verdict."""
 DIVERGED = -np.inf
 """Stands for the score of a run that diverged: finished, and without a score."""
 
@@ -303,7 +303,7 @@ def seeds_to_decide(difference: float, error: float, degrees: float, n: int, alp
 def _judged(
     decisions: Decisions, place: int, study: Study, scores: Array, baseline: Array, before: JudgedChange
 ) -> JudgedChange:
-    """Return the verdict of a change that has reached a look; `before` is what can be said without one."""
+    """Return the verdict of a change that has reached a look; `before` is the one without any look."""
     p = tuple(float(value) if np.isfinite(value) else None for value in decisions.p[place])
     two_groups, n = bool(decisions.two_groups[place]), int(decisions.n[place])
     if not n:
@@ -330,7 +330,7 @@ def _judged(
 
 
 def _without_a_look(study: Study, scores: Array, baseline: Array) -> JudgedChange:
-    """Return what can be said of a change over the seeds that it shares with the baseline."""
+    """Return a change before its first look, with its difference over the seeds that it shares with the baseline."""
     if not np.isfinite(scores).any():
         return JudgedChange(Verdict.DIVERGED if _diverged(scores) else Verdict.NO_SCORE, None)
     seeds = _shared(study, scores, baseline)

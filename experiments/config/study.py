@@ -112,10 +112,18 @@ class Study:
 
     def config(self, variant: str, seed: int, overrides: Sequence[str] = ()) -> RunConfig:
         """Resolve one cell: defaults, base, the variant's delta, overrides."""
-        where = f"study {self.name}, variant {variant}"
-        resolved = resolve([self.base, self.delta(variant), {"seed": seed}], overrides, where)
-        _check_same_corpus(self.data_config, resolved.data, where)
-        return resolved
+        cell = (variant, seed, tuple(overrides))
+        if cell not in self._configs:
+            where = f"study {self.name}, variant {variant}"
+            resolved = resolve([self.base, self.delta(variant), {"seed": seed}], overrides, where)
+            _check_same_corpus(self.data_config, resolved.data, where)
+            self._configs[cell] = resolved
+        return self._configs[cell]
+
+    @cached_property
+    def _configs(self) -> dict[tuple[str, int, tuple[str, ...]], RunConfig]:
+        """The configs that were resolved: each takes some 50 ms, and a report asks for every cell's several times."""
+        return {}
 
     @cached_property
     def data_config(self) -> DataConfig:

@@ -20,10 +20,10 @@ layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write thei
 	@python -m experiments layers
 
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
-test: $(VENV)/.dev ## Run the tests (about 12 minutes on two cores)
+test: $(VENV)/.dev ## Run the tests (about 11 minutes on two cores)
 	@python -m pytest $(BESIDE) -m "not slow"
 
-test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (about 21 minutes), and say what was left out
+test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (over half an hour), and say what was left out
 	@python -m pytest $(BESIDE) -rs
 
 check: $(VENV)/.dev ## Format, lint and types: ruff and mypy

@@ -19,12 +19,12 @@ ablation: $(VENV)/.run ## Train and score every stale cell of the default study,
 layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write their report (about 5 minutes, one quiet core)
 	@python -m experiments layers
 
-BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev ## Run the tests (about 11 minutes on two cores)
-	@python -m pytest $(BESIDE) -m "not slow"
+	@python -m pytest $(WORKERS) -m "not slow"
 
 test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (over half an hour), and say what was left out
-	@python -m pytest $(BESIDE) -rs
+	@python -m pytest $(WORKERS) -rs
 
 check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 	@ruff format --check .

@@ -48,9 +48,12 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
 
 def _distribution(kind: Initialisation) -> Callable[[Tensor], Tensor]:
     match kind:
-        case Initialisation.xavier_uniform | Initialisation.xavier_fused_qkv:
-            return nn.init.xavier_uniform_
-        case Initialisation.depth_scaled | Initialisation.t_fixup:
+        case (
+            Initialisation.xavier_uniform
+            | Initialisation.xavier_fused_qkv
+            | Initialisation.depth_scaled
+            | Initialisation.t_fixup
+        ):
             return nn.init.xavier_uniform_
         case Initialisation.normal:
             return lambda weight: nn.init.normal_(weight, std=0.02)

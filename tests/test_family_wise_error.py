@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from experiments.config.study import Look
 from experiments.planning.looks import run_looks
 from experiments.reporting.statistics import ALPHA, smallest_separable, welch
-from experiments.reporting.verdicts import Decisions, pairing_pays
+from experiments.reporting.verdicts import Decisions, pairing_pays, seed_correlation
 
 CHANGES = 11
 MARGIN = 1.0
@@ -66,9 +66,11 @@ def simulate(
     effects: NDArray, noise: NDArray, base_noise: NDArray, looks: tuple[Look, ...], pair: bool | None = False
 ) -> Simulated:
     """Run studies from the noise of changes (studies, m, N) and baseline (studies, N); pair None: as measured."""
-    decisions, cells = run_looks(effects[:, None] + noise, base_noise, looks, MARGIN, pair)
-    paired = pairing_pays(effects[:, None] + noise, base_noise, looks) if pair is None else np.full(len(noise), pair)
-    return Simulated(decisions, effects, cells, float(paired.mean()))
+    runs, n = effects[:, None] + noise, looks[0].seeds
+    r = seed_correlation(runs[..., :n], base_noise[..., :n])
+    chosen = pairing_pays(r, looks[0], CHANGES) if pair is None else np.full(len(runs), pair)
+    decisions, cells = run_looks(runs, base_noise, looks, MARGIN, chosen)
+    return Simulated(decisions, effects, cells, float(chosen.mean()))
 
 
 def drawn(effects: str, noise: str, looks: str, studies: int, seed: int = 23) -> Simulated:

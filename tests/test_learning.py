@@ -17,9 +17,10 @@ from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import prepare
 from experiments.common.io import read_json
 from experiments.config.study import Study, load_study
-from lit_transformer.config import AttentionConfig, FeedForwardConfig, Initialisation, ModelConfig, OptimConfig
+from lit_transformer.config import Initialisation, OptimConfig
 from lit_transformer.errors import UserError
 from tests.small_cell import SENTENCES
+from tests.test_trainers import MODEL
 
 STUDY = """
 name: short
@@ -37,13 +38,6 @@ base:
 variants:
   base: {}
 """
-MODEL = ModelConfig(
-    d_model=16,
-    encoder_layers=1,
-    decoder_layers=1,
-    attention=AttentionConfig(heads=2, d_k=8, d_v=8),
-    feed_forward=FeedForwardConfig(d_ff=32),
-)
 TASK = Task(MODEL, 50, bfloat16=False, device="cpu", optim=OptimConfig())
 PAIRS = [([5, 6, 7], [8, 9]), ([10], [11, 12, 13, 14])]
 

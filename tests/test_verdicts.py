@@ -189,12 +189,12 @@ def test_two_groups_stay_open_until_the_last_look_of_enough_seeds() -> None:
 def test_pairing_pays_where_seeds_move_all_rows_together() -> None:
     random = np.random.default_rng(7)
     own, shared = random.normal(size=(12, 5)), random.normal(size=5)
-    looks = (Look(5, 1.0),)
-    apart, together = own, 0.1 * own + 3 * shared
-    assert abs(seed_correlation(apart[:-1], apart[-1])) < 0.3
-    assert seed_correlation(together[:-1], together[-1]) > 0.97
-    assert not pairing_pays(apart[:-1], apart[-1], looks)
-    assert pairing_pays(together[:-1], together[-1], looks)
+    together = 0.1 * own + 3 * shared
+    low, high = (seed_correlation(rows[:-1], rows[-1]) for rows in (own, together))
+    assert abs(low) < 0.3
+    assert high > 0.97
+    assert not pairing_pays(low, Look(5, 1.0), 11)
+    assert pairing_pays(high, Look(5, 1.0), 11)
 
 
 def test_the_correlation_is_the_mean_over_all_pairs_of_rows() -> None:
@@ -205,8 +205,9 @@ def test_the_correlation_is_the_mean_over_all_pairs_of_rows() -> None:
     assert seed_correlation(rows[:-1], rows[-1]) == pytest.approx(expected)
     incomplete = np.stack([*rows[:-1], np.full(6, 3.0), [NAN, *rows[0, 1:]], [DIVERGED, *rows[0, 1:]]])
     assert seed_correlation(incomplete, rows[-1]) == pytest.approx(expected)
-    assert np.isnan(seed_correlation(np.full((2, 6), NAN), rows[-1]))
-    assert not pairing_pays(np.full((2, 6), NAN), rows[-1], (Look(6, 1.0),))
+    unknown = seed_correlation(np.full((2, 6), NAN), rows[-1])
+    assert np.isnan(unknown)
+    assert not pairing_pays(unknown, Look(6, 1.0), 2)
 
 
 def test_the_seeds_that_an_open_verdict_takes() -> None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from experiments.config.study import Look, Study
 from experiments.reporting.formats import listing
 from experiments.reporting.statistics import Array
 from experiments.reporting.study_results import AT_HAND, study_results
-from experiments.reporting.verdicts import Decisions, decide, pairing_pays
+from experiments.reporting.verdicts import Decisions, decide
 from lit_transformer.errors import UserError
 
 STUDIES = 1_000
@@ -53,19 +53,18 @@ def cell_count(study: Study) -> CellCount:
 
 
 def run_looks(
-    runs: Array, baseline: Array, looks: Sequence[Look], margin: float, pair: bool | None = False
+    runs: Array, baseline: Array, looks: Sequence[Look], margin: float, pair: ArrayLike = False
 ) -> tuple[Decisions, float]:
     """Return the verdicts of studies, and the mean number of cells that they ran.
 
     `runs` (studies, m, N) and `baseline` (studies, N) are the scores of all N seeds; those of a look's seeds are used
-    where the verdict is open, and the baseline has as many as any change. `pair` None: as the study's seeds say.
+    where the verdict is open, and the baseline has as many as any change. `pair` is that of `decide`.
     """
     scores = np.full(runs.shape, np.nan)
     is_open: NDArray[np.bool_] = np.ones(runs.shape[:-1], dtype=bool)
     for look in looks:
         scores[..., : look.seeds] = np.where(is_open[..., None], runs[..., : look.seeds], scores[..., : look.seeds])
-        chosen = pairing_pays(scores, baseline, looks) if pair is None else np.full(len(runs), pair)
-        decisions = decide(scores, baseline, looks, margin, chosen)
+        decisions = decide(scores, baseline, looks, margin, pair)
         is_open = decisions.open
     seeds = np.isfinite(scores).sum(axis=-1)
     return decisions, float((seeds.sum(axis=-1) + seeds.max(axis=-1)).mean())

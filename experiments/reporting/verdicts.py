@@ -160,7 +160,8 @@ def judge(study: Study, results: Results) -> Judgement:
     if not study.looks or not in_play:
         return Judgement(judged, 0, False, None, _seeds_wanted(study, judged, dict.fromkeys(rows, 0)))
     changes = np.stack([rows[variant] for variant in in_play])
-    pair, r = pairing_pays(changes, base, study.looks), seed_correlation(changes[:, :first], base[:first])
+    r = seed_correlation(changes[:, :first], base[:first])
+    pair = pairing_pays(r, study.looks[0], len(in_play))
     decisions = decide(changes, base, study.looks, study.margin, pair)
     seeds = dict.fromkeys(rows, 0) | dict(zip(in_play, decisions.seeds.tolist(), strict=True))
     for place, variant in enumerate(in_play):
@@ -270,18 +271,15 @@ def seed_correlation(changes: ArrayLike, baseline: ArrayLike) -> Array:
         return ((units.sum(axis=-2) ** 2).sum(axis=-1) - count) / (count * (count - 1.0))
 
 
-def pairing_pays(changes: ArrayLike, baseline: ArrayLike, looks: Sequence[Look]) -> NDArray[np.bool_]:
-    """Return whether pairing by seed narrows the intervals of a study (...), by all its residuals at the first look.
+def pairing_pays(r: ArrayLike, look: Look, changes: int) -> NDArray[np.bool_]:
+    """Return whether pairing by seed narrows the intervals of a study whose seeds correlate by r (...) at that look.
 
-    It does where the correlation r outweighs the degrees of freedom lost: sqrt(1 - r) t_{n-1} < t_{2n-2}, with both
-    quantiles at the strictest step.
+    It does where r outweighs the degrees of freedom lost: sqrt(1 - r) t_{n-1} < t_{2n-2}, with both quantiles at the
+    strictest step.
     """
-    scores, base = np.asarray(changes, dtype=float), np.asarray(baseline, dtype=float)
-    n = looks[0].seeds
-    r = seed_correlation(scores[..., :n], base[..., :n])
-    place = 1 - strictest_level(looks[0], scores.shape[-2]) / 2
+    n, place = look.seeds, 1 - strictest_level(look, changes) / 2
     with np.errstate(all="ignore"):
-        return np.sqrt(1 - r) * stats.t.ppf(place, n - 1) < stats.t.ppf(place, 2 * n - 2)
+        return np.sqrt(1 - np.asarray(r)) * stats.t.ppf(place, n - 1) < stats.t.ppf(place, 2 * n - 2)
 
 
 def strictest_level(look: Look, changes: int) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from experiments.config.study import Look
 from experiments.planning.looks import run_looks
-from experiments.reporting.statistics import ALPHA, smallest_separable, welch
+from experiments.reporting.statistics import ALPHA, power, smallest_separable, welch
 from experiments.reporting.verdicts import Decisions, pairing_pays, seed_correlation
 
 CHANGES = 11
@@ -162,19 +162,17 @@ def test_without_the_correction_the_simulation_shows_the_problem(seeds: int) -> 
     assert (welch(scores, baseline).p() < ALPHA).any(axis=-1).mean() > 0.2
 
 
-@sizes
 @pytest.mark.parametrize("seeds", [3, 5, 8])
-def test_intervals_of_a_single_look_cover_the_difference(seeds: int, studies: int) -> None:
-    """Nominal 95 % intervals: 94 to 96 % over the changes of a study; a change alone may be off by 1 % more at 3."""
+def test_intervals_of_a_single_look_cover_the_difference(seeds: int) -> None:
+    """Nominal 95 % intervals: 94 to 96 % over the changes of a study, 93 to 97 % for each, whatever its noise."""
     random = np.random.default_rng(seeds)
     effects = EFFECTS["mixed"]
-    scores = effects[:, None] + DEVIATIONS[:, None] * random.normal(size=(studies, CHANGES, seeds))
-    low, high = welch(scores, 0.7 * random.normal(size=(studies, 1, seeds))).interval()
+    scores = effects[:, None] + DEVIATIONS[:, None] * random.normal(size=(FULL, CHANGES, seeds))
+    low, high = welch(scores, 0.7 * random.normal(size=(FULL, 1, seeds))).interval()
     covered = ((low <= effects) & (high >= effects)).mean(axis=0)
-    slack = 3.1 * math.sqrt(0.05 * 0.95 / studies)
     print(f"\n{seeds} seeds: coverage {covered.mean():.4f}, {covered.min():.4f} to {covered.max():.4f}")
-    assert 0.94 - slack / 3 <= covered.mean() <= 0.96 + slack / 3
-    assert 0.94 - slack - 0.01 * (seeds == 3) <= covered.min() <= covered.max() <= 0.96 + slack + 0.01 * (seeds == 3)
+    assert 0.94 <= covered.mean() <= 0.96
+    assert 0.93 <= covered.min() <= covered.max() <= 0.97
 
 
 @sizes
@@ -187,11 +185,13 @@ def test_the_intervals_of_verdicts_hold_the_truth_together(looks: str, studies: 
     assert together >= 1 - most(ALPHA, studies)
 
 
-def test_the_smallest_separable_difference_is_found_somewhat_more_often_than_not() -> None:
-    """One change of that size among changes that do nothing: the correction's first step is the one it has to pass."""
-    random = np.random.default_rng(1)
+@pytest.mark.parametrize("seeds", ["3", "5"])
+@pytest.mark.parametrize("ratio", [1.0, 1.5, 2.0])
+def test_a_change_is_found_as_often_as_its_power_says(seeds: str, ratio: float) -> None:
+    """One change among changes that do nothing: the correction's first step is the one it has to pass."""
+    random, n, alpha = np.random.default_rng(1), LOOKS[seeds][-1].seeds, ALPHA / CHANGES
     effects = np.zeros(CHANGES)
-    effects[3] = smallest_separable(0.7, 5, ALPHA / CHANGES)
-    noise = 0.7 * random.normal(size=(QUICK, CHANGES, 5))
-    found = simulate(effects, noise, 0.7 * random.normal(size=(QUICK, 5)), LOOKS["5"])
-    assert 0.45 < found.found[3] < 0.7
+    effects[3] = ratio * smallest_separable(0.7, n, alpha)
+    noise = 0.7 * random.normal(size=(QUICK, CHANGES, n))
+    found = simulate(effects, noise, 0.7 * random.normal(size=(QUICK, n)), LOOKS[seeds])
+    assert found.found[3] == pytest.approx(power(effects[3], 0.7, n, alpha), abs=0.05)

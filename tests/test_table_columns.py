@@ -123,6 +123,8 @@ def test_notes_tell_power_and_noise_floor(here: Path) -> None:
     size = summary.noise.corrected
     assert f"find a difference of {size:.2f} BLEU in {once} % of studies" in text
     assert f"and one of {2 * size:.2f} in {double} %" in text
+    alone = f"{summary.noise.alone:.2f} in {round(100 * summary.noise.power[1])} %"
+    assert f"without any correction, one of {alone}." in text
     assert f"vary by {summary.noise.sd:.2f} BLEU" in text
     floor, scores = summary.noise_floor, [r.score("test", "bleu") for r in read_results_of("base")]
     assert floor.sd == pytest.approx(np.std(scores, ddof=1))

@@ -255,7 +255,7 @@ def _notes_of_noise(summary: Summary) -> list[str]:
             f"rows), so {noise.n} seeds find a difference of {noise.corrected:.2f} BLEU in "
             f"{percent(round(noise.power_corrected[1], 2))} of studies and one of {2 * noise.corrected:.2f} in "
             f"{percent(round(noise.power_corrected[2], 2))}, with the correction at its strictest; without any "
-            f"correction {noise.alone:.2f} BLEU would do."
+            f"correction, one of {noise.alone:.2f} in {percent(round(noise.power[1], 2))}."
         )
     if floor:
         notes.append(

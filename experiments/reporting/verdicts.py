@@ -34,6 +34,7 @@ from experiments.config.study import Look, Study
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import (
     ALPHA,
+    LEAST_SD,
     Array,
     Estimate,
     MeanDifference,
@@ -46,8 +47,6 @@ from experiments.reporting.statistics import (
 
 PASSED_ON = 0.5
 """The share of its alpha that a decided change passes on to the others."""
-LEAST_SD = 0.5
-"""The least sd of a sample in Welch's test, as a share of the typical sd of the study's rows."""
 GAP_SDS, GAP_SHARE = 5.0, 0.7
 """Two groups of seeds are this many typical sds apart at least, and this share of the row's range."""
 FEWEST_IN_GROUPS = 5

@@ -15,7 +15,7 @@ from experiments.commands import compare, report
 from experiments.common.io import read_json
 from experiments.config.study import Look, Study, load_study
 from experiments.reporting import against_published, tables
-from experiments.reporting.claims import agreement, contradictions
+from experiments.reporting.claims import agreement, contradictions, verdict_row
 from experiments.reporting.headline import headline
 from experiments.reporting.published import OLDER_RULE, parse_published, published_path, write_published
 from experiments.reporting.results import read_results
@@ -136,6 +136,15 @@ def test_a_report_writes_every_verdict_as_numbers(study: Study, capsys: pytest.C
     first = study.verdicts_path.read_bytes()
     report.main(["--study", "made_up"])
     assert study.verdicts_path.read_bytes() == first
+
+
+def test_means_are_of_the_seeds_that_are_compared(study: Study) -> None:
+    """The baseline has more seeds than a change that was decided early."""
+    run(study, "base", range(3, 8))
+    for row in map(verdict_row, read(study).changes):
+        assert row["n"] == 3
+        assert row["mean"] - row["baseline_mean"] == pytest.approx(row["difference"], abs=1e-9)
+        assert row["baseline_mean"] == pytest.approx(MEANS["base"] + SPREAD[:3].mean())
 
 
 def test_published_rows_hold_the_same_and_older_files_are_read(study: Study) -> None:

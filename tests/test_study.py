@@ -146,7 +146,8 @@ def test_a_missing_section_is_named(section: str):
         ({"seeds": [0, 1, 2], "looks": {2: 0.5, 3: 0.4}}, "the shares of looks add up to 0.9; they must add up to 1"),
         ({"seeds": [0, 1, 2], "looks": {2: 1.2, 3: -0.2}}, "looks has the shares [1.2, -0.2]; each must be a number"),
         ({"looks": {2: "all"}}, "looks has the shares ['all']; each must be a number above 0"),
-        ({"looks": {2: 0.4, 3: 0.6}}, "the last of looks needs 3 seeds, and seeds holds 2"),
+        ({"looks": {2: 0.4, 3: 0.6}}, "the last of looks is at 3 seeds, and seeds holds 2; give it as many"),
+        ({"seeds": [0, 1, 2, 3], "looks": {2: 0.4, 3: 0.6}}, "the last of looks is at 3 seeds, and seeds holds 4"),
         ({"margin": 0}, "tiny/study.yaml: margin is 0; it must be a number of BLEU above 0"),
         ({"margin": -1.0}, "margin is -1.0; it must be"),
         ({"margin": "one"}, "margin is 'one'; it must be"),
@@ -170,7 +171,7 @@ def test_looks_margin_and_labels_may_be_left_out() -> None:
     plain = parse_study(GOOD, PATH)
     assert (plain.looks, plain.margin, plain.label("h1")) == ((Look(2, 1.0),), MARGIN, "h1")
     assert parse_study({**GOOD, "seeds": [4]}, PATH).looks == ()
-    stated = {"seeds": [3, 0, 1, 2], "looks": {2: 0.3, 3: 0.7}, "margin": 2, "labels": {"h1": "a single head"}}
+    stated = {"seeds": [3, 0, 1], "looks": {2: 0.3, 3: 0.7}, "margin": 2, "labels": {"h1": "a single head"}}
     study = parse_study({**GOOD, **stated}, PATH)
     assert study.looks == (Look(2, 0.3), Look(3, 0.7))
     assert (study.margin, study.label("h1"), study.label("base")) == (2.0, "a single head", "base")

@@ -255,8 +255,10 @@ def parse_looks(value: Any, seeds: list[int], path: Path) -> tuple[Look, ...]:
         raise UserError(f"{path}: looks has {list(value)}; the numbers of seeds must rise, {example}")
     if abs(sum(value.values()) - 1) > 1e-9:
         raise UserError(f"{path}: the shares of looks add up to {sum(value.values()):.4g}; they must add up to 1")
-    if max(value) > len(seeds):
-        raise UserError(f"{path}: the last of looks needs {max(value)} seeds, and seeds holds {len(seeds)}")
+    if max(value) != len(seeds):
+        raise UserError(
+            f"{path}: the last of looks is at {max(value)} seeds, and seeds holds {len(seeds)}; give it as many"
+        )
     return tuple(Look(number, float(share)) for number, share in value.items())
 
 

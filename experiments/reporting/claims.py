@@ -17,7 +17,7 @@ COUNTED = (*CLAIMS, Verdict.OPEN)
 def write_verdicts(study: Study, summary: Summary, results: Results) -> None:
     """Write verdicts.json: the number of changes with each verdict, which `dvc metrics` shows, and every row whole."""
     shared = protocol(study, summary)
-    rows = [{**verdict_row(row, summary), **shared, **_origin(row, summary, results)} for row in summary.changes]
+    rows = [{**verdict_row(row), **shared, **_origin(row, summary, results)} for row in summary.changes]
     counts = {verdict.value: len(summary.with_verdict(verdict)) for verdict in COUNTED}
     write_json(study.verdicts_path, {**counts, "rows": rows})
 
@@ -39,19 +39,17 @@ def protocol(study: Study, summary: Summary) -> dict[str, Any]:
     }
 
 
-def verdict_row(row: Row, summary: Summary) -> dict[str, Any]:
-    """Return a change with its verdict and what it rests on; `p` has one value per look."""
-    bleu, baseline = (
-        own.score(summary.primary, "bleu") if summary.primary else None for own in (row, summary.row(summary.baseline))
-    )
+def verdict_row(row: Row) -> dict[str, Any]:
+    """Return a change with its verdict and what it rests on: means of the seeds compared, one p per look."""
     difference, judged = row.difference, row.judged
+    mean, baseline_mean = (judged and judged.means) or (None, None)
     return {
         "variant": row.variant,
         "label": row.label,
         "verdict": row.verdict.value,
         "n": difference.n if difference else 0,
-        "mean": bleu.mean if bleu else None,
-        "baseline_mean": baseline.mean if baseline else None,
+        "mean": mean,
+        "baseline_mean": baseline_mean,
         "difference": difference.mean if difference else None,
         "interval": [difference.low, difference.high] if difference and difference.low is not None else None,
         "p": list(judged.p) if judged else [],

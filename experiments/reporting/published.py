@@ -140,7 +140,7 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
 
 
 def _row(row: Row, summary: Summary) -> dict[str, Any]:
-    verdict = verdict_row(row, summary)
+    verdict = verdict_row(row)
     return {
         "variant": row.variant,
         "n": row.n,

@@ -79,15 +79,17 @@ CLAIMS = (Verdict.BETTER, Verdict.WORSE, Verdict.EQUAL)
 class JudgedChange:
     """A change with its verdict, compared over `seeds`, those that both have; no interval before the first look.
 
-    `p` has the p of each look, None where it is not reached or does not count; `p_adjusted` is corrected for looks and
-    changes. An open verdict takes about `seeds_to_decide` seeds, None where that is unknown or more than MOST_SEEDS.
-    The interval of the last look is at level 1 - `alpha`, with sds of `least_sd` at least. `two_groups`: some runs seem
-    to learn and some not.
+    `means` are its mean score and the baseline's over these seeds; the baseline may have more. `p` has the p of each
+    look, None where it is not reached or does not count; `p_adjusted` is corrected for looks and changes. An open
+    verdict takes about `seeds_to_decide` seeds, None where that is unknown or more than MOST_SEEDS. The interval of the
+    last look is at level 1 - `alpha`, with sds of `least_sd` at least. `two_groups`: some runs seem to learn and some
+    not.
     """
 
     verdict: Verdict
     difference: Estimate | None
     seeds: tuple[int, ...] = ()
+    means: tuple[float, float] | None = None
     p: tuple[float | None, ...] = ()
     p_adjusted: float | None = None
     alpha: float | None = None
@@ -313,10 +315,12 @@ def _judged(
         error, degrees = float(decisions.error[place]), float(decisions.degrees[place])
         more = seeds_to_decide(mean, error, degrees, n, alpha * study.looks[-1].share, study.margin)
     look = study.looks[int(decisions.look[place])]
+    own, base = scores[: look.seeds], baseline[: look.seeds]
     return JudgedChange(
         verdict=verdict,
         difference=Estimate(mean, low, high, n),
-        seeds=_shared(study, scores[: look.seeds], baseline[: look.seeds]),
+        seeds=_shared(study, own, base),
+        means=_means(own, base),
         p=p,
         p_adjusted=float(decisions.p_adjusted[place]),
         alpha=alpha * look.share,
@@ -333,15 +337,21 @@ def _without_a_look(study: Study, scores: Array, baseline: Array) -> JudgedChang
     seeds = _shared(study, scores, baseline)
     if not seeds:
         return JudgedChange(Verdict.NO_BASELINE, None)
-    both = np.isfinite(scores) & np.isfinite(baseline)
-    difference = Estimate(float((scores - baseline)[both].mean()), None, None, len(seeds))
-    return JudgedChange(Verdict.ONE_SEED if len(seeds) == 1 else Verdict.OPEN, difference, seeds)
+    own, base = _means(scores, baseline)
+    difference = Estimate(own - base, None, None, len(seeds))
+    return JudgedChange(Verdict.ONE_SEED if len(seeds) == 1 else Verdict.OPEN, difference, seeds, (own, base))
 
 
 def _shared(study: Study, scores: Array, baseline: Array) -> tuple[int, ...]:
     """Return the seeds that both have a score for."""
     both = np.isfinite(scores) & np.isfinite(baseline)
     return tuple(seed for seed, shared in zip(study.seeds, both, strict=False) if shared)
+
+
+def _means(scores: Array, baseline: Array) -> tuple[float, float]:
+    """Return the means of both over the runs that both have a score for."""
+    both = np.isfinite(scores) & np.isfinite(baseline)
+    return float(scores[both].mean()), float(baseline[both].mean())
 
 
 def _diverged(scores: Array) -> bool:

@@ -11,7 +11,7 @@ from rich.console import Console
 from synthetic_study import SIGNATURE, write_cell, write_study
 from two_studies import rename
 
-from experiments.commands import compare, report
+from experiments.commands import compare, publish, report
 from experiments.common.io import read_json
 from experiments.config.study import Look, Study, load_study
 from experiments.reporting import against_published, tables
@@ -21,6 +21,7 @@ from experiments.reporting.published import OLDER_RULE, parse_published, publish
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import Summary, summarise
 from experiments.reporting.verdicts import Verdict, judge
+from lit_transformer.errors import UserError
 
 NAMES = ["base", "one_head", "no_dropout", "no_scaling"]
 MEANS = {"base": 90.0, "one_head": 80.0, "no_dropout": 90.1, "no_scaling": 91.5}
@@ -101,6 +102,19 @@ def test_the_headline_says_in_words_what_matters_and_what_is_open(study: Study) 
         "BLEU changes most with a single head (−10.0); of 3 changes, 1 is equal within 1 BLEU and 1 is open; "
         "10 cells of the study are missing."
     )
+
+
+def test_a_study_whose_open_changes_have_all_seeds_is_complete_and_published(study: Study) -> None:
+    with pytest.raises(UserError, match=r"incomplete: 10 not trained \(base \(seed 3, 4, 5, 6, 7\), no_scaling"):
+        publish.main(["--study", "made_up"])
+    for name in ("base", "no_scaling"):
+        run(study, name, range(3, 8))
+    publish.main(["--study", "made_up"])
+    assert "22 of 22 cells trained" in (published_path("made_up").with_name("table.md")).read_text()
+    summary = read(study)
+    assert {row.variant: row.verdict for row in summary.rows} == {
+        row.variant: row.verdict for row in parse_published(published_path("made_up").read_text(), "made_up").rows
+    }
 
 
 def test_the_rule_of_a_study_names_its_looks_and_its_margin(study: Study) -> None:

@@ -21,7 +21,7 @@ def provenance(summary: Summary, results: Results) -> Provenance:
     trained = [record.training for record in results.records]
     seconds = [float(cell["seconds"]) for cell in trained if cell.get("seconds")]
     facts = [
-        ("Evidence", f"{summary.corpus_level}; {len(trained)} of {len(trained) + len(results.missing)} cells trained"),
+        ("Evidence", f"{summary.corpus_level}; {len(trained)} of {len(trained) + len(summary.missing)} cells trained"),
         ("Commit of the code", _list(trained, "git_commit")),
         ("Data (sha256)", _list(trained, "data_hash")),
         *((f"BLEU on {', '.join(splits)}", signature) for signature, splits in _by_signature(summary).items()),

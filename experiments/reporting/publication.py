@@ -17,8 +17,8 @@ from lit_transformer.errors import UserError
 def publish(study: Study, partial: bool = False) -> list[Path]:
     """Write the published results of a study and return their paths; `partial` admits missing cells."""
     results = read_results(study)
-    _refuse_gaps(study, results, partial)
     summary = summarise(study, results)
+    _refuse_gaps(study, summary, partial)
     folder = published_folder(study.name)
     paths = [write_published(study, results, summary), folder / "table.md"]
     write_text(folder / "table.md", tables.markdown(summary) + _how_made(summary, results))
@@ -31,13 +31,16 @@ def publish(study: Study, partial: bool = False) -> list[Path]:
     return paths
 
 
-def _refuse_gaps(study: Study, results: Results, partial: bool) -> None:
-    """Raise UserError for a study without a score, and for one with cells to train or evaluate unless `partial`."""
-    if results.primary is None:
+def _refuse_gaps(study: Study, summary: Summary, partial: bool) -> None:
+    """Raise UserError for a study without a score, and for one with cells to train or evaluate unless `partial`.
+
+    Seeds that no open verdict needs are no gap.
+    """
+    if summary.primary is None:
         raise UserError(f"no cell of study {study.name} has a score to publish; evaluate one first")
     gaps = [
         f"{len(cells)} not {what} ({listed(cells)})"
-        for what, cells in (("trained", results.missing), ("evaluated", results.unscored))
+        for what, cells in (("trained", summary.missing), ("evaluated", summary.unscored))
         if cells
     ]
     if gaps and not partial:

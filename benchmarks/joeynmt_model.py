@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lit_transformer.batch import BOS, EOS, PAD, UNK
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import BOS, EOS, PAD, UNK
 
 if TYPE_CHECKING:
     from lit_transformer.export.marian import Marian

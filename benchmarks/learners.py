@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from benchmarks import trainers
 from benchmarks.trainers import MarianLoop, Task, TorchLoop, Trainer, our_marian, padded, x_transformer
-from lit_transformer.batch import PAD, TranslationBatch
+from lit_transformer.batch import TranslationBatch
+from lit_transformer.tokens import PAD
 from lit_transformer.training.losses import cross_entropy
 
 

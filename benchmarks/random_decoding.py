@@ -13,8 +13,8 @@ import random
 from benchmarks.decoding import Subject, add_settings, compare, set_up
 from benchmarks.sizes import SIZES, VOCABULARY
 from experiments.common import cli
-from lit_transformer.batch import UNK
 from lit_transformer.config import DecodeConfig
+from lit_transformer.tokens import UNK
 
 LENGTHS = (19, 17, 16, 14, 13)
 """Sentence length of each batch in tokens without EOS; 79 steps in total."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.batches import plan_batches
-from lit_transformer.batch import BOS, EOS, PAD, UNK
+from lit_transformer.tokens import BOS, EOS, PAD, UNK
 
 PAIRS = 5000
 SOURCE_LENGTH = (13.0, 0.32)

@@ -24,8 +24,8 @@ from benchmarks.workers import start_workers
 from experiments.common import cli, machine
 from experiments.common import io as files
 from experiments.layer_costs.findings import fit_exponent
-from lit_transformer.batch import UNK
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
+from lit_transformer.tokens import UNK
 
 TOKENS, LENGTH = 2048, 16
 """Tokens per batch on either side, and per sentence, with EOS."""

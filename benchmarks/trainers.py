@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.random_pairs import Pairs, padded_pairs
-from lit_transformer.batch import EOS, PAD, TranslationBatch
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig, Schedule
 from lit_transformer.errors import UserError
 from lit_transformer.export.marian import Marian, to_marian
+from lit_transformer.tokens import EOS, PAD
 from lit_transformer.training.schedule import LearningRate
 
 MAX_POSITIONS = 128

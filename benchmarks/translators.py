@@ -38,8 +38,8 @@ def hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folder
     import torch
     from transformers import MarianMTModel, logging
 
-    from lit_transformer.batch import BOS, EOS, PAD
     from lit_transformer.export.marian import to_marian
+    from lit_transformer.tokens import BOS, EOS, PAD
 
     logging.set_verbosity_error()  # it warns about two length limits in every batch
     folder.mkdir()

@@ -16,8 +16,8 @@ from typing import Self
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from lit_transformer.batch import BOS, EOS, PAD, UNK
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import BOS, EOS, PAD, UNK
 
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
 BYTE_ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())

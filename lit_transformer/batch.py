@@ -10,13 +10,9 @@ from typing import Self, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-IntArray = NDArray[np.int64]
-Ids = Sequence[int] | NDArray[np.integer]
-
-PAD, BOS, EOS, UNK = 0, 1, 2, 3
+from lit_transformer.tokens import BOS, EOS, Ids, IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,14 @@ from typing import Self, assert_never, cast
 import torch
 from torch import Tensor, nn
 
-from lit_transformer.batch import PAD, Layout, TranslationBatch
+from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.dropout import Dropout
 from lit_transformer.components.experts import Experts
 from lit_transformer.components.positions import PositionEncoding, build_positions
 from lit_transformer.config import ModelConfig, Tying
 from lit_transformer.initialisation import initialise
 from lit_transformer.layers import Stack, StackCache, build_decoder, build_encoder
+from lit_transformer.tokens import PAD
 
 
 @dataclass(frozen=True, eq=False)

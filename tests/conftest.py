@@ -10,7 +10,7 @@ import torch
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side: more threads than cores wait for one another
 torch.set_num_threads(1)
-LONGEST = ("test_pipeline", "test_sync", "test_dvc")
+LONGEST = ("test_pipeline", "test_sync")
 """Files of few tests that take long: they go first, so that no process is left with one of them at the end."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from lit_transformer.batch import EOS
+from lit_transformer.tokens import EOS
 
 NextLogProbs = Callable[[list[int]], list[float]]  # tokens so far, without BOS -> log-probability of each next token
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lit_transformer.batch import PAD, TranslationBatch
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import (
     AttentionConfig,
     AttentionDelta,
@@ -33,6 +33,7 @@ from lit_transformer.config import (
     Tying,
 )
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import PAD
 from lit_transformer.transformer import Transformer, build_transformer
 
 VOCAB = 23

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lit_transformer.batch import PAD
+from lit_transformer.tokens import PAD
 from tests.covering import all_pairs, axes_of, covering_array, with_row
 from tests.small_models import BASE, PAIRS, VOCAB, assert_close, batch_of, build, padded
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from lit_transformer.attention_maps import cross_attention
-from lit_transformer.batch import EOS, Layout
+from lit_transformer.batch import Layout
 from lit_transformer.components.attention import CrossAttention, SelfAttention
 from lit_transformer.components.kernels import score_scale
 from lit_transformer.components.relative import ScorePositions
 from lit_transformer.config import AttentionConfig, Cross, ModelConfig, PositionConfig, Positions, Scale
+from lit_transformer.tokens import EOS
 from tests.small_models import BASE, VARIANTS, assert_close, batch_of, build, padded
 
 D = 12

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_transformer.batch import BOS, EOS, Layout, TranslationBatch
+from lit_transformer.batch import Layout, TranslationBatch
+from lit_transformer.tokens import BOS, EOS
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 SENTENCES = st.lists(st.integers(4, 50), max_size=6)

@@ -18,13 +18,13 @@ import pytest
 import torch
 import yaml
 
-from tests.test_pipeline import CELLS, ROOT, STUDY, call, results
+from tests.test_pipeline import CELLS, FOUR_CELLS, ROOT, call, results
 
 pytest.importorskip("ray", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.slow
 
 TIMES = ("seconds", "target_tokens_per_second", "peak_memory_bytes", "finished_at", "matrix_flops_per_second", "load")
-LONGER = STUDY.replace("steps: 40", "steps: 120").replace("checkpoint_every: 7", "checkpoint_every: 3")
+LONGER = FOUR_CELLS.replace("steps: 160", "steps: 240").replace("checkpoint_every: 7", "checkpoint_every: 3")
 
 
 def copy(folder: Path) -> Path:

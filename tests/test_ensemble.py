@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_transformer.batch import BOS
 from lit_transformer.config import Ensemble, Mixer, MixerConfig, PositionConfig, Positions
 from lit_transformer.decoding import EnsembleState, beam_search, ensemble_step, greedy_search
 from lit_transformer.decoding.ensemble import mean_log_probs
+from lit_transformer.tokens import BOS
 from lit_transformer.transformer import Transformer
 from tests.references import NextLogProbs, naive_beam
 from tests.small_models import BASE, PAIRS, VOCAB, batch_of, build

@@ -19,9 +19,9 @@ from experiments.exporting import comparison
 from experiments.exporting.export import export
 from experiments.exporting.model_card import Format
 from lit_transformer import build_transformer
-from lit_transformer.batch import EOS
 from lit_transformer.errors import UserError
 from lit_transformer.export import load_exported, save_exported
+from lit_transformer.tokens import EOS
 
 ROOT = Path(__file__).parent.parent
 STUDY = """

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from benchmarks.joeynmt_model import JOEYNMT_ACTIVATIONS, batch_of, require_joeynmt, to_joeynmt, translator
-from lit_transformer.batch import EOS
 from lit_transformer.config import DecodeConfig, ModelConfig
 from lit_transformer.errors import UserError
 from lit_transformer.export.marian import obstacles, to_marian
+from lit_transformer.tokens import EOS
 from tests import small_models
 from tests.small_export import CHOICES, EVERYTHING, FITS, UNSEEN, trained, translated
 from tests.small_models import assert_close, build, padded

@@ -150,6 +150,7 @@ def test_a_sentence_longer_than_the_tables_is_one_line(study: Study, monkeypatch
         learn(contestant, 0, study.data_folder, arguments())
 
 
+@pytest.mark.slow  # every system in a process of its own
 def test_a_file_goes_on_where_it_stood(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, only = tmp_path / "learning.json", {"only": [OURS]}
     learning.compare(arguments(out=out, **only))

@@ -9,8 +9,9 @@ from data_modules.config import DataConfig
 from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from experiments.scoring.perplexity import per_unit, perplexities, reference_nats
-from lit_transformer.batch import BOS, EOS, TranslationBatch
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import Ensemble
+from lit_transformer.tokens import BOS, EOS
 from lit_transformer.transformer import Transformer, build_transformer
 from tests.small_models import BASE
 

@@ -1,4 +1,7 @@
-"""The whole product on a small study, in a copy of the project: what runs, what is stale, what survives a stop."""
+"""The whole product on a small study, in a copy of the project: what runs, what is stale, what survives a stop.
+
+And DVC holds the truth: what a colleague has after clone and `dvc pull`, and what a changed setting runs again.
+"""
 
 import csv
 import json
@@ -12,21 +15,26 @@ from pathlib import Path
 
 import pytest
 
+from experiments.commands import evaluate, train
 from lit_transformer.errors import TemporaryFailure
 from tests.killing import assert_same, left
 from tests.tiny_study import study_yaml
 
 ROOT = Path(__file__).parent.parent
-STUDY = study_yaml("""
+CHANGES = """
 name: components
-seeds: [0, 1]
 base:
-  optim: {steps: 40, warmup: 4, peak: 0.003}
-  trainer: {validate_every: 20, checkpoint_every: 7}
+  optim: {steps: 160, warmup: 4, peak: 0.003}
+  trainer: {validate_every: 80, checkpoint_every: 7}
 variants:
   h1: {model: {attention: {heads: 1}}}
-""")
+"""
+STUDY = study_yaml(CHANGES)
+FOUR_CELLS = study_yaml(f"{CHANGES}seeds: [0, 1]")
 CELLS = [(variant, seed) for variant in ("base", "h1") for seed in (0, 1)]
+"""Those of FOUR_CELLS, which clusters run."""
+RESULTS = "experiments/studies/components/results"
+CELL = ("--study", "components", "--variant", "base", "--seed", "0")
 
 
 def call(project: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -47,36 +55,47 @@ def stale(project: Path) -> set[str]:
     return set(json.loads(call(project, "dvc", "status", "--json", "dvc.yaml").stdout))
 
 
-def results(project: Path, variant: str, seed: int) -> Path:
-    return project / "experiments/studies/components/results" / variant / f"seed{seed}"
+def results(project: Path, variant: str, seed: int = 0) -> Path:
+    return project / RESULTS / variant / f"seed{seed}"
+
+
+def git(project: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
+    return call(project, "git", *identity, *arguments).stdout
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A copy of the project with a study of four small cells, run from nothing."""
-    copy = tmp_path_factory.mktemp("copy") / "project"
+    """A repository with a study of two small cells, run from nothing, committed, and pushed to a remote."""
+    folder = tmp_path_factory.mktemp("dvc")
+    copy = folder / "author"
     heavy = ("results", "models", "report", "runs", "data", "wandb", "tmp", "*cache")
-    skip = shutil.ignore_patterns(".git", ".venv", *heavy)
-    shutil.copytree(ROOT, copy, ignore=skip)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", *heavy))
     (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
     (copy / "dvc.lock").unlink(missing_ok=True)
-    call(copy, "dvc", "config", "--local", "core.no_scm", "true")
+    git(copy, "init", "-q")
+    git(copy, "add", "-A")
+    git(copy, "commit", "-qm", "study")
+    call(copy, "dvc", "remote", "add", "--local", "-d", "store", str(folder / "store"))
     first = python(copy, "launch", "--study", "components")
-    assert "[4/4] done" in first.stdout
+    assert "[2/2] done" in first.stdout
+    git(copy, "add", "-A")
+    git(copy, "commit", "-qm", "results")
+    call(copy, "dvc", "push", "-q")
     return copy
 
 
 def test_every_cell_has_its_results(project: Path):
-    for variant, seed in CELLS:
-        folder = results(project, variant, seed)
+    for variant in ("base", "h1"):
+        folder = results(project, variant)
         training = json.loads((folder / "training.json").read_text())
-        assert (training["variant"], training["seed"], training["status"]) == (variant, seed, "finished")
-        assert training["steps"] == 40
+        assert (training["variant"], training["seed"], training["status"]) == (variant, 0, "finished")
+        assert training["steps"] == 160
         assert training["training_flops"] > 0
         rows = list(csv.DictReader((folder / "curve.csv").open()))
-        assert [int(row["step"]) for row in rows] == [20, 40]
+        assert [int(row["step"]) for row in rows] == [80, 160]
         probed = list(csv.DictReader((folder / "probe.csv").open()))
-        assert {int(row["step"]) for row in probed} == {0, 20, 40}
+        assert {int(row["step"]) for row in probed} == {0, 80, 160}
         scores = json.loads((folder / "scores.json").read_text())
         assert set(scores["splits"]) == {"test", "test_long", "test_comp"}
         for split, sentences in (("test", 20), ("test_long", 6), ("test_comp", 6)):
@@ -90,19 +109,19 @@ def test_every_cell_has_its_results(project: Path):
                 assert all(sum(row) == pytest.approx(1.0, abs=0.02) for row in head)
 
 
-def test_seeds_share_their_data_and_differ_in_their_weights(project: Path):
-    tokens = {(v, s): json.loads((results(project, v, s) / "training.json").read_text()) for v, s in CELLS}
-    assert tokens["base", 0]["target_tokens"] == tokens["h1", 0]["target_tokens"]
-    assert tokens["base", 0]["valid_loss"] != tokens["base", 1]["valid_loss"]
+def test_variants_of_a_seed_share_their_data(project: Path):
+    base, h1 = (json.loads((results(project, name) / "training.json").read_text()) for name in ("base", "h1"))
+    assert base["target_tokens"] == h1["target_tokens"]
+    assert base["valid_loss"] != h1["valid_loss"]
 
 
 def test_every_cell_left_an_offline_wandb_run(project: Path):
-    for variant, seed in CELLS:
-        runs = list((project / f"runs/components/{variant}/seed{seed}/wandb").glob("offline-run-*"))
+    for variant in ("base", "h1"):
+        runs = list((project / f"runs/components/{variant}/seed0/wandb").glob("offline-run-*"))
         assert len(runs) == 2  # training, then scores
         assert len({run.name.rpartition("-")[2] for run in runs}) == 1
         (page,) = (path for run in runs for path in run.glob("files/media/html/attention_*.html"))
-        assert f"components / {variant} / seed {seed}" in page.read_text()
+        assert f"components / {variant} / seed 0" in page.read_text()
 
 
 def test_the_report_is_there(project: Path):
@@ -115,11 +134,68 @@ def test_the_report_is_there(project: Path):
     assert list(csv.DictReader((report / "table.csv").open()))
 
 
+def test_only_the_lock_is_new_in_git(project: Path) -> None:
+    assert git(project, "show", "--stat=200", "--format=").split()[0] == "dvc.lock"
+    assert git(project, "show", "--shortstat", "--format=").strip().startswith("1 file changed")
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_a_colleague_pulls_translates_and_scores_anew_without_training(project: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(project), str(clone))
+    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
+    call(clone, "dvc", "pull")
+    assert stale(clone) == set()
+    for name in ("training.json", "scores.json", "translations/test.txt"):
+        assert (clone / RESULTS / "base/seed0" / name).read_bytes() == (
+            project / RESULTS / "base/seed0" / name
+        ).read_bytes()
+    (clone / "lines.txt").write_text("the dog sleeps\n")
+    translated = call(clone, "sh", "-c", f"python -m experiments translate {' '.join(CELL)} < lines.txt")
+    assert translated.stdout.count("\n") == 1
+
+    study = clone / "experiments/studies/components/study.yaml"
+    study.write_text(study.read_text().replace("extra_length: 3\n", "extra_length: 3\n    beam: 2\n"))
+    assert stale(clone) == {"evaluate@base-0", "evaluate@h1-0", "report"}
+    ran = call(clone, "dvc", "repro").stdout
+    assert "Running stage 'evaluate@base-0'" in ran
+    assert "Running stage 'train" not in ran
+    assert not (clone / "runs/components/base/seed0/last.ckpt").exists()
+    assert json.loads((clone / RESULTS / "base/seed0/scores.json").read_text())["decode"]["beam"] == 2
+    assert stale(clone) == set()
+
+
+def test_metrics_and_plots_are_declared(project: Path) -> None:
+    metrics = json.loads(call(project, "dvc", "metrics", "show", "--json").stdout)
+    (own,) = metrics.values()
+    assert set(own["data"][f"{RESULTS}/base/seed0/metrics.json"]["data"]) == {"bleu", "chrf", "ppl", "exact_match"}
+    verdicts = own["data"]["experiments/studies/components/verdicts.json"]["data"]
+    assert verdicts == {"better": 0, "worse": 0, "equal": 0, "open": 0}, "one seed"
+    assert len(own["data"]) == 3
+    page = call(project, "dvc", "plots", "show", "--out", "plots", "--json").stdout
+    assert f"{RESULTS}/base/seed0/curve.csv" in page
+    shutil.rmtree(project / "plots", ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_an_experiment_in_a_temporary_folder_scores_without_training(project: Path) -> None:
+    change = "experiments/studies/components/study.yaml:base.decode.extra_length=4"
+    ran = call(project, "dvc", "exp", "run", "--temp", "-S", change).stdout
+    assert "Running stage 'evaluate@base-0'" in ran
+    assert "Running stage 'train" not in ran
+    (own,) = (
+        found
+        for found in json.loads(call(project, "dvc", "exp", "show", "--json").stdout)
+        if found["rev"] == "workspace"
+    )
+    assert own["data"]
+
+
 def test_a_second_launch_does_nothing_and_says_so(project: Path):
-    before = (results(project, "base", 0) / "training.json").read_text()
+    before = (results(project, "base") / "training.json").read_text()
     again = python(project, "launch", "--study", "components")
     assert "Nothing to do" in again.stdout
-    assert (results(project, "base", 0) / "training.json").read_text() == before
+    assert (results(project, "base") / "training.json").read_text() == before
 
 
 @pytest.mark.slow
@@ -140,39 +216,37 @@ def test_two_studies_launched_at_once_share_the_repository(project: Path):
         assert "RETRY" not in printed
 
 
-def test_a_changed_variant_makes_its_own_seeds_stale_and_nothing_else(project: Path):
+def test_a_changed_variant_makes_its_own_cells_stale_and_nothing_else(project: Path):
     path = project / "experiments/studies/components/study.yaml"
     text = path.read_text()
     try:
         path.write_text(text.replace("heads: 1\n", "heads: 4\n"))
-        assert stale(project) == {"train@h1-0", "train@h1-1", "evaluate@h1-0", "evaluate@h1-1", "report"}
+        assert stale(project) == {"train@h1-0", "evaluate@h1-0", "report"}
         path.write_text(text.replace("extra_length: 3", "extra_length: 4"))
-        assert stale(project) == {*(f"evaluate@{variant}-{seed}" for variant, seed in CELLS), "report"}
+        assert stale(project) == {"evaluate@base-0", "evaluate@h1-0", "report"}
     finally:
         path.write_text(text)
 
 
 def test_interrupted_training_goes_on_to_the_same_bits(project: Path):
     """SIGINT in the middle: one line, a checkpoint, and the same weights as the run that was never stopped."""
-    arguments = ["train", "--study", "components", "--variant", "base", "--seed", "5", "--wandb", "disabled"]
-    long = ["optim.steps=160", "trainer.validate_every=80"]
-    python(project, *arguments, *long)
-    (folder,) = (project / "runs/components").glob("base+*/seed5")
-    whole = folder.with_name("whole")
-    folder.rename(whole)
-    command = [sys.executable, "-m", "experiments", *arguments, *long]
+    arguments = ["train", *CELL, "--wandb", "disabled", "trainer.checkpoint_every=6"]
+    command = [sys.executable, "-m", "experiments", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole = project / "runs/components/base/seed0"
     child = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 120
-    while not (folder / "last.ckpt").exists() and time.monotonic() < deadline:
+    folder, deadline = None, time.monotonic() + 120
+    while folder is None and time.monotonic() < deadline:
+        folder = next((path.parent for path in project.glob("runs/components/base+*/seed0/last.ckpt")), None)
         time.sleep(0.02)
+    assert folder is not None
     child.send_signal(signal.SIGINT)
     error = child.communicate(timeout=120)[1]
     assert child.returncode == TemporaryFailure.status == 75
     assert error.startswith("error: stopped at step")
     assert error.count("\n") == 1
     assert not (folder / "training.json").exists()
-    again = python(project, *arguments, *long)
+    again = python(project, *arguments)
     assert "resuming from" in again.stdout
     import torch
 
@@ -187,10 +261,10 @@ def test_interrupted_training_goes_on_to_the_same_bits(project: Path):
 
 @pytest.mark.slow
 def test_a_training_killed_under_dvc_goes_on_with_the_next_repro(project: Path):
-    stage, folder = "train@h1-1", project / "runs/components/h1/seed1"
-    whole, before = left(folder), (results(project, "h1", 1) / "curve.csv").read_text()
+    stage, folder = "train@h1-0", project / "runs/components/h1/seed0"
+    whole, before = left(folder), (results(project, "h1") / "curve.csv").read_text()
     shutil.rmtree(folder)
-    shutil.rmtree(results(project, "h1", 1))
+    shutil.rmtree(results(project, "h1"))
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     environment["WANDB_MODE"] = "offline"
     child = subprocess.Popen(["dvc", "repro", "-q", "-s", stage], cwd=project, env=environment)
@@ -201,18 +275,18 @@ def test_a_training_killed_under_dvc_goes_on_with_the_next_repro(project: Path):
     assert not (folder / "training.json").exists()
     assert "resuming from" in call(project, "dvc", "repro", "-s", stage).stdout
     assert_same(left(folder), whole)
-    rows, expected = (text.splitlines() for text in ((results(project, "h1", 1) / "curve.csv").read_text(), before))
+    rows, expected = (text.splitlines() for text in ((results(project, "h1") / "curve.csv").read_text(), before))
     assert len(rows) == len(expected) == 3
 
 
 def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path):
-    cell = ["--study", "components", "--variant", "base", "--seed", "0", "--wandb", "disabled"]
+    cell = [*CELL, "--wandb", "disabled"]
     assert "nothing to do" in python(project, "train", *cell).stdout
     code = project / "lit_transformer/layers.py"
     text = code.read_text()
     try:
         code.write_text(text + "\n# changed\n")
-        assert {"train@base-0", "evaluate@base-0", "train@h1-1"} <= stale(project)
+        assert {"train@base-0", "evaluate@base-0", "train@h1-0"} <= stale(project)
         assert "training from scratch" in python(project, "train", *cell).stdout
     finally:
         code.write_text(text)
@@ -233,24 +307,27 @@ def test_a_compiled_training_is_the_plain_one_but_for_rounding(project: Path):
         assert float(one["valid_loss"]) == pytest.approx(float(other["valid_loss"]), rel=1e-3)
 
 
-def test_a_diverged_run_is_a_result_with_its_step(project: Path):
-    cell = ["--study", "components", "--variant", "base", "--seed", "0", "--wandb", "disabled"]
-    changes = ["optim.peak=1e30", "optim.steps=60"]
-    trained = python(project, "train", *cell, *changes)
-    assert "diverged at step" in trained.stdout
-    (path,) = (project / "runs/components").glob("base+*/seed0/results/training.json")
-    record = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+@pytest.mark.usefixtures("standing")
+def test_a_diverged_run_is_a_result_with_its_step(project: Path, capsys: pytest.CaptureFixture[str]):
+    cell = [*CELL, "--wandb", "disabled", "optim.peak=1e30"]
+    train.main(cell)
+    assert "diverged at step" in capsys.readouterr().out
+    texts = [path.read_text() for path in project.glob("runs/components/base+*/seed0/results/training.json")]
+    (text,) = (text for text in texts if '"status": "diverged"' in text)
+    record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert record["status"] == "diverged"
-    assert 0 < record["diverged_at"] < 60
-    assert "there is no model to score" in python(project, "evaluate", *cell, *changes).stdout
+    assert 0 < record["diverged_at"] < 160
+    evaluate.main(cell)
+    assert "there is no model to score" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("standing")
 def test_another_decoding_of_the_same_weights(project: Path):
     """Only decode.* differs: no new training, and the study's own scores stay as they are."""
-    before = (results(project, "h1", 0) / "scores.json").read_text()
+    before = (results(project, "h1") / "scores.json").read_text()
     cell = ["--study", "components", "--variant", "h1", "--seed", "0", "--wandb", "disabled"]
-    python(project, "evaluate", *cell, "decode.beam=2", "decode.alpha=1.0")
-    assert (results(project, "h1", 0) / "scores.json").read_text() == before
+    evaluate.main([*cell, "decode.beam=2", "decode.alpha=1.0"])
+    assert (results(project, "h1") / "scores.json").read_text() == before
     (path,) = (project / "runs/components/h1/seed0").glob("results+*/scores.json")
     assert json.loads(path.read_text())["decode"] == {"beam": 2, "alpha": 1.0, "extra_length": 3}
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_transformer.batch import BOS, EOS, PAD
 from lit_transformer.decoding import (
     EnsembleState,
     beam_search,
@@ -18,6 +17,7 @@ from lit_transformer.decoding import (
 )
 from lit_transformer.decoding.candidates import BLOCK, largest
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import BOS, EOS, PAD
 from tests.references import every_sequence, naive_beam, naive_greedy
 
 ALPHAS = [0.0, 0.6, 1.0, 2.0]

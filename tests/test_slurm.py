@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_pipeline import CELLS, ROOT, STUDY, call
+from tests.test_pipeline import CELLS, FOUR_CELLS, ROOT, call
 
 SLURM = "experiments/launching/slurm"
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
@@ -49,7 +49,7 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(ROOT, copy, ignore=skip)
     (copy / ".venv").symlink_to(Path(sys.executable).parent.parent)
     (copy / "runs").mkdir()
-    (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
+    (copy / "experiments/studies/components/study.yaml").write_text(FOUR_CELLS)
     (copy / "dvc.lock").unlink(missing_ok=True)
     call(copy, "dvc", "config", "--local", "core.no_scm", "true")
     return copy

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_modules.tokenizer import MIN_VOCAB_SIZE, Tokenizer, train_tokenizer
-from lit_transformer.batch import BOS, EOS, PAD, UNK
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import BOS, EOS, PAD, UNK
 
 
 def sentences() -> list[str]:

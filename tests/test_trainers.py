@@ -19,9 +19,9 @@ from benchmarks.sizes import SIZES
 from benchmarks.trainers import CONSTANT_RATE, TRAINERS, Stepper, Task, build
 from benchmarks.workers import start_workers
 from experiments.config.study import ROOT
-from lit_transformer.batch import BOS, EOS, PAD
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import BOS, EOS, PAD
 
 MODEL = ModelConfig(
     d_model=16,
@@ -159,6 +159,7 @@ def test_every_mode_of_products_is_float32_on_a_cpu_or_says_so() -> None:
         assert mode.equal_to_highest <= (mode.product_error == found["highest"].product_error)
 
 
+@pytest.mark.slow  # every system in a process of its own
 def test_the_benchmark_of_training_writes_what_it_prints(tmp_path: Path) -> None:
     out = tmp_path / "training.json"
     command = [sys.executable, "-m", "benchmarks.training", "--size", "tiny", "--tokens", "64", "--batches", "1"]

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_transformer import build_transformer
-from lit_transformer.batch import PAD, TranslationBatch
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import Initialisation, ModelConfig, PositionConfig, Positions, Tying
+from lit_transformer.tokens import PAD
 from lit_transformer.transformer import Transformer
 from tests.small_models import (
     BASE,

@@ -13,8 +13,9 @@ from data_modules.config import DataConfig
 from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from data_modules.translation import TranslationDataModule
-from lit_transformer.batch import EOS, TranslationBatch
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import EOS
 
 CONFIG = DataConfig(source="de", target="en", vocab_size=266, batch_tokens=400)
 

@@ -7,10 +7,11 @@ import torch
 
 from data_modules.prepared import PreparedCorpus
 from lit_transformer import Transformer
-from lit_transformer.batch import BOS, PAD, TranslationBatch
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.decoding import greedy_search
 from lit_transformer.errors import UserError
 from lit_transformer.export import load_exported
+from lit_transformer.tokens import BOS, PAD
 
 SENTENCES = 16
 """Validation pairs to compare on."""

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from lit_transformer.batch import BOS, EOS, UNK
 from lit_transformer.errors import UserError
 from lit_transformer.export.marian import Marian
+from lit_transformer.tokens import BOS, EOS, UNK
 
 CTRANSLATE2_ACTIVATIONS = ("relu", "gelu", "swish")
 """Activations that both have; Marian names them as model.feed_forward.kind does."""

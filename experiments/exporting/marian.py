@@ -5,9 +5,9 @@ from pathlib import Path
 
 from data_modules.prepared import PreparedCorpus
 from experiments.common.io import write_json
-from lit_transformer.batch import BOS, EOS, PAD, UNK
 from lit_transformer.export.folder import save_tensors
 from lit_transformer.export.marian import Marian
+from lit_transformer.tokens import BOS, EOS, PAD, UNK
 
 
 def save_marian(marian: Marian, folder: Path) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
 
-from experiments.reporting.results import Record, Results
-from experiments.reporting.summary import Summary
+if TYPE_CHECKING:
+    from experiments.reporting.results import Record, Results
+    from experiments.reporting.summary import Summary
 
 Texts = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 """Sources and references of each split."""
@@ -34,7 +36,7 @@ class Sample:
     hypotheses: list[Hypothesis]
 
 
-def samples(summary: Summary, results: Results, texts: Texts, each: int = 4) -> list[Sample]:
+def samples(summary: "Summary", results: "Results", texts: Texts, each: int = 4) -> list[Sample]:
     """Pick sentences of each split at fixed places, short to long, from each variant's first scored seed."""
     picked = []
     for split in summary.splits:
@@ -85,5 +87,5 @@ def _grouped(hypotheses: dict[str, str], reference: str, baseline: str) -> list[
     ]
 
 
-def _first(records: list[Record], split: str) -> list[str]:
+def _first(records: "list[Record]", split: str) -> list[str]:
     return next((lines for record in records if record.scored and (lines := record.hypotheses(split))), [])

@@ -15,7 +15,7 @@ from experiments.common.io import read_json
 from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig, config_hash
 from lit_transformer import Transformer, load_exported
-from lit_transformer.batch import Ids, TranslationBatch
+from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import DecodeConfig, Ensemble
 from lit_transformer.decoding import (
     EnsembleState,
@@ -26,6 +26,7 @@ from lit_transformer.decoding import (
 )
 from lit_transformer.errors import UserError
 from lit_transformer.packing import pack_for_search
+from lit_transformer.tokens import Ids
 
 
 def training_record(cell: Cell, corpus: PreparedCorpus) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lit_transformer.batch import BOS, EOS, PAD
+from lit_transformer.tokens import BOS, EOS, PAD
 
 BLOCK = 64  # columns; of 32, 64 and 128 the fastest for V = 8000 and beam 4 on one CPU thread
 FIRST = EOS + 1  # the first id that is a word

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lit_transformer.batch import BOS
+from lit_transformer.tokens import BOS
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lit_transformer.batch import BOS, EOS
 from lit_transformer.decoding.candidates import best_token, summing_dtype, word_candidates
 from lit_transformer.decoding.hypothesis import Hypothesis, HypothesisTree, length_penalty
 from lit_transformer.decoding.state import State, Step
 from lit_transformer.errors import UserError
+from lit_transformer.tokens import BOS, EOS
 
 SYNC_EVERY = 8  # steps between checks for finished sentences, where a check makes the host wait for a device
 SHRINK_FROM = 1 / 8  # fraction of greedy rows that must be done before the state is copied without them

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lit_transformer.batch import BOS, EOS, PAD
 from lit_transformer.config import (
     AttentionConfig,
     Cross,
@@ -34,6 +33,7 @@ from lit_transformer.config import (
 )
 from lit_transformer.errors import UserError
 from lit_transformer.export.marian_tensors import MarianTensors
+from lit_transformer.tokens import BOS, EOS, PAD
 from lit_transformer.transformer import Transformer
 
 ACTIVATIONS = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.attention import HEAD_COLOURS, MAX_TOKENS, STACKS, SentenceAttention, sentence_attention
 from experiments.reporting.page.templating import template, verbatim
+from experiments.reporting.samples import spread_by_length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +53,6 @@ def page_of_split(
 
     `translations` are token ids without BOS and EOS.
     """
-    from experiments.reporting.samples import spread_by_length
-
     places = spread_by_length(sources, SPLIT_SENTENCES)
     shown = (
         sentence_attention(network, tokenizer, tokenizer.encode(sources[place]), translations[place])

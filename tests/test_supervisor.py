@@ -61,7 +61,8 @@ SUPERVISOR = "from experiments.launching.supervisor import Supervisor; import sy
 
 def test_a_process_that_does_not_stop_is_killed(tmp_path):
     stubborn = f"trap '' TERM; echo > up; while :; do sleep 0.05; done # {tmp_path}"
-    code = f"{SUPERVISOR} sys.exit(Supervisor(0.3).run(Path('lock'), ['sh', '-c', {stubborn!r}]))"
+    quick = "from experiments.launching import supervisor; supervisor.LAST_WORD = 0.3;"
+    code = f"{SUPERVISOR} {quick} sys.exit(Supervisor(0.3).run(Path('lock'), ['sh', '-c', {stubborn!r}]))"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     wait_for(Path("up").exists)
     assert child.stdin

@@ -49,6 +49,14 @@ def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write reports without figures, which take most of the time and have tests of their own."""
+    from experiments.reporting import study_report
+
+    monkeypatch.setattr(study_report, "draw_figures", lambda *_: [])
+
+
+@pytest.fixture
 def hears_ctrl_c() -> Iterator[None]:
     """Hear SIGINT, which a shell lets what it puts into the background ignore, these tests too."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -127,6 +127,7 @@ def test_the_rule_of_a_study_names_its_looks_and_its_margin(study: Study) -> Non
     assert "within ±2.5 BLEU" in single
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_report_writes_every_verdict_as_numbers(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     report.main(["--study", "made_up"])
     content = read_json(study.verdicts_path)

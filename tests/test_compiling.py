@@ -96,6 +96,7 @@ def test_what_a_compiler_lacks_is_one_line() -> None:
         agrees(SHALLOW, broken, 1)
 
 
+@pytest.mark.slow  # 18 s of tracing
 def test_a_compiled_step_is_the_plain_one_and_the_probe_sees_its_kernels_at_every_measurement() -> None:
     torch._dynamo.reset()
     torch.manual_seed(0)

@@ -61,7 +61,7 @@ def naive_ensemble(networks: Sequence[Transformer], kind: Ensemble, source: list
 
 
 @every_kind
-@pytest.mark.parametrize("beam", [1, 4])
+@pytest.mark.parametrize("beam", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_equals_the_naive_search_without_caches(networks: list[Transformer], kind: Ensemble, beam: int) -> None:
     """The step joins in float32: scores to 1e-4, tokens exactly."""
     lengths = set()

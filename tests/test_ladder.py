@@ -93,6 +93,7 @@ def test_a_delta_that_differs_is_named(two: Path) -> None:
     assert "Set differently in the two studies, whose baselines differ: one_head." in findings(found)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_report_of_either_study_has_the_comparison_cheap_corpus_first(two: Path) -> None:
     for name in ("cheap", "dear"):
         own = study_results(load_study(name))

@@ -198,6 +198,7 @@ def test_a_broken_file_is_one_line(study: Study, text: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_report_stands_beside_the_published_run(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     report.main(["--study", "made_up"])
     page, table = study.report_folder / "index.html", study.report_folder / "table.md"

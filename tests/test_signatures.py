@@ -131,6 +131,7 @@ def test_csv_holds_every_score_of_every_split_with_its_signature(study: Study) -
             assert row[f"{name}_{split}_signature"] == signature
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_reader_adds_scores_to_the_table(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     default = tables.markdown(summary_of(study))
     assert "chrF++" not in default

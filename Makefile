@@ -20,7 +20,7 @@ layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write thei
 	@python -m experiments layers
 
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
-test: $(VENV)/.dev ## Run the tests (about 11 minutes on two cores)
+test: $(VENV)/.dev ## Run the tests (about 8 minutes on two cores)
 	@python -m pytest $(WORKERS) -m "not slow"
 
 test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (over half an hour), and say what was left out

@@ -6,12 +6,13 @@ rung before stopped is not trained. Run the same command again after an interrup
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 from experiments.common.io import write_json
 from experiments.config.study import Study, load_study
 from experiments.config.trials import STOPPED, Trial, TrialRecord, plain_record, read_trials, values_at
-from lit_transformer.errors import UserError, nearest
+from lit_transformer.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies, with `tune` in study.yaml")
     parser.add_argument("--variant", required=True, help="a variant of that study")
-    parser.add_argument("--seed", type=int, required=True, help="a seed of tune.seeds")
-    parser.add_argument("--rung", type=float, required=True, help="a share of optim.steps, of tune.rungs")
+    parser.add_argument("--seed", required=True, help="a seed of tune.seeds")
+    parser.add_argument("--rung", required=True, help="a share of optim.steps, of tune.rungs")
     parser.add_argument("setting", metavar="KEY=VALUE", help="a value of tune.values for tune.key: optim.peak=0.001")
     parser.add_argument("--wandb", default="disabled", help="auto (online if logged in), online, offline or disabled")
     parser.add_argument("--quiet", action="store_true", help="no progress bar; a line at each validation remains")
@@ -50,20 +51,22 @@ def _trial(study: Study, args: argparse.Namespace) -> Trial:
     tune = study.tune
     if tune is None:
         raise UserError(f"study {study.name} has no trials; add `tune` to study.yaml")
-    key, _, text = args.setting.partition("=")
+    key, _, value = args.setting.partition("=")
     if key != tune.key:
-        raise UserError(f"'{args.setting}': study {study.name} tunes {tune.key}{nearest(key, [tune.key])}")
-    _known(text, map(str, tune.values), f"{tune.key}=", "values", study)
-    _known(args.seed, tune.seeds, "--seed ", "seeds", study)
-    _known(args.rung, tune.rungs, "--rung ", "rungs", study)
-    value, rung = (
-        next(known for known in allowed if float(known) == float(given))
-        for allowed, given in ((tune.values, text), (tune.rungs, args.rung))
+        raise UserError(f"'{args.setting}': study {study.name} tunes {tune.key}; write {tune.key}={tune.values[0]}")
+    return Trial(
+        study,
+        args.variant,
+        _listed(value, tune.values, f"tune.values of study {study.name}"),
+        int(_listed(args.seed, tune.seeds, f"tune.seeds of study {study.name}")),
+        _listed(args.rung, tune.rungs, f"tune.rungs of study {study.name}"),
     )
-    return Trial(study, args.variant, value, args.seed, rung)
 
 
-def _known(given: object, allowed: Iterable[object], option: str, key: str, study: Study) -> None:
-    known = list(allowed)
-    if given not in known:
-        raise UserError(f"{option}{given} is not of tune.{key} of study {study.name} ({', '.join(map(str, known))})")
+def _listed(text: str, known: Sequence[float], where: str) -> float:
+    """Return the number as study.yaml has it."""
+    for number in known:
+        with suppress(ValueError):
+            if float(text) == number:
+                return number
+    raise UserError(f"{text} is not among the {where}: {', '.join(map(str, known))}")

@@ -5,12 +5,12 @@ from experiments.config.study import Study
 from experiments.launching.stages import KINDS
 
 
-def needed(study: Study, stale: set[str]) -> set[str]:
+def needed(study: Study, stale: set[str], tuned: bool = False) -> set[str]:
     """Return the stale stages without those of cells that no open verdict needs by now.
 
-    A stale cell's old result does not count: it is about to be replaced.
+    A stale cell's old result does not count: it is about to be replaced. `tuned` cells follow verdicts of their own.
     """
-    cells = cells_of(study)
+    cells = cells_of(study, tuned)
     fresh = [cell for cell in cells if not _stages(cell) & stale]
     wanted = _wanted(study, fresh)
     return stale.difference(*(_stages(cell) for cell in cells if study.seeds.index(cell.seed) >= wanted[cell.variant]))

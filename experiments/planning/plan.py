@@ -118,7 +118,7 @@ def make_plan(study: Study, seeds: int, fleets: tuple[Fleet, ...], slots: int, m
     torch.set_num_threads(threads)  # as `launch` gives to a cell
     step_times = time_steps(configs, sample) if measure else {}
     device = device_of(base)
-    results = [_folder_bytes(path) for path in study.folder.glob("results/*/*") if path.is_dir()]
+    results = [_folder_bytes(cell.training_folder) for cell in cells_of(study) if cell.training_folder.is_dir()]
     return Plan(
         study=study.name,
         corpus=study.corpus,

@@ -53,7 +53,9 @@ class Trial:
     def name(self) -> str:
         """The trial as a reader sees it: "base, optim.peak 0.001, seed 100, 25 % of the steps"."""
         assert self.study.tune
-        return f"{self.variant}, {self.study.tune.key} {self.value}, seed {self.seed}, {100 * self.rung:g} % of the steps"
+        return (
+            f"{self.variant}, {self.study.tune.key} {self.value}, seed {self.seed}, {100 * self.rung:g} % of the steps"
+        )
 
     @property
     def stage(self) -> str:

@@ -13,9 +13,7 @@ def next_trials(study: Study, stale: set[str], left_out: Collection[str] = ()) -
     """
     assert study.tune
     for rung in study.tune.rungs:
-        trials = [
-            trial for trial in trials_of(study, rung) if trial.stage in stale and trial.variant not in left_out
-        ]
+        trials = [trial for trial in trials_of(study, rung) if trial.stage in stale and trial.variant not in left_out]
         if trials:
             variants = dict.fromkeys(trial.variant for trial in trials)
             values = {variant: values_at(study.tune, read_trials(study, variant), rung) for variant in variants}

@@ -5,7 +5,7 @@ experiments/studies/<study>/published/     the results that the project vouches 
 data/<study>/                              the prepared corpus
 runs/<study>/<variant>/seed<k>/            checkpoints, log, W&B files
 experiments/studies/<study>/models/...     trained models
-experiments/studies/<study>/results/...    what each cell found; tuning/ and tuned/: trials, and cells at their best value
+experiments/studies/<study>/results/...    what each cell found; trials in tuning/, cells at their best value in tuned/
 experiments/studies/<study>/report/        table, figures, page; and beside it
 experiments/studies/<study>/verdicts.json  every verdict as numbers; none of these is in git, DVC keeps the last four
 """

@@ -143,13 +143,17 @@ def plain_record(record: TrialRecord) -> dict[str, Any]:
 
 def read_trials(study: Study, variant: str) -> list[TrialRecord]:
     """Return the records of a row's trials; what was found with other settings than the present ones does not count."""
-    found = []
-    for trial in trials_of(study):
-        if trial.variant == variant and trial.path.is_file():
-            record = parse_record(trial.path.read_text(encoding="utf-8"), trial.path)
-            if record.key == study.tune.key and _is_current(trial, record):  # type: ignore[union-attr]
-                found.append(record)
-    return found
+    assert study.tune
+    trials = [trial for trial in trials_of(study) if trial.variant == variant and trial.path.is_file()]
+    records = [parse_record(trial.path.read_text(encoding="utf-8"), trial.path) for trial in trials]
+    trained = {(record.seed, record.data_hash) for record in records if record.status != STOPPED}
+    hashes = {(seed, data_hash): config_hash(study.config(variant, seed), data_hash) for seed, data_hash in trained}
+    return [
+        record
+        for record in records
+        if record.key == study.tune.key
+        and (record.status == STOPPED or record.row_hash == hashes[record.seed, record.data_hash])
+    ]
 
 
 def parse_record(text: str, path: Path) -> TrialRecord:
@@ -161,7 +165,7 @@ def parse_record(text: str, path: Path) -> TrialRecord:
 
 
 def losses(records: Sequence[TrialRecord], rung: float, seeds: Sequence[int]) -> dict[float, float]:
-    """Return the mean validation loss by value at a rung, of values tried there with every seed; infinite if one diverged."""
+    """Return the mean validation loss at a rung by value, of values tried with every seed; infinite if one diverged."""
     by_trial = {
         (record.value, record.seed): math.inf if record.valid_loss is None else record.valid_loss
         for record in records
@@ -233,9 +237,3 @@ def _neighbours(tune: Tuning, records: Sequence[TrialRecord], best: float) -> tu
                 found.append(Neighbour(value, share, cost))
                 break
     return tuple(found)
-
-
-def _is_current(trial: Trial, record: TrialRecord) -> bool:
-    if record.status == STOPPED:
-        return True
-    return record.row_hash == config_hash(trial.study.config(trial.variant, trial.seed), record.data_hash)

@@ -1,4 +1,4 @@
-"""`tune` of study.yaml: every row of a study tries the same values of one setting, with seeds and steps of their own."""
+"""`tune` of study.yaml: every row of a study tries the same values of one setting, with seeds of their own."""
 
 import math
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Tuning:
 
 
 def parse_tuning(value: Any, seeds: list[int], path: Path) -> Tuning | None:
-    """Read `tune: {values: [...], seeds: [...]}`; errors name the path. Whether rows can be tuned is not checked here."""
+    """Read `tune: {values: [...], seeds: [...]}`; errors name the path. Rows are not checked here."""
     if value is None:
         return None
     where = f"{path}: tune"
@@ -88,7 +88,7 @@ def _seeds(value: Any, seeds: list[int], where: str) -> tuple[int, ...]:
         raise UserError(f"{where}: seeds holds {value!r}; each seed may stand once")
     if shared := sorted(set(value) & set(seeds)):
         raise UserError(
-            f"{where}: seeds holds {', '.join(map(str, shared))}, of the study's own seeds, which judge what is chosen; "
+            f"{where}: seeds holds {', '.join(map(str, shared))}, seeds of the study, which judge what is chosen; "
             "take others"
         )
     return tuple(value)

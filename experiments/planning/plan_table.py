@@ -8,8 +8,7 @@ from rich.table import Table
 
 from experiments.common.device_rates import LAYER_SECONDS, gpu_rate, time_times_rate
 from experiments.planning.plan import CellCost, Plan
-from experiments.reporting.formats import plural, power_of_ten
-from experiments.reporting.provenance import duration
+from experiments.reporting.formats import duration, plural, power_of_ten
 
 BUSY = 0.8
 """Share of the threads below which a step was slowed down by other programs."""

@@ -9,8 +9,9 @@ def tuning_cost(study: Study) -> str:
     if study.tune is None:
         return ""
     tune, rows = study.tune, len(study.variants)
+    shares = listing([percent(share) for share in tune.rungs])
     return (
-        f"Tuning: {rows * tune.trials} trials, worth {rows * tune.cost:.3g} cells ({plural(len(tune.values), 'value')} of "
-        f"{tune.key} per row, {plural(len(tune.seeds), 'seed')}, {listing([percent(share) for share in tune.rungs])} of "
-        f"the steps); then at most {rows * len(study.seeds)} cells again, each at its row's best value."
+        f"Tuning: {rows * tune.trials} trials, worth {rows * tune.cost:.3g} cells ({len(tune.values)} values of "
+        f"{tune.key} per row, {plural(len(tune.seeds), 'seed')}, {shares} of the steps); then at most "
+        f"{rows * len(study.seeds)} cells again, each at its row's best value."
     )

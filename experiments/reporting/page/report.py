@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from experiments.reporting import at_its_best
 from experiments.reporting.across_corpora import CorpusAgreement, findings, grid
 from experiments.reporting.figures.style import Figure
 from experiments.reporting.formats import MISSING
@@ -42,6 +43,7 @@ def report_page(
         figures=[figure_context(figure) for figure in figures],
         agreements=[(findings(agreement), grid(agreement), figure_context(figure)) for agreement, figure in agreements],
         published=published,
+        best=(at_its_best.TITLE, at_its_best.sentences(summary), at_its_best.grid(summary)) if summary.tuned else None,
         has_texts=bool(texts),
         samples=samples(summary, results, texts or {}),
         provenance=provenance(summary, results),

@@ -60,7 +60,7 @@ class TunedRow:
 
     @property
     def sensitivity(self) -> str:
-        """What the values beside the chosen one cost in validation perplexity: "0.0005 +0.40 (25 %), 0.002 +0.12 (50 %)"."""
+        """What the values beside the chosen one cost in validation perplexity: "0.0005 +0.400 (25 %), 0.002 ..."."""
         neighbours = self.choice.neighbours if self.choice else ()
         texts = []
         for beside in neighbours:
@@ -152,16 +152,18 @@ def sentences(summary: "Summary") -> list[str]:
         course = f"{shares} of the steps"
     lines = [
         f"Each at its best: every row, the baseline included, was tried at {tune.key} {listing(tune.values)} with "
-        f"{plural(len(tune.seeds), 'seed')} of its own for {course}, and took the value of lowest validation loss. It was "
-        "then trained as by the recipe but for that value, and is compared with the baseline at the baseline's best, by "
-        "the same rule. The bound on false claims holds for each of the two columns by itself.",
-        f"The values beside the best, half and twice of it where these were tried, cost as much validation perplexity as "
-        f"stated, at the share of the steps in brackets. Trials: {tuned.trials}, in {duration(tuned.seconds)}.",
+        f"{plural(len(tune.seeds), 'seed')} apart from the study's for {course}; the lowest validation loss chose. The "
+        "row was then trained as by the recipe but for that value, and is compared by the same rule with the baseline "
+        "at the baseline's best. The bound on false claims holds for each of the two columns by itself.",
+        "The values beside the best, half and twice of it where these were tried, cost the stated perplexity on the "
+        "validation split, at the share of the steps in brackets.",
+        f"Trials: {tuned.trials}, in {duration(tuned.seconds)} of training.",
     ]
     edge = [name for name, row in tuned.rows.items() if row.choice and row.choice.at_edge and not row.choice.diverged]
     if edge:
         lines.append(
-            f"At the edge of the values tried, so that a better one may lie beyond: {', '.join(edge)}; widen tune.values."
+            f"Best at the edge of the values tried, so that a better one may lie beyond: {', '.join(edge)}; widen "
+            "tune.values."
         )
     untried = [name for name, row in tuned.rows.items() if row.choice is None]
     if untried:

@@ -104,7 +104,7 @@ class JudgedChange:
         return self.verdict not in (*CLAIMS, Verdict.DIVERGED)
 
     def text(self, n: int) -> str:
-        """Return the verdict on a row of n seeds, an open one with those that it takes by an estimate: "open, ~12 seeds"."""
+        """Return the verdict on a row of n seeds, an open one with those that it takes: "open, ~12 seeds"."""
         if self.verdict is not Verdict.OPEN:
             return self.verdict.value
         if self.two_groups:

@@ -28,7 +28,7 @@ from experiments.reporting.summary import Summary, Verdict, summarise
 from lit_transformer.errors import UserError
 
 NAMES = ["base", "no_positions", "one_head", "no_dropout"]
-TUNE = "{base: {optim: {schedule: linear}}, tune: {values: [0.001, 0.002, 0.004], seeds: [100], rungs: [0.25, 0.5]}}"
+TUNE = "{base: {optim: {schedule: linear}}, tune: {values: [0.001, 0.002, 0.004], rungs: [0.25, 0.5]}}"
 LOSSES = {
     "base": {0.001: 1.3, 0.002: 1.1, 0.004: 1.2},
     "no_positions": {0.001: 2.0, 0.002: 2.2, 0.004: math.inf},
@@ -40,20 +40,19 @@ BEST = {"base": (91.0, 0.1), "no_positions": (60.0, 0.2), "one_head": (91.1, 0.1
 NOISE = (0.9, -1.0, 0.2)
 
 
-def write_trials(study: Study, variant: str) -> None:
-    """Write a row's trials: three values at a quarter of the steps, the better two at half."""
-    losses = LOSSES[variant]
+def write_trials(study: Study, variant: str, seed: int, losses: dict[float, float]) -> None:
+    """Write the trials of a seed: three values at a quarter of the steps, the better two at half."""
     better = sorted(losses, key=lambda value: losses[value])[:2]
-    row_hash = config_hash(study.config(variant, 100), "data")
+    row_hash = config_hash(study.config(variant, seed), "data")
     for rung in (0.25, 0.5):
         for value, loss in losses.items():
-            record = TrialRecord(value, 100, rung, "optim.peak", STOPPED)
+            record = TrialRecord(value, seed, rung, "optim.peak", STOPPED)
             if rung == 0.25 or value in better:
                 status, known = (DIVERGED, None) if math.isinf(loss) else (FINISHED, loss - rung)
                 record = TrialRecord(
-                    value, 100, rung, "optim.peak", status, 50, known, 30.0, row_hash, "data", "code"
+                    value, seed, rung, "optim.peak", status, 50, known, 10.0, row_hash, "data", "code"
                 )  # fmt: skip
-            write_json(Trial(study, variant, value, 100, rung).path, plain_record(record))
+            write_json(Trial(study, variant, value, seed, rung).path, plain_record(record))
 
 
 @pytest.fixture
@@ -63,8 +62,9 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     path.write_text(OmegaConf.to_yaml(OmegaConf.merge(OmegaConf.load(path), OmegaConf.create(TUNE))))
     study = load_study("made_up")
     for variant, (bleu, spread) in BEST.items():
-        write_trials(study, variant)
         for seed, noise in zip(study.seeds, NOISE, strict=True):
+            other = variant == "no_dropout" and seed == 2
+            write_trials(study, variant, seed, LOSSES["one_head" if other else variant])
             cell = Cell(study, variant, seed, tuned=True)
             write_cell(cell.training_folder, variant, seed, bleu + spread * noise, 0.2)
     return study
@@ -109,7 +109,8 @@ def test_both_verdicts_the_value_and_what_those_beside_it_cost(study: Study) -> 
     assert (
         "* Best at the edge of the values tried, so that a better one may lie beyond: no_positions, one_head" in table
     )
-    assert "* Trials: 20, in 10 min 00 s of training." in table
+    assert row_of(table, "no_dropout")["best optim.peak"] == "0.002 (2), 0.004 (1)"
+    assert "* Trials: 60, in 10 min 00 s of training." in table
     assert "each at its best optim.peak, other verdicts for one head (worse, at its best equal)" in headline(summary)
 
 
@@ -157,12 +158,13 @@ def test_verdicts_json_has_them_for_other_programs(study: Study) -> None:
         "better": 0, "worse": 1, "equal": 1, "open": 1,
     }  # fmt: skip
     assert tuned["tune"] == {
-        "values": [0.001, 0.002, 0.004], "seeds": [100], "key": "optim.peak", "rungs": [0.25, 0.5],
+        "values": [0.001, 0.002, 0.004], "key": "optim.peak", "rungs": [0.25, 0.5],
     }  # fmt: skip
     assert tuned["baseline_choice"]["value"] == 0.002
     row = next(row for row in tuned["rows"] if row["variant"] == "one_head")
     assert (row["verdict"], row["verdict_by_recipe"], row["n"]) == ("equal", "worse", 3)
     assert (row["choice"]["value"], row["choice"]["at_edge"]) == (0.004, True)
+    assert row["choice"]["by_seed"] == {"0": 0.004, "1": 0.004, "2": 0.004}
     assert row["mean"] - row["baseline_mean"] == pytest.approx(row["difference"])
 
 
@@ -186,14 +188,15 @@ def test_a_study_without_tune_shows_none_of_this(study: Study) -> None:
 
 
 def test_what_is_missing_is_said(study: Study) -> None:
-    Trial(study, "one_head", 0.002, 100, 0.5).path.unlink()
+    for seed in study.seeds:
+        Trial(study, "one_head", 0.002, seed, 0.5).path.unlink()
     shutil.rmtree(Cell(study, "no_dropout", 1, tuned=True).training_folder)
     (Cell(study, "no_dropout", 2, tuned=True).training_folder / "scores.json").unlink()
     summary = read(study)
     assert summary.tuned is not None
     assert summary.tuned.rows["one_head"].choice is None
     table = tables.markdown(summary)
-    assert "* Without all of their trials: one_head." in table
+    assert "* No seed has all of its trials: one_head." in table
     assert "* Not trained at their best: one_head (seed 0, 1, 2), no_dropout (seed 1)." in table
     assert "* Not evaluated at their best: no_dropout (seed 2)." in table
     with pytest.raises(UserError, match=r"4 not trained at their best \(.*; 1 not evaluated at their best"):

@@ -3,8 +3,8 @@
     python -m experiments array --study S --list            # prepares the data, prints the cells to run
     python -m experiments array --study S --cell base-0
 
-In a study with `tune` the list holds the cells, then the trials of the next rung, then the cells at their best values:
-list and submit again when the array has ended, until the list is empty.
+In a study with `tune` the list holds the cells, then the trials of a rung, then the cells at their best values: list
+and submit again when the array has ended, until the list is empty.
 
 A job that receives SIGTERM, as before its time limit or when it is preempted, writes a checkpoint and requeues itself;
 so does one that crashes, at most --retries times. Exit status: 0 done, 2 a user's mistake, 1 given up, 143 stopped.
@@ -62,14 +62,14 @@ def _due(study: Study, stages: Stages) -> list[str]:
     if cells or tuning is None:
         return [_name(cell) for cell in cells]
     while True:
-        stale = tuning.stale()
+        stale = needed(study, tuning.stale(), tuned=True)
         to_train, stopped = next_trials(study, stale)
         if stopped:
             tuning.run(*(trial.stage for trial in stopped), out=sys.stderr)
         if to_train:
             return [trial.stage for trial in to_train]
         if not stopped:
-            return [_name(cell) for cell in tuning.stale_cells(study, needed(study, stale, tuned=True), tuned=True)]
+            return [_name(cell) for cell in tuning.stale_cells(study, stale, tuned=True)]
 
 
 def _jobs(study: Study, stages: Stages) -> dict[str, Job]:

@@ -3,8 +3,8 @@
 DVC decides what is stale. The data stage runs first; then every stale cell, each in a slot with its share of cores and
 GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored; the report
 comes last. In a study with looks, every row gets the seeds of the first look, and a row whose verdict is open those of
-the next one. In a study with `tune`, the trials of every row follow, rung by rung, then the cells once more, each at
-its row's best value.
+the next one. In a study with `tune`, the trials of every cell follow, rung by rung, then the cell once more, at its
+best value.
 
 A cell that crashes or is killed is retried from its checkpoint; one with a mistake of the user is not. Either leaves
 the others running, and the exit status is not 0 if any cell failed. Ctrl-C stops every cell at its next step, after a
@@ -13,12 +13,12 @@ pip install -c constraints.txt -e '.[cluster]'. See docs/scale.md and docs/slurm
 """
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.common import cli, machine
 from experiments.common.io import only_writer
-from experiments.config.cell import cells_of
+from experiments.config.cell import Cell, cells_of
 from experiments.config.study import TUNING, Study, load_study
 from experiments.config.trials import trials_of
 from experiments.launching.attempts import LOG, Job
@@ -101,17 +101,14 @@ def _launch(
         stages.run("prepare")
         stale = needed(study, stages.stale())  # the same text prepared again leaves no cell stale
     attempted, failed = _run_looks(study, args, stages, stale, on_ray, gpus)
-    failed_cells = {attempted[job] for job in failed}
+    failed_variants = {attempted[job].variant for job in failed}
     if tuning:
-        trials, failed_trials = _run_trials(study, args, tuning, on_ray, gpus)
-        left_out = {trials[job] for job in failed_trials}
-        stale = needed(study, tuning.stale(), tuned=True)
-        tuned, failed_tuned = _run_looks(study, args, tuning, stale, on_ray, gpus, tuned=True, left_out=left_out)
-        attempted, failed = {**attempted, **trials, **tuned}, {**failed, **failed_trials, **failed_tuned}
+        tuned, failed_tuned = _run_tuned(study, args, tuning, on_ray, gpus)
+        attempted, failed = {**attempted, **tuned}, {**failed, **failed_tuned}
     for job, reason in failed.items():
         print(f"FAILED {job.name}: {reason} (see {job.folder / LOG})")
     if ensembles:
-        _score_ensembles(ensembles, failed_cells)
+        _score_ensembles(ensembles, failed_variants)
     try:
         stages.run("report")
     except UserError as error:
@@ -126,57 +123,54 @@ def _launch(
 
 
 def _run_looks(
-    study: Study,
-    args: argparse.Namespace,
-    stages: Stages,
-    stale: set[str],
-    on_ray: bool,
-    gpus: int,
-    tuned: bool = False,
-    left_out: Collection[str] = (),
-) -> tuple[dict[Job, str], dict[Job, str]]:
-    """Run the stale cells, then further seeds while verdicts are open; return what was run, and what failed and why.
-
-    What was run is by variant; those that are `left_out` are not run.
-    """
-    attempted: dict[Job, str] = {}
+    study: Study, args: argparse.Namespace, stages: Stages, stale: set[str], on_ray: bool, gpus: int
+) -> tuple[dict[Job, Cell], dict[Job, str]]:
+    """Run the stale cells, then further seeds while verdicts are open; return what was run, and what failed and why."""
+    attempted: dict[Job, Cell] = {}
     failed: dict[Job, str] = {}
     while True:
-        cells = [cell for cell in stages.stale_cells(study, stale, tuned) if cell.variant not in left_out]
-        variants = {stages.job(cell): cell.variant for cell in cells}
-        jobs = [job for job in variants if job not in attempted]
+        cells = {stages.job(cell): cell for cell in stages.stale_cells(study, stale)}
+        jobs = [job for job in cells if job not in attempted]
         if not jobs:
             return attempted, failed
         if attempted:
-            rows = dict.fromkeys(variants[job] for job in jobs if variants[job] != study.baseline)
+            rows = dict.fromkeys(cells[job].variant for job in jobs if cells[job].variant != study.baseline)
             print(f"Still open, so further seeds follow: {', '.join(rows)}")
-        attempted |= variants
-        to_run = _cells_to_run(study, len(jobs)) + (", each at its row's best value" if tuned else "")
-        failed |= _run_cells(jobs, study, args, on_ray, gpus, to_run).failed
+        attempted |= cells
+        failed |= _run_cells(jobs, study, args, on_ray, gpus, _cells_to_run(study, len(jobs))).failed
         if len(study.looks) > 1:
-            stale = needed(study, stages.stale(), tuned)
+            stale = needed(study, stages.stale())
 
 
-def _run_trials(
+def _run_tuned(
     study: Study, args: argparse.Namespace, stages: Stages, on_ray: bool, gpus: int
-) -> tuple[dict[Job, str], dict[Job, str]]:
-    """Run the stale trials rung by rung; return what was run, by variant, and what failed and why.
+) -> tuple[dict[Job, Cell], dict[Job, str]]:
+    """Run the trials that are due, rung by rung, then the cells at what these choose, and on while verdicts are open.
 
-    A row of which a trial failed goes no further.
+    Return what was run, trials by the cell that they are for, and what failed and why. A cell of which a trial failed
+    is not run.
     """
-    attempted: dict[Job, str] = {}
+    attempted: dict[Job, Cell] = {}
     failed: dict[Job, str] = {}
     while True:
-        left_out = {attempted[job] for job in failed}
-        to_train, stopped = next_trials(study, stages.stale(), left_out)
-        if not to_train + stopped:
-            return attempted, failed
+        lost = {(attempted[job].variant, attempted[job].seed) for job in failed}
+        stale = needed(study, stages.stale(), tuned=True)
+        to_train, stopped = next_trials(study, stale, lost)
         if stopped:
             stages.run(*(trial.stage for trial in stopped))
-        variants = {stages.trial_job(trial): trial.variant for trial in to_train}
-        attempted |= variants
-        if variants:
-            failed |= _run_cells(list(variants), study, args, on_ray, gpus, f"{len(variants)} trials to run").failed
+        jobs = {stages.trial_job(trial): Cell(study, trial.variant, trial.seed, tuned=True) for trial in to_train}
+        to_run = f"{len(jobs)} trials to run"
+        if not to_train + stopped:
+            cells = [
+                cell for cell in stages.stale_cells(study, stale, tuned=True) if (cell.variant, cell.seed) not in lost
+            ]
+            jobs = {job: cell for cell in cells if (job := stages.job(cell)) not in attempted}
+            to_run = f"{_cells_to_run(study, len(jobs))}, each at its best value"
+            if not jobs:
+                return attempted, failed
+        attempted |= jobs
+        if jobs:
+            failed |= _run_cells(list(jobs), study, args, on_ray, gpus, to_run).failed
 
 
 def _run_cells(

@@ -1,8 +1,9 @@
 """Run one trial of a study's `tune`: `python -m experiments tune --study S --variant V --seed K --rung 0.25 KEY=VALUE`.
 
-Trains the variant at that value for a share of optim.steps, with the schedule of so many steps and a seed of
-`tune.seeds`, and writes its validation loss under results/tuning/<variant>/<rung>/; no model is kept. A value that the
-rung before stopped is not trained. Run the same command again after an interruption and it resumes.
+Trains the variant at that value for a share of optim.steps, with the schedule of so many steps, and writes its
+validation loss under results/tuning/<variant>/seed<k>/<rung>/; no model is kept. K is the seed for which the trial
+chooses; its own is 1,000,000 more. A value that the rung before stopped is not trained. Run the same command again
+after an interruption and it resumes.
 """
 
 import argparse
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies, with `tune` in study.yaml")
     parser.add_argument("--variant", required=True, help="a variant of that study")
-    parser.add_argument("--seed", required=True, help="a seed of tune.seeds")
+    parser.add_argument("--seed", required=True, help="a seed of the study")
     parser.add_argument("--rung", required=True, help="a share of optim.steps, of tune.rungs")
     parser.add_argument("setting", metavar="KEY=VALUE", help="a value of tune.values for tune.key: optim.peak=0.001")
     parser.add_argument("--wandb", default="disabled", help="auto (online if logged in), online, offline or disabled")
@@ -29,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = load_study(args.study)
     trial = _trial(study, args)
     assert study.tune
-    values = values_at(study.tune, read_trials(study, trial.variant), trial.rung)
+    values = values_at(study.tune, read_trials(study, trial.variant, trial.seed), trial.rung)
     if values is None:
         raise UserError(
-            f"trials of {trial.variant} before rung {trial.rung} are missing; `python -m experiments launch --study "
-            f"{study.name}` runs all in their order"
+            f"trials of {trial.variant} seed {trial.seed} before rung {trial.rung} are missing; "
+            f"`python -m experiments launch --study {study.name}` runs all in their order"
         )
     if trial.value not in values:
         write_json(trial.path, plain_record(TrialRecord(trial.value, trial.seed, trial.rung, study.tune.key, STOPPED)))
@@ -58,7 +59,7 @@ def _trial(study: Study, args: argparse.Namespace) -> Trial:
         study,
         args.variant,
         _listed(value, tune.values, f"tune.values of study {study.name}"),
-        int(_listed(args.seed, tune.seeds, f"tune.seeds of study {study.name}")),
+        int(_listed(args.seed, study.seeds, f"seeds of study {study.name}")),
         _listed(args.rung, tune.rungs, f"tune.rungs of study {study.name}"),
     )
 

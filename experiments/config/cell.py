@@ -6,7 +6,7 @@ experiments/studies/<study>/results/<variant>/seed<k>/  what the cell found, kep
     training.json  curve.csv  probe.csv                     written by `train`, as the model is
     scores.json  metrics.json  sentences.csv  translations/ written by `evaluate`
 
-A tuned cell, at the value that its row's trials choose, has tuned/ before <variant> in all three.
+A tuned cell, at the value that its trials choose, has tuned/ before <variant> in all three.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from experiments.config.trials import Trial, chosen_value
 class Cell:
     """One variant and one seed of a study; overrides make it a run beside the study's own, all of it under runs/.
 
-    `tuned`: at the value of study.yaml's `tune` that the variant's trials choose.
+    `tuned`: at the value of study.yaml's `tune` that its trials choose.
     """
 
     study: Study
@@ -34,10 +34,10 @@ class Cell:
 
     @property
     def config(self) -> RunConfig:
-        """The settings of this cell; raises UserError for a tuned one while a trial of its row is missing."""
+        """The settings of this cell; raises UserError for a tuned one while one of its trials is missing."""
         chosen: tuple[str, ...] = ()
         if self.tuned:
-            value = chosen_value(self.study, self.variant)
+            value = chosen_value(self.study, self.variant, self.seed)
             assert self.study.tune
             chosen = (f"{self.study.tune.key}={value}",)
         return self.study.config(self.variant, self.seed, (*chosen, *self.overrides))
@@ -145,7 +145,7 @@ def cells_of(study: Study, tuned: bool = False) -> list[Cell]:
 
 def cell_of(trial: Trial) -> Cell:
     """Return the cell that a trial trains, under runs/."""
-    return Cell(trial.study, trial.variant, trial.seed, trial.overrides)
+    return Cell(trial.study, trial.variant, trial.own_seed, trial.overrides)
 
 
 def _hashed(overrides: list[str]) -> str:

@@ -57,7 +57,7 @@ class Study:
 
     A variant is run with the first `seeds` of a look, and with those of the next while its verdict is open; a study of
     one seed has no look. A change within `margin` BLEU counts as equal. `labels` say in words what a variant is. With
-    `tune`, every variant is run once more, at its own best value of one setting.
+    `tune`, every cell is run once more, at its own best value of one setting.
     """
 
     name: str
@@ -115,9 +115,9 @@ class Study:
         """Return the folder of one cell's trained model."""
         return self.folder / "models" / variant / f"seed{seed}"
 
-    def trials(self, variant: str) -> Path:
-        """Return the folder of what a variant's trials found."""
-        return self.folder / "results" / TUNING / variant
+    def trials(self, variant: str, seed: int) -> Path:
+        """Return the folder of what a variant's trials for a seed found."""
+        return self.folder / "results" / TUNING / variant / f"seed{seed}"
 
     def ensemble(self, variant: str) -> Path:
         """Return the folder of what all seeds of a variant score as one model."""

@@ -1,21 +1,23 @@
 """Trials: short trainings of a row at each value of `tune`, what they found, which go on, and the value they choose.
 
-experiments/studies/<study>/results/tuning/<variant>/<rung>/<value>-seed<k>.json    one trial, written by `tune`
+experiments/studies/<study>/results/tuning/<variant>/seed<k>/<rung>/<value>.json    one trial, written by `tune`
 
-What is chosen is a function of these records and nothing else: the same records choose the same value.
+What is chosen for a seed of a row is a function of its records and nothing else.
 """
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import gt, lt
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from experiments.config.run_config import config_hash
 from experiments.config.study import Study
-from experiments.config.tuning import Tuning
+from experiments.config.tuning import SEED, Tuning
 from lit_transformer.errors import UserError
 
 FINISHED, DIVERGED, STOPPED = "finished", "diverged", "stopped"
@@ -23,13 +25,18 @@ FINISHED, DIVERGED, STOPPED = "finished", "diverged", "stopped"
 
 @dataclass(frozen=True)
 class Trial:
-    """One value and one seed of a row, trained for a share of optim.steps."""
+    """One value, trained for a share of optim.steps, to choose for a variant and a seed of the study."""
 
     study: Study
     variant: str
     value: float
     seed: int
     rung: float
+
+    @property
+    def own_seed(self) -> int:
+        """The seed of its training."""
+        return self.seed + SEED
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -51,11 +58,10 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The trial as a reader sees it: "base, optim.peak 0.001, seed 100, 25 % of the steps"."""
+        """The trial as a reader sees it: "base seed 0, optim.peak 0.001 for 25 % of the steps"."""
         assert self.study.tune
-        return (
-            f"{self.variant}, {self.study.tune.key} {self.value}, seed {self.seed}, {100 * self.rung:g} % of the steps"
-        )
+        setting, share = f"{self.study.tune.key} {self.value}", f"{100 * self.rung:g} %"
+        return f"{self.variant} seed {self.seed}, {setting} for {share} of the steps"
 
     @property
     def stage(self) -> str:
@@ -66,15 +72,15 @@ class Trial:
     @property
     def path(self) -> Path:
         """The file of its record."""
-        return self.study.trials(self.variant) / str(self.rung) / f"{self.value}-seed{self.seed}.json"
+        return self.study.trials(self.variant, self.seed) / str(self.rung) / f"{self.value}.json"
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What a trial found: the validation loss after `steps` steps in nats per token, None where it has none.
+    """What a trial for a cell of this seed found: the validation loss after `steps` steps, None where it has none.
 
-    `status` is finished, diverged, or stopped: a value that the rung before left behind, which is not trained. `hashes`
-    are of the row's settings, without what the trial changes, and of the data.
+    In nats per token. `status` is finished, diverged, or stopped: a value that the rung before left behind, which is
+    not trained. `row_hash` is of the row's settings, without what the trial changes, and of the data.
     """
 
     value: float
@@ -92,9 +98,9 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A value beside the chosen one, tried as long as that at `rung`: its perplexity there is higher by `cost`.
+    """A value beside the best one: its perplexity is higher by `cost` at `rung`, the last at which both were tried.
 
-    None where one of the two diverged.
+    A mean over the seeds that tried both there; None where one of the two diverged.
     """
 
     value: float
@@ -104,11 +110,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Choice:
-    """The value of a row that its trials choose. `at_edge`: the best may lie outside of the values tried.
+    """The values that the trials of a row choose, by the study's seed; `value` is the one chosen most often.
 
-    `diverged`: every trial of the last rung did, so that there was nothing to choose.
+    `at_edge`: a better one may lie outside of the values tried. `diverged`: every trial of the last rung did.
     """
 
+    by_seed: dict[int, float]
     value: float
     at_edge: bool
     neighbours: tuple[Neighbour, ...]
@@ -130,8 +137,8 @@ def trials_of(study: Study, rung: float | None = None) -> list[Trial]:
         Trial(study, variant, value, seed, share)
         for share in rungs
         for variant in study.variants
+        for seed in study.seeds
         for value in tune.values
-        for seed in tune.seeds
     ]
 
 
@@ -141,18 +148,17 @@ def plain_record(record: TrialRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if value != defaults[name]}
 
 
-def read_trials(study: Study, variant: str) -> list[TrialRecord]:
-    """Return the records of a row's trials; what was found with other settings than the present ones does not count."""
+def read_trials(study: Study, variant: str, seed: int) -> list[TrialRecord]:
+    """Return the records of a row's trials for a seed, without those of other settings than the present ones."""
     assert study.tune
-    trials = [trial for trial in trials_of(study) if trial.variant == variant and trial.path.is_file()]
-    records = [parse_record(trial.path.read_text(encoding="utf-8"), trial.path) for trial in trials]
-    trained = {(record.seed, record.data_hash) for record in records if record.status != STOPPED}
-    hashes = {(seed, data_hash): config_hash(study.config(variant, seed), data_hash) for seed, data_hash in trained}
+    trials = [Trial(study, variant, value, seed, rung) for rung in study.tune.rungs for value in study.tune.values]
+    found = [parse_record(trial.path.read_text("utf-8"), trial.path) for trial in trials if trial.path.is_file()]
+    data = {record.data_hash for record in found if record.status != STOPPED}
+    hashes = {data_hash: config_hash(study.config(variant, seed), data_hash) for data_hash in data}
     return [
         record
-        for record in records
-        if record.key == study.tune.key
-        and (record.status == STOPPED or record.row_hash == hashes[record.seed, record.data_hash])
+        for record in found
+        if record.key == study.tune.key and (record.status == STOPPED or record.row_hash == hashes[record.data_hash])
     ]
 
 
@@ -164,18 +170,12 @@ def parse_record(text: str, path: Path) -> TrialRecord:
         raise UserError(f"{path} is no record of a trial ({error}); delete it and run its stage again") from None
 
 
-def losses(records: Sequence[TrialRecord], rung: float, seeds: Sequence[int]) -> dict[float, float]:
-    """Return the mean validation loss at a rung by value, of values tried with every seed; infinite if one diverged."""
-    by_trial = {
-        (record.value, record.seed): math.inf if record.valid_loss is None else record.valid_loss
+def losses(records: Sequence[TrialRecord], rung: float) -> dict[float, float]:
+    """Return the validation loss by value of what a seed tried at a rung; infinite where it diverged."""
+    return {
+        record.value: math.inf if record.valid_loss is None else record.valid_loss
         for record in records
         if record.rung == rung and record.status != STOPPED
-    }
-    values = dict.fromkeys(value for value, _ in by_trial)
-    return {
-        value: fmean(by_trial[value, seed] for seed in seeds)
-        for value in values
-        if all((value, seed) in by_trial for seed in seeds)
     }
 
 
@@ -186,54 +186,63 @@ def better_half(losses: Mapping[float, float]) -> list[float]:
 
 
 def values_at(tune: Tuning, records: Sequence[TrialRecord], rung: float) -> list[float] | None:
-    """Return the values that are tried at a rung; None while a trial of an earlier rung is missing."""
+    """Return the values that a seed tries at a rung; None while a trial of an earlier rung is missing."""
     values = list(tune.values)
     for share in tune.rungs[: tune.rungs.index(rung)]:
-        found = losses(records, share, tune.seeds)
+        found = losses(records, share)
         if not set(values) <= set(found):
             return None
         values = better_half({value: found[value] for value in values})
     return values
 
 
-def choose(tune: Tuning, records: Sequence[TrialRecord]) -> Choice | None:
-    """Return the value of lowest mean loss at the last rung, of equals the smallest; None while a trial is missing."""
-    last = tune.rungs[-1]
-    values, found = values_at(tune, records, last), losses(records, last, tune.seeds)
+def choose(tune: Tuning, records: Sequence[TrialRecord]) -> float | None:
+    """Return the value of lowest loss at a seed's last rung, of equals the smallest; None while a trial is missing."""
+    values, found = values_at(tune, records, tune.rungs[-1]), losses(records, tune.rungs[-1])
     if values is None or not set(values) <= set(found):
         return None
-    best = min(values, key=lambda value: (found[value], value))
+    return min(values, key=lambda value: (found[value], value))
+
+
+def row_choice(tune: Tuning, trials: Mapping[int, Sequence[TrialRecord]]) -> Choice | None:
+    """Return what the trials of a row choose, from their records by seed; None while no seed has all of its trials."""
+    by_seed = {seed: value for seed, records in trials.items() if (value := choose(tune, records)) is not None}
+    if not by_seed:
+        return None
+    counts = Counter(by_seed.values())
+    best = min(counts, key=lambda value: (-counts[value], value))
+    chosen = [losses(trials[seed], tune.rungs[-1])[value] for seed, value in by_seed.items()]
     at_edge = best in (tune.values[0], tune.values[-1])
-    return Choice(best, at_edge, _neighbours(tune, records, best), diverged=math.isinf(found[best]))
+    neighbours = _neighbours(tune, list(trials.values()), best)
+    return Choice(by_seed, best, at_edge, neighbours, diverged=all(map(math.isinf, chosen)))
 
 
-def chosen_value(study: Study, variant: str) -> float:
-    """Return the value that a row's trials choose; raises UserError while a trial is missing."""
+def chosen_value(study: Study, variant: str, seed: int) -> float:
+    """Return the value that a row's trials choose for a seed; raises UserError while one of them is missing."""
     if study.tune is None:
         raise UserError(f"study {study.name} has no `tune` in study.yaml, so no row has a best value; add it")
-    choice = choose(study.tune, read_trials(study, variant))
-    if choice is None:
+    value = choose(study.tune, read_trials(study, variant, seed))
+    if value is None:
         raise UserError(
-            f"trials of {variant} are missing or outdated in {study.trials(variant)}, so no value is chosen; "
-            f"run them: python -m experiments launch --study {study.name}"
+            f"trials of {variant} seed {seed} are missing or outdated in {study.trials(variant, seed)}, so no value is "
+            f"chosen; run them: python -m experiments launch --study {study.name}"
         )
-    return choice.value
+    return value
 
 
-def _neighbours(tune: Tuning, records: Sequence[TrialRecord], best: float) -> tuple[Neighbour, ...]:
+def _neighbours(tune: Tuning, trials: Sequence[Sequence[TrialRecord]], best: float) -> tuple[Neighbour, ...]:
     """Return what the values next to the best cost: half and twice of it where they were tried, else the nearest."""
-    below = [value for value in tune.values if value < best]
-    above = [value for value in tune.values if value > best]
-    nearest_below = next((value for value in below if math.isclose(2 * value, best)), max(below, default=None))
-    nearest_above = next((value for value in above if math.isclose(value, 2 * best)), min(above, default=None))
+    below, above = ([value for value in tune.values if other(value, best)] for other in (lt, gt))
+    half = next((value for value in below if math.isclose(2 * value, best)), max(below, default=None))
+    double = next((value for value in above if math.isclose(value, 2 * best)), min(above, default=None))
     found = []
-    for value in (nearest_below, nearest_above):
-        for share in reversed(tune.rungs):
-            at_rung = losses(records, share, tune.seeds)
-            if value is not None and {value, best} <= set(at_rung):
-                cost = None
-                if math.isfinite(at_rung[value]) and math.isfinite(at_rung[best]):
-                    cost = math.exp(at_rung[value]) - math.exp(at_rung[best])
-                found.append(Neighbour(value, share, cost))
+    for value in (half, double):
+        for rung in reversed(tune.rungs):
+            by_seed = [losses(records, rung) for records in trials]
+            pairs = [(at_rung[value], at_rung[best]) for at_rung in by_seed if value in at_rung and best in at_rung]
+            if value is not None and pairs:
+                finite = all(math.isfinite(loss) for pair in pairs for loss in pair)
+                cost = fmean(math.exp(other) - math.exp(own) for other, own in pairs) if finite else None
+                found.append(Neighbour(value, rung, cost))
                 break
     return tuple(found)

@@ -73,7 +73,7 @@ class CellCost:
 class Plan:
     """The cost of a cell of each variant, and what it was computed from; `looks` says how many cells may suffice.
 
-    With `tune`, whose cost `tuning` states, every cell is run twice, and a row has its trials.
+    With `tune`, whose cost `tuning` states, every cell is run twice, and has trials before.
     """
 
     study: str
@@ -105,7 +105,7 @@ class Plan:
 
     def total(self, values: Iterable[float]) -> float:
         """Sum a figure per variant, of one training, over all cells and trials."""
-        return (self.trainings + (self.tune.cost if self.tune else 0)) * sum(values)
+        return (self.trainings + (self.seeds * self.tune.cost if self.tune else 0)) * sum(values)
 
     def makespan(self, seconds: Sequence[float], slots: int) -> float:
         """Return when the last cell ends if `slots` take cells in the order of `launch`; seconds: per variant."""
@@ -113,7 +113,7 @@ class Plan:
         if self.tune is None:
             return cells
         trials = (
-            makespan([share * own for own in seconds for _ in range(number * len(self.tune.seeds))], slots)
+            makespan([share * own for own in seconds for _ in range(number * self.seeds)], slots)
             for number, share in zip(self.tune.numbers, self.tune.rungs, strict=True)
         )
         return 2 * cells + sum(trials)

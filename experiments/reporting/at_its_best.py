@@ -1,12 +1,13 @@
 """Each row at its own best value of `tune`: what its trials chose, how much that matters, and the verdict there."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from experiments.config.study import Study
-from experiments.config.trials import STOPPED, Choice, choose
+from experiments.config.trials import STOPPED, Choice, row_choice
 from experiments.config.tuning import Tuning
-from experiments.reporting.formats import MISSING, bracketed, duration, listing, number, percent, plural
+from experiments.reporting.formats import MISSING, bracketed, duration, listing, number, percent
 from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.results import TunedResults, listed
 from experiments.reporting.statistics import Estimate, estimate
@@ -22,7 +23,7 @@ TITLE = "Each at its best"
 class TunedRow:
     """A variant at its best value: BLEU of the primary split and the verdict, None for the baseline.
 
-    `choice` is None while a trial is missing; `diverged` names the seeds that did.
+    `choice` is None while no seed has all of its trials; `diverged` names the seeds that did.
     """
 
     choice: Choice | None
@@ -51,12 +52,16 @@ class TunedRow:
 
     @property
     def value_text(self) -> str:
-        """The chosen value; in words where a better one may lie beyond those tried."""
+        """The chosen value, of several each with its seeds; in words where a better one may lie beyond those tried."""
         if self.choice is None:
             return MISSING
+        counts = Counter(self.choice.by_seed.values())
+        text = ", ".join(f"{value} ({number})" for value, number in counts.most_common())
+        if len(counts) == 1:
+            text = str(self.choice.value)
         if self.choice.diverged:
-            return f"{self.choice.value}, every trial diverged"
-        return f"{self.choice.value}, at the edge" if self.choice.at_edge else str(self.choice.value)
+            return f"{text}, every trial diverged"
+        return f"{text}, at the edge" if self.choice.at_edge else text
 
     @property
     def sensitivity(self) -> str:
@@ -92,10 +97,11 @@ def at_their_best(study: Study, results: TunedResults) -> Tuned:
     for variant in study.variants:
         bleu = estimate(list(cells.scores(variant, cells.primary, "bleu").values()))
         diverged = tuple(record.seed for record in cells.of(variant) if record.diverged)
-        choice = choose(study.tune, results.trials[variant])
+        choice = row_choice(study.tune, results.trials[variant])
         rows[variant] = TunedRow(choice, bleu, judgement.changes.get(variant), diverged)
     wanted = {f"{name}/seed{seed}" for name, n in judgement.seeds_wanted.items() for seed in study.seeds[:n]}
-    trained = [record for records in results.trials.values() for record in records if record.status != STOPPED]
+    records = [record for row in results.trials.values() for by_seed in row.values() for record in by_seed]
+    trained = [record for record in records if record.status != STOPPED]
     return Tuned(
         tune=study.tune,
         rows=rows,
@@ -151,10 +157,11 @@ def sentences(summary: "Summary") -> list[str]:
     else:
         course = f"{shares} of the steps"
     lines = [
-        f"Each at its best: every row, the baseline included, was tried at {tune.key} {listing(tune.values)} with "
-        f"{plural(len(tune.seeds), 'seed')} apart from the study's for {course}; the lowest validation loss chose. The "
-        "row was then trained as by the recipe but for that value, and is compared by the same rule with the baseline "
-        "at the baseline's best. The bound on false claims holds for each of the two columns by itself.",
+        f"Each at its best: every row, the baseline included, was tried at {tune.key} {listing(tune.values)} for "
+        f"{course}; the lowest validation loss chose, for each seed anew and with other seeds. Each cell was then "
+        "trained as by the recipe but for that value, and its row is compared by the same rule with the baseline at "
+        "its best, so that a verdict is on all of it, the choice included. The bound on false claims holds for "
+        "each of the two columns by itself.",
         "The values beside the best, half and twice of it where these were tried, cost the stated perplexity on the "
         "validation split, at the share of the steps in brackets.",
         f"Trials: {tuned.trials}, in {duration(tuned.seconds)} of training.",
@@ -167,7 +174,7 @@ def sentences(summary: "Summary") -> list[str]:
         )
     untried = [name for name, row in tuned.rows.items() if row.choice is None]
     if untried:
-        lines.append(f"Without all of their trials: {', '.join(untried)}.")
+        lines.append(f"No seed has all of its trials: {', '.join(untried)}.")
     diverged = [f"{name}/seed{seed}" for name, row in tuned.rows.items() for seed in row.diverged]
     for what, cells in (("Diverged", diverged), ("Not trained", tuned.missing), ("Not evaluated", tuned.unscored)):
         if cells:

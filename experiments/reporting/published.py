@@ -144,7 +144,8 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
     if results.tuned:
         content["trials"] = [
             {"variant": variant, **plain_record(record)}
-            for variant, records in results.tuned.trials.items()
+            for variant, by_seed in results.tuned.trials.items()
+            for records in by_seed.values()
             for record in records
         ]
         content["tuned_cells"] = [_cell(record, common, signatures) for record in tuned]
@@ -154,9 +155,13 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
 def _read_tuned(study: Study, content: Mapping[str, Any]) -> TunedResults | None:
     if study.tune is None:
         return None
-    trials: dict[str, list[TrialRecord]] = {variant: [] for variant in study.variants}
+    trials: dict[str, dict[int, list[TrialRecord]]] = {
+        variant: {seed: [] for seed in study.seeds} for variant in study.variants
+    }
     for trial in content["trials"]:
-        trials[trial["variant"]].append(TrialRecord(**_without(trial, {"variant": trial["variant"]})))
+        variant = trial["variant"]
+        record = TrialRecord(**_without(trial, {"variant": variant}))
+        trials[variant][record.seed].append(record)
     return TunedResults(trials, checked(study, [_read_cell(cell, content) for cell in content["tuned_cells"]], {}))
 
 

@@ -170,9 +170,9 @@ class Results:
 
 @dataclass(frozen=True)
 class TunedResults:
-    """The trials of each row, and the cells at the values that they choose."""
+    """The trials of each row by seed, and the cells at the values that they choose."""
 
-    trials: dict[str, list[TrialRecord]]
+    trials: dict[str, dict[int, list[TrialRecord]]]
     cells: Results
 
 
@@ -245,12 +245,17 @@ def shortened(names: Sequence[str], most: int = 4) -> str:
 
 
 def _read_tuned(study: Study) -> TunedResults | None:
-    """Read the trials, and the cells of rows that have all of theirs."""
-    if study.tune is None:
+    """Read the trials, and the cells that have all of theirs."""
+    tune = study.tune
+    if tune is None:
         return None
-    trials = {variant: read_trials(study, variant) for variant in study.variants}
-    rows = [variant for variant, records in trials.items() if choose(study.tune, records)]
-    cells = [Cell(study, variant, seed, tuned=True) for variant in rows for seed in study.seeds]
+    trials = {variant: {seed: read_trials(study, variant, seed) for seed in study.seeds} for variant in study.variants}
+    cells = [
+        Cell(study, variant, seed, tuned=True)
+        for variant, by_seed in trials.items()
+        for seed, records in by_seed.items()
+        if choose(tune, records) is not None
+    ]
     return TunedResults(trials, checked(study, read_records(cells), {}))
 
 

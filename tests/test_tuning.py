@@ -440,6 +440,8 @@ def test_the_command_trains_a_trial_and_keeps_its_loss_only(
     assert len(set(losses.values())) == 2
     assert chosen_value(study, "base", 0) == min(losses, key=lambda value: losses[value] or 0)
     assert "base seed 0, optim.peak 0.01 for 50 % of the steps: validation loss" in capsys.readouterr().out
+    tune.main([*arguments, "optim.peak=0.01"])
+    assert capsys.readouterr().out.endswith("already tried; nothing to do\n")
     assert not [*Path("runs").rglob("*.ckpt"), *Path("runs").rglob("*.safetensors")]
     assert not list((study.folder / "results").rglob("scores.json"))
     train.main(["--study", "tiny", "--variant", "base", "--seed", "0", "--tuned", "--wandb", "disabled", "--quiet"])

@@ -1,8 +1,9 @@
 """`tune` of study.yaml: every row of a study tries the same values of one setting, anew for each of its seeds.
 
-A seed of a row is then one run of the whole procedure, the choice included. With one choice for all seeds of a row the
-verdicts would take a choice by chance for a finding: in simulations of copies of the baseline, as many as 9 of 10
-studies claim a difference, and with a choice for each seed at most 1 in 20 (tests/test_family_wise_error.py).
+A seed of a row is then one run of the whole procedure, the choice included. With one choice for all seeds of a row,
+verdicts would take a choice by chance for a finding: where trials are noisy, more than half of simulated studies of
+copies of the baseline claim a difference, and with a choice for each seed fewer than 1 in 20
+(tests/test_family_wise_error.py).
 """
 
 import math

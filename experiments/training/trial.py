@@ -2,10 +2,12 @@
 
 import shutil
 
+from data_modules.prepared import PreparedCorpus
+from experiments.common import machine
 from experiments.common.io import read_json, write_json
 from experiments.config.cell import cell_of
 from experiments.config.run_config import config_hash
-from experiments.config.trials import Trial, TrialRecord, plain_record
+from experiments.config.trials import Trial, TrialRecord, plain_record, read_trials
 from experiments.training.checkpoints import BEFORE, LAST
 from experiments.training.distributed import Processes
 from experiments.training.run import MODEL, Options, train
@@ -14,10 +16,14 @@ from experiments.training.run import MODEL, Options, train
 def run_trial(trial: Trial, options: Options) -> None:
     """Train a trial from wherever it stands, write its record, and remove its model and checkpoints.
 
-    The processes of a run on several devices call this together.
+    A trial that is done is not trained again: DVC runs it where other values are new. The processes of a run on several
+    devices call this together.
     """
     assert trial.study.tune
     cell = cell_of(trial)
+    if _is_done(trial):
+        print(f"{trial.name}: already tried; nothing to do")
+        return
     train(cell, options)
     if not Processes.of(cell.config.trainer).first:
         return
@@ -41,3 +47,13 @@ def run_trial(trial: Trial, options: Options) -> None:
         (cell.run_folder / name).unlink(missing_ok=True)
     loss = "diverged" if record.valid_loss is None else f"validation loss {record.valid_loss:.4f}"
     print(f"{trial.name}: {loss}", flush=True)
+
+
+def _is_done(trial: Trial) -> bool:
+    """Return whether the trial has a record of this code, data and settings."""
+    corpus = PreparedCorpus.open(trial.study.data_folder)
+    return any(
+        (record.value, record.rung) == (trial.value, trial.rung)
+        and (record.code_hash, record.data_hash) == (machine.code_hash(), corpus.hash)
+        for record in read_trials(trial.study, trial.variant, trial.seed)
+    )

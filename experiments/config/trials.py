@@ -236,11 +236,11 @@ def _neighbours(tune: Tuning, trials: Sequence[Sequence[TrialRecord]], best: flo
     half = next((value for value in below if math.isclose(2 * value, best)), max(below, default=None))
     double = next((value for value in above if math.isclose(value, 2 * best)), min(above, default=None))
     found = []
-    for value in (half, double):
+    for value in [value for value in (half, double) if value is not None]:
         for rung in reversed(tune.rungs):
             by_seed = [losses(records, rung) for records in trials]
             pairs = [(at_rung[value], at_rung[best]) for at_rung in by_seed if value in at_rung and best in at_rung]
-            if value is not None and pairs:
+            if pairs:
                 finite = all(math.isfinite(loss) for pair in pairs for loss in pair)
                 cost = fmean(math.exp(other) - math.exp(own) for other, own in pairs) if finite else None
                 found.append(Neighbour(value, rung, cost))

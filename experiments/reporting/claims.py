@@ -96,9 +96,13 @@ def _tuned(summary: Summary, tuned: Tuned, cells: Results) -> dict[str, Any]:
     rows = []
     for row in summary.changes:
         own = tuned.rows[row.variant]
-        verdict = {"verdict": own.verdict.value, "verdict_by_recipe": row.verdict.value, **_evidence(own.judged)}
-        choice = {"choice": asdict(own.choice) if own.choice else None}
-        rows.append({"variant": row.variant, "label": row.label, **verdict, **choice, **_origin(row, summary, cells)})
+        verdict: dict[str, Any] = {
+            "verdict": own.verdict.value,
+            "verdict_by_recipe": row.verdict.value,
+            **_evidence(own.judged),
+        }
+        verdict["choice"] = asdict(own.choice) if own.choice else None
+        rows.append({"variant": row.variant, "label": row.label, **verdict, **_origin(row, summary, cells)})
     baseline = tuned.rows[summary.baseline].choice
     return {
         **{verdict.value: sum(row["verdict"] == verdict.value for row in rows) for verdict in COUNTED},

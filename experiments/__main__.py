@@ -11,6 +11,7 @@ COMMANDS = {
         "prepare": "read or generate the corpus, train the tokenizer, write token ids",
         "train": "train one cell: one variant, one seed",
         "evaluate": "translate and score one trained cell, or an ensemble of seeds",
+        "tune": "run one trial of a study whose rows each get their own learning rate",
         "report": "write a study's table, figures and page",
         "publish": "keep a study's results in git, small: scores, cost, curves, table, figure",
         "launch": "bring a whole study up to date, several cells at once",

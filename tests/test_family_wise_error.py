@@ -12,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from experiments.config.study import Look
+from experiments.config.trials import FINISHED, STOPPED, TrialRecord, choose
+from experiments.config.tuning import Tuning
 from experiments.planning.looks import run_looks
 from experiments.reporting.statistics import ALPHA, power, smallest_separable, welch
 from experiments.reporting.verdicts import Decisions, pairing_pays, seed_correlation
@@ -153,6 +155,67 @@ def test_runs_that_learn_or_do_not(share: float, looks: str, studies: int) -> No
     found = simulate(EFFECTS["nothing"], noise[:, :-1], noise[:, -1], LOOKS[looks])
     print(f"\n{share:.0%} fail, {looks} seeds: error {found.error:.4f}")
     assert found.error <= most(ALPHA, studies)
+
+
+TUNE = Tuning((0.0005, 0.001, 0.002, 0.004), rungs=(0.25, 0.5))
+LOST = {
+    "two alike": np.array([3.0, 0.0, 0.0, 3.0]),
+    "one best": np.array([3.0, 0.0, 1.0, 3.0]),
+    "a slope": np.array([0.0, 0.5, 1.0, 1.5]),
+    "a cliff": np.array([30.0, 0.0, 0.1, 30.0]),
+}
+"""BLEU that each value of TUNE costs, in every row alike; the noise of a run is 1."""
+
+
+def chosen(lost: NDArray, noise: NDArray) -> NDArray:
+    """Return the places of the values that trials choose: `noise` (..., rungs, values) is that of their losses."""
+    seen = lost + noise
+    half = np.argsort(seen[..., 0, :], axis=-1, kind="stable")[..., : len(lost) // 2]
+    return np.take_along_axis(half, np.take_along_axis(seen[..., 1, :], half, -1).argmin(-1)[..., None], -1)[..., 0]
+
+
+def test_the_simulated_trials_choose_as_the_records_of_trials_do() -> None:
+    noise = np.random.default_rng(3).normal(size=(200, 2, 4))
+    lost = LOST["one best"]
+    for own, place in zip(noise, chosen(lost, noise), strict=True):
+        going_on = np.argsort(lost + own[0])[:2]
+        records = [
+            TrialRecord(value, 0, rung, TUNE.key, FINISHED, valid_loss=float(lost[at] + own[number, at]))
+            if number == 0 or at in going_on
+            else TrialRecord(value, 0, rung, TUNE.key, STOPPED)
+            for number, rung in enumerate(TUNE.rungs)
+            for at, value in enumerate(TUNE.values)
+        ]
+        assert choose(TUNE, records) == TUNE.values[place]
+
+
+def at_their_best(lost: str, trial_noise: float, looks: str, studies: int, each_seed: bool = True) -> Simulated:
+    """Run studies of copies of the baseline, each row at the values that its noisy trials choose.
+
+    `each_seed`: every seed has trials of its own; otherwise those of the first seed choose for all.
+    """
+    random, n = np.random.default_rng(29), LOOKS[looks][-1].seeds
+    noise = trial_noise * random.normal(size=(studies, CHANGES + 1, n if each_seed else 1, 2, 4))
+    bleu = -LOST[lost][chosen(LOST[lost], noise)] + random.normal(size=(studies, CHANGES + 1, n))
+    return simulate(EFFECTS["nothing"], bleu[:, :-1], bleu[:, -1], LOOKS[looks])
+
+
+@sizes
+@pytest.mark.parametrize("looks", LOOKS)
+@pytest.mark.parametrize("trial_noise", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("lost", LOST)
+def test_rows_that_each_choose_their_value_by_noisy_trials(
+    lost: str, trial_noise: float, looks: str, studies: int
+) -> None:
+    found = at_their_best(lost, trial_noise, looks, studies)
+    print(f"\n{lost}, trials with noise {trial_noise}, {looks} seeds: error {found.error:.4f}")
+    assert found.error <= most(ALPHA, studies)
+
+
+def test_one_choice_for_all_seeds_of_a_row_would_be_taken_for_a_finding() -> None:
+    """Which is why each seed has trials of its own."""
+    assert at_their_best("one best", 1.0, "5", QUICK, each_seed=False).error > 0.1
+    assert at_their_best("one best", 3.0, "3, 5, 8", QUICK, each_seed=False).error > 0.5
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

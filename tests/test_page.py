@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from synthetic_study import reference, texts, write_study
 
+from experiments.reporting.formats import duration
 from experiments.reporting.headline import headline
 from experiments.reporting.page.report import report_page
 from experiments.reporting.page.templating import template
-from experiments.reporting.provenance import duration, provenance
+from experiments.reporting.provenance import provenance
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.samples import marked, samples, spread_by_length
 from experiments.reporting.summary import Summary, summarise

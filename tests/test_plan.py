@@ -200,3 +200,22 @@ def test_numbers_begin_at_one(capsys: pytest.CaptureFixture[str], option: str) -
     with pytest.raises(SystemExit):
         main(["--study", "tiny", option, "0"])
     assert f"argument {option}: 0 is no whole number of at least 1" in capsys.readouterr().err
+
+
+def test_tuning_is_planned_with_trials_and_every_cell_twice(tiny: Path) -> None:
+    path = Path("experiments/studies/tiny/study.yaml")
+    plain = plan.make_plan(load_study("tiny"), 3, (), 2, measure=False)
+    text = path.read_text().replace("optim: {steps: 10}", "optim: {steps: 10, schedule: constant}")
+    path.write_text(text + "tune: {values: [0.001, 0.002, 0.004], rungs: [0.2, 0.5]}\n")
+    tuned = plan.make_plan(load_study("tiny"), 3, (), 2, measure=False)
+    assert tuned.cells == 2 * plain.cells
+    assert tuned.total([1.0]) == pytest.approx(3 * (2 + 3 * 0.2 + 2 * 0.5))
+    assert plain.total([1.0]) == 3
+    trials = makespan([0.2] * 9, 2) + makespan([0.5] * 6, 2)
+    assert tuned.makespan([1.0], 2) == pytest.approx(2 * makespan([1.0] * 3, 2) + trials)
+    notes = plan_table.notes(tuned)
+    assert "18 cells (3 variants, 3 seeds, twice, and trials)" in notes[0]
+    assert (
+        "Tuning: at most 45 trials, worth 14.4 cells (3 values of optim.peak, 20 % and 50 % of the steps); then"
+        in notes[2]
+    )

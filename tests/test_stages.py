@@ -8,6 +8,7 @@ import yaml
 
 from experiments.config.stages import DEFAULT_STUDY, LAYERS_STUDY, stage_files, training_code, write_stages
 from experiments.config.study import list_studies
+from tests.tiny_study import study_yaml
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,3 +57,35 @@ def test_every_output_is_kept_until_its_successor_exists() -> None:
 
 def test_the_code_of_a_training_is_what_its_stage_depends_on() -> None:
     assert ["data/${name}", *training_code()] == yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["train"]["deps"]
+
+
+def test_tuned_cells_have_the_stages_of_the_others_at_places_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their training also depends on the trials, and both commands say --tuned."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("experiments/studies/tiny/study.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(study_yaml("tune: {values: [0.01, 0.02, 0.04], rungs: [0.25, 0.5]}"))
+    files = {path: yaml.safe_load(text)["stages"] for path, text in stage_files("tiny").items()}
+    recipe, tuned = files.values()
+    assert tuned.keys() == {"rung0", "rung1", "train", "evaluate"}
+    folder = "experiments/studies/${name}/results/tuning/${item.variant}/seed${item.seed}"
+    for kind in ("train", "evaluate"):
+        text = (
+            yaml.safe_dump(recipe[kind]).replace("/models/", "/models/tuned/").replace("/results/", "/results/tuned/")
+        )
+        expected, own = yaml.safe_load(text), tuned[kind]
+        assert own.pop("cmd") == f"{expected.pop('cmd')} --tuned"
+        for key in ("desc", "wdir"):
+            assert own.pop(key) != expected.pop(key)
+        if kind == "train":
+            assert [dep for dep in own["deps"] if dep not in expected["deps"]] == [f"{folder}/0.25", f"{folder}/0.5"]
+            own["deps"] = [dep for dep in own["deps"] if dep in expected["deps"]]
+            (params,) = own["params"][0].values()
+            assert params.pop() == "tune.values"
+        assert own == expected
+    trial, training = tuned["rung0"], recipe["train"]
+    other = {"experiments/commands/tune.py", "experiments/commands/train.py"}
+    assert set(trial["deps"]) ^ set(training["deps"]) == other
+    assert trial["params"] == training["params"]

@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.ensemble and args.seed is not None:
         raise UserError("--ensemble takes all trained seeds; leave out --seed")
+    if args.ensemble and args.tuned:
+        raise UserError("--ensemble takes the seeds trained by the recipe; leave out --tuned")
     if not args.ensemble and args.seed is None:
         raise UserError("--seed is missing; give one, or --ensemble for all trained seeds as one model")
     if not args.ensemble and (args.with_variants or args.averaged):

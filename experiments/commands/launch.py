@@ -3,7 +3,8 @@
 DVC decides what is stale. The data stage runs first; then every stale cell, each in a slot with its share of cores and
 GPUs, as `dvc --wait-for-lock repro -s train@... evaluate@...`; then the ensembles of study.yaml are scored; the report
 comes last. In a study with looks, every row gets the seeds of the first look, and a row whose verdict is open those of
-the next one.
+the next one. In a study with `tune`, the trials of every cell follow, rung by rung, then the cell once more, at its
+best value.
 
 A cell that crashes or is killed is retried from its checkpoint; one with a mistake of the user is not. Either leaves
 the others running, and the exit status is not 0 if any cell failed. Ctrl-C stops every cell at its next step, after a
@@ -18,7 +19,8 @@ from pathlib import Path
 from experiments.common import cli, machine
 from experiments.common.io import only_writer
 from experiments.config.cell import Cell, cells_of
-from experiments.config.study import Study, load_study
+from experiments.config.study import TUNING, Study, load_study
+from experiments.config.trials import trials_of
 from experiments.launching.attempts import LOG, Job
 from experiments.launching.cells import RETRIES, CellsRun, run_cells
 from experiments.launching.engines import INSTALL, Engine, needs_ray
@@ -28,6 +30,7 @@ from experiments.launching.progress import CellProgress
 from experiments.launching.resources import Node, default_slots, gpu_count, share_of
 from experiments.launching.signals import interrupt_on_signals
 from experiments.launching.stages import Stages
+from experiments.launching.tuning import next_trials
 from lit_transformer.errors import UserError
 
 
@@ -52,41 +55,60 @@ def main(argv: Sequence[str] | None = None) -> None:
 def launch(study: Study, args: argparse.Namespace) -> None:
     """Run what is stale; say so where nothing is."""
     stages = Stages.of(study)
-    ensembles = stages.of_ensembles(study)
+    ensembles, tuning = stages.of_ensembles(study), stages.of_tuning(study)
     stale = needed(study, stages.stale())
     stale_ensembles = ensembles.stale() if ensembles else set()
+    stale_tuning = needed(study, tuning.stale(), tuned=True) if tuning else set()
     page = study.report_folder / "index.html"
-    if not stale | stale_ensembles:
+    if not stale | stale_ensembles | stale_tuning:
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")
     elif args.dry_run:
-        _list(study, stages, stale, stale_ensembles)
+        _list(study, stages, stale, stale_ensembles, stale_tuning)
     else:
         interrupt_on_signals()
         with only_writer(Path("runs") / study.name):
-            _launch(study, args, stages, ensembles, stale)
+            _launch(study, args, stages, ensembles, tuning, stale)
         print(f"The page: {page.resolve()}")
 
 
-def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[str]) -> None:
+def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[str], stale_tuning: set[str]) -> None:
     print(f"{study.name}: {_cells_to_run(study, len(stages.stale_cells(study, stale)))}")
-    print("\n".join(sorted(stale | stale_ensembles)))
+    if study.tune:
+        from experiments.planning.tuning import tuning_cost
+
+        trials = sum(trial.stage in stale_tuning for trial in trials_of(study))
+        cells = len(stages.stale_cells(study, stale_tuning, tuned=True))
+        print(f"{study.name}: at most {trials} trials to run, and {_cells_to_run(study, cells)} at their best value")
+        print(tuning_cost(study))
+    print("\n".join([*sorted(stale | stale_ensembles), *(f"{TUNING}: {stage}" for stage in sorted(stale_tuning))]))
     if len(study.looks) > 1:
         from experiments.planning.looks import cell_count
 
         print(cell_count(study).sentence(study.looks))
 
 
-def _launch(study: Study, args: argparse.Namespace, stages: Stages, ensembles: Stages | None, stale: set[str]) -> None:
+def _launch(
+    study: Study,
+    args: argparse.Namespace,
+    stages: Stages,
+    ensembles: Stages | None,
+    tuning: Stages | None,
+    stale: set[str],
+) -> None:
     gpus = 0 if args.address else gpu_count(study)
     on_ray = needs_ray(args.engine, args.address, gpus // study.devices, args.runs_per_gpu)
     if "prepare" in stale:
         stages.run("prepare")
         stale = needed(study, stages.stale())  # the same text prepared again leaves no cell stale
     attempted, failed = _run_looks(study, args, stages, stale, on_ray, gpus)
+    failed_variants = {attempted[job].variant for job in failed}
+    if tuning:
+        tuned, failed_tuned = _run_tuned(study, args, tuning, on_ray, gpus)
+        attempted, failed = {**attempted, **tuned}, {**failed, **failed_tuned}
     for job, reason in failed.items():
         print(f"FAILED {job.name}: {reason} (see {job.folder / LOG})")
     if ensembles:
-        _score_ensembles(ensembles, {attempted[job].variant for job in failed})
+        _score_ensembles(ensembles, failed_variants)
     try:
         stages.run("report")
     except UserError as error:
@@ -94,8 +116,9 @@ def _launch(study: Study, args: argparse.Namespace, stages: Stages, ensembles: S
             raise
         print(f"FAILED report: {error}")  # as where no cell has results
     if failed:
+        what = "cells and trials" if tuning else "cells"
         raise UserError(
-            f"{len(failed)} of {len(attempted)} cells failed (see above); fix the cause and run the same again"
+            f"{len(failed)} of {len(attempted)} {what} failed (see above); fix the cause and run the same again"
         )
 
 
@@ -114,16 +137,49 @@ def _run_looks(
             rows = dict.fromkeys(cells[job].variant for job in jobs if cells[job].variant != study.baseline)
             print(f"Still open, so further seeds follow: {', '.join(rows)}")
         attempted |= cells
-        failed |= _run_cells(jobs, study, args, on_ray, gpus).failed
+        failed |= _run_cells(jobs, study, args, on_ray, gpus, _cells_to_run(study, len(jobs))).failed
         if len(study.looks) > 1:
             stale = needed(study, stages.stale())
 
 
-def _run_cells(jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, gpus: int) -> CellsRun:
+def _run_tuned(
+    study: Study, args: argparse.Namespace, stages: Stages, on_ray: bool, gpus: int
+) -> tuple[dict[Job, Cell], dict[Job, str]]:
+    """Run the trials that are due, rung by rung, then the cells at what these choose, and on while verdicts are open.
+
+    Return what was run, trials by the cell that they are for, and what failed and why. A cell of which a trial failed
+    is not run.
+    """
+    attempted: dict[Job, Cell] = {}
+    failed: dict[Job, str] = {}
+    while True:
+        lost = {(attempted[job].variant, attempted[job].seed) for job in failed}
+        stale = needed(study, stages.stale(), tuned=True)
+        to_train, stopped = next_trials(study, stale, lost)
+        if stopped:
+            stages.run(*(trial.stage for trial in stopped))
+        jobs = {stages.trial_job(trial): Cell(study, trial.variant, trial.seed, tuned=True) for trial in to_train}
+        to_run = f"{len(jobs)} trials to run"
+        if not to_train + stopped:
+            cells = [
+                cell for cell in stages.stale_cells(study, stale, tuned=True) if (cell.variant, cell.seed) not in lost
+            ]
+            jobs = {job: cell for cell in cells if (job := stages.job(cell)) not in attempted}
+            to_run = f"{_cells_to_run(study, len(jobs))}, each at its best value"
+            if not jobs:
+                return attempted, failed
+        attempted |= jobs
+        if jobs:
+            failed |= _run_cells(list(jobs), study, args, on_ray, gpus, to_run).failed
+
+
+def _run_cells(
+    jobs: list[Job], study: Study, args: argparse.Namespace, on_ray: bool, gpus: int, to_run: str
+) -> CellsRun:
     engine = _ray_engine(study, args, gpus) if on_ray else _process_engine(study, args, gpus)
     try:
         interrupt_on_signals()  # once more: Ray has set handlers of its own
-        print(f"{study.name}: {_cells_to_run(study, len(jobs))}, {engine.slots} at once", flush=True)
+        print(f"{study.name}: {to_run}, {engine.slots} at once", flush=True)
         progress = CellProgress(jobs)
         result = run_cells(jobs, engine, progress, args.retries)
         progress.close()

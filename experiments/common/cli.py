@@ -49,12 +49,15 @@ def run(main: Callable[[], None]) -> None:
 def cell_parser(
     description: str, seed_required: bool = True, no_seed: str = "the study's first where none is given"
 ) -> argparse.ArgumentParser:
-    """Return a parser for --study, --variant, --seed and key=value overrides; `no_seed` says what no seed means."""
+    """Return a parser for --study, --variant, --seed, --tuned and key=value; `no_seed` says what no seed means."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     parser.add_argument("--variant", required=True, help="a variant of that study")
     about = "a seed; any number, the study's own or another" + ("" if seed_required else f"; {no_seed}")
     parser.add_argument("--seed", type=int, required=seed_required, help=about)
+    parser.add_argument(
+        "--tuned", action="store_true", help="at the value that the variant's trials chose: `tune` in study.yaml"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -84,7 +87,7 @@ def parse_cell(args: argparse.Namespace) -> Cell:
     """Turn parsed arguments into a checked cell; no seed is the study's first."""
     study = load_study(args.study)
     seed = study.seeds[0] if args.seed is None else args.seed
-    cell = Cell(study, args.variant, seed, tuple(args.overrides))
+    cell = Cell(study, args.variant, seed, tuple(args.overrides), args.tuned)
     _ = cell.config  # a mistake in the variant or an override is reported before anything slow is imported
     return cell
 

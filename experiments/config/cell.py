@@ -5,6 +5,8 @@ experiments/studies/<study>/models/<variant>/seed<k>/   the trained model, kept 
 experiments/studies/<study>/results/<variant>/seed<k>/  what the cell found, kept by DVC, never in git:
     training.json  curve.csv  probe.csv                     written by `train`, as the model is
     scores.json  metrics.json  sentences.csv  translations/ written by `evaluate`
+
+A tuned cell, at the value that its trials choose, has tuned/ before <variant> in all three.
 """
 
 import hashlib
@@ -13,26 +15,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.config.run_config import RunConfig
-from experiments.config.study import Study
+from experiments.config.study import TUNED, Study
+from experiments.config.trials import Trial, chosen_value
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One variant and one seed of a study; overrides make it a run beside the study's own, all of it under runs/."""
+    """One variant and one seed of a study; overrides make it a run beside the study's own, all of it under runs/.
+
+    `tuned`: at the value of study.yaml's `tune` that its trials choose.
+    """
 
     study: Study
     variant: str
     seed: int
     overrides: tuple[str, ...] = ()
+    tuned: bool = False
 
     @property
     def config(self) -> RunConfig:
-        return self.study.config(self.variant, self.seed, self.overrides)
+        """The settings of this cell; raises UserError for a tuned one while one of its trials is missing."""
+        chosen: tuple[str, ...] = ()
+        if self.tuned:
+            value = chosen_value(self.study, self.variant, self.seed)
+            assert self.study.tune
+            chosen = (f"{self.study.tune.key}={value}",)
+        return self.study.config(self.variant, self.seed, (*chosen, *self.overrides))
+
+    @property
+    def row(self) -> str:
+        """The variant, "tuned/<variant>" for a tuned cell: its place in every folder of cells."""
+        return f"{TUNED}/{self.variant}" if self.tuned else self.variant
 
     @property
     def label(self) -> str:
-        """The variant's name; overrides of the training append their hash, so that the study's cell stays its own."""
-        return self.variant + _hashed([key for key in self.overrides if not key.startswith("decode.")])
+        """The row's name; overrides of the training append their hash, so that the study's cell stays its own."""
+        return self.row + _hashed(self._training_overrides)
 
     @property
     def name(self) -> str:
@@ -47,12 +65,11 @@ class Cell:
     @property
     def arguments(self) -> str:
         """The command line arguments that name this cell."""
-        return " ".join(
-            ["--study", self.study.name, "--variant", self.variant, "--seed", str(self.seed), *self.overrides]
-        )
+        named = ["--study", self.study.name, "--variant", self.variant, "--seed", str(self.seed)]
+        return " ".join([*named, *(["--tuned"] if self.tuned else []), *self.overrides])
 
     def stage(self, kind: str) -> str:
-        """Return the name of this cell's stage in the study's dvc.yaml; kind: train or evaluate."""
+        """Return the name of this cell's stage in its dvc.yaml, tuning/dvc.yaml if tuned; kind: train or evaluate."""
         return f"{kind}@{self.variant}-{self.seed}"
 
     @property
@@ -62,21 +79,28 @@ class Cell:
     @property
     def training_folder(self) -> Path:
         """Where the outputs of `train` go."""
-        if self.label != self.variant:
-            return self.run_folder / "results"
-        return self.study.results(self.variant, self.seed)
+        return self.run_folder / "results" if self._training_overrides else self.study.results(self.row, self.seed)
+
+    @property
+    def model_folder(self) -> Path:
+        """The trained model, as `lit_transformer.load_exported` reads it."""
+        return self.run_folder / "model" if self._training_overrides else self.study.models(self.row, self.seed)
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Where the outputs of `evaluate` go."""
+        if not self.overrides:
+            return self.study.results(self.row, self.seed)
+        return self.run_folder / f"results{_hashed([key for key in self.overrides if key.startswith('decode.')])}"
+
+    @property
+    def _training_overrides(self) -> list[str]:
+        return [key for key in self.overrides if not key.startswith("decode.")]
 
     @property
     def record_path(self) -> Path:
         """What the training was, what it cost and how it ended."""
         return self.training_folder / "training.json"
-
-    @property
-    def model_folder(self) -> Path:
-        """The trained model, as `lit_transformer.load_exported` reads it."""
-        if self.label != self.variant:
-            return self.run_folder / "model"
-        return self.study.models(self.variant, self.seed)
 
     @property
     def averaged_model_folder(self) -> Path:
@@ -92,13 +116,6 @@ class Cell:
     def probe_path(self) -> Path:
         """What the probe measured at each validation."""
         return self.training_folder / "probe.csv"
-
-    @property
-    def evaluation_folder(self) -> Path:
-        """Where the outputs of `evaluate` go."""
-        if not self.overrides:
-            return self.study.results(self.variant, self.seed)
-        return self.run_folder / f"results{_hashed([key for key in self.overrides if key.startswith('decode.')])}"
 
     @property
     def scores_path(self) -> Path:
@@ -121,9 +138,14 @@ class Cell:
         return self.evaluation_folder / "translations"
 
 
-def cells_of(study: Study) -> list[Cell]:
+def cells_of(study: Study, tuned: bool = False) -> list[Cell]:
     """Return every cell of a study, seed by seed, so that an interrupted study holds whole comparisons."""
-    return [Cell(study, variant, seed) for seed in study.seeds for variant in study.variants]
+    return [Cell(study, variant, seed, tuned=tuned) for seed in study.seeds for variant in study.variants]
+
+
+def cell_of(trial: Trial) -> Cell:
+    """Return the cell that a trial trains, under runs/."""
+    return Cell(trial.study, trial.variant, trial.own_seed, trial.overrides)
 
 
 def _hashed(overrides: list[str]) -> str:

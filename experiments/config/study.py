@@ -5,7 +5,7 @@ experiments/studies/<study>/published/     the results that the project vouches 
 data/<study>/                              the prepared corpus
 runs/<study>/<variant>/seed<k>/            checkpoints, log, W&B files
 experiments/studies/<study>/models/...     trained models
-experiments/studies/<study>/results/...    what each cell found
+experiments/studies/<study>/results/...    what each cell found; trials in tuning/, cells at their best value in tuned/
 experiments/studies/<study>/report/        table, figures, page; and beside it
 experiments/studies/<study>/verdicts.json  every verdict as numbers; none of these is in git, DVC keeps the last four
 """
@@ -15,11 +15,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from data_modules.config import DataConfig
-from experiments.config.run_config import RunConfig, read_yaml, resolve, to_dict
+from experiments.config.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict
+from experiments.config.tuning import Tuning, parse_tuning
+from lit_transformer.config import Schedule
 from lit_transformer.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +31,12 @@ SECTIONS = ("model", "data", "optim", "trainer", "decode")
 KEYS = ("name", "question", "corpus", "baseline", "seeds", "base", "variants")
 ENSEMBLES = "ensembles"
 """The key of the variants of which all seeds are scored as one model too."""
-OPTIONAL = ("looks", "margin", "labels", ENSEMBLES)
+TUNING, TUNED = "tuning", "tuned"
+"""The folders of a study's trials, and of its cells at the values that these choose."""
+OPTIONAL = ("looks", "margin", "labels", ENSEMBLES, "tune")
 """Keys that may be left out."""
+NOT_TUNED = ("optim.steps", "optim.warmup", "seed")
+"""Settings that a trial has of its own."""
 MARGIN = 1.0
 """The margin of equality, in BLEU, of a study that states none."""
 FREE_DATA = ("batch_tokens",)
@@ -49,7 +56,8 @@ class Study:
     """A question, a baseline and the deltas that may answer it. Paths are relative to the project's root.
 
     A variant is run with the first `seeds` of a look, and with those of the next while its verdict is open; a study of
-    one seed has no look. A change within `margin` BLEU counts as equal. `labels` say in words what a variant is.
+    one seed has no look. A change within `margin` BLEU counts as equal. `labels` say in words what a variant is. With
+    `tune`, every cell is run once more, at its own best value of one setting.
     """
 
     name: str
@@ -63,6 +71,7 @@ class Study:
     looks: tuple[Look, ...] = ()
     margin: float = MARGIN
     labels: dict[str, str] = field(default_factory=dict)
+    tune: Tuning | None = None
 
     @property
     def folder(self) -> Path:
@@ -105,6 +114,10 @@ class Study:
     def models(self, variant: str, seed: int) -> Path:
         """Return the folder of one cell's trained model."""
         return self.folder / "models" / variant / f"seed{seed}"
+
+    def trials(self, variant: str, seed: int) -> Path:
+        """Return the folder of what a variant's trials for a seed found."""
+        return self.folder / "results" / TUNING / variant / f"seed{seed}"
 
     def ensemble(self, variant: str) -> Path:
         """Return the folder of what all seeds of a variant score as one model."""
@@ -206,10 +219,12 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
         str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants,
         _ensembles(content.get(ENSEMBLES), variants, seeds, path),
         parse_looks(content.get("looks"), seeds, path), parse_margin(content.get("margin"), path),
-        _labels(content.get("labels"), variants, path),
+        _labels(content.get("labels"), variants, path), parse_tuning(content.get("tune"), seeds, path),
     )  # fmt: skip
     for variant in variants:
         study.config(variant, seeds[0])
+    if study.tune:
+        _check_tunable(study, study.tune, path)
     return study
 
 
@@ -294,6 +309,33 @@ def _ensembles(value: Any, variants: dict[str, Any], seeds: list[int], path: Pat
     if value and ENSEMBLES in variants:
         raise UserError(f"{path}: a variant is called '{ENSEMBLES}', the folder of their results; call it otherwise")
     return list(dict.fromkeys(value))
+
+
+def _check_tunable(study: Study, tune: Tuning, path: Path) -> None:
+    """Refuse a setting that cannot be tuned, or not alike in every row."""
+    where, key = f"{path}: tune", tune.key
+    if key not in (known := list(known_keys())):
+        raise UserError(f"{where}: key is '{key}', which is no setting{nearest(key, known)}")
+    value = attrgetter(key)(study.config(study.baseline, study.seeds[0]))
+    if type(value) not in (int, float):
+        raise UserError(f"{where}: key is '{key}', which is no number; tune a number, such as optim.peak")
+    section = key.partition(".")[0]
+    if key in NOT_TUNED or section in ("trainer", "decode"):
+        raise UserError(f"{where}: key is '{key}', which trials cannot choose; tune a setting of optim, model or data")
+    for variant, delta in study.variants.items():
+        config = study.config(variant, study.seeds[0])
+        if key in flatten(delta) or attrgetter(key)(config) != value:
+            raise UserError(f"{where}: the variant '{variant}' sets {key} itself; drop the variant or tune another key")
+        other = "optim.multiplier" if config.optim.schedule is Schedule.paper else "optim.peak"
+        if key in ("optim.peak", "optim.multiplier") and key != other:
+            raise UserError(
+                f"{where}: key is '{key}', which the schedule of '{variant}', {config.optim.schedule.name}, does not "
+                f"read; tune {other} or choose another optim.schedule"
+            )
+    if taken := {TUNING, TUNED} & set(study.variants):
+        raise UserError(f"{path}: a variant is called '{min(taken)}', a folder of trials; call it otherwise")
+    for number in tune.values:
+        study.config(study.baseline, study.seeds[0], [f"{key}={number}"])
 
 
 def _check_same_corpus(base: DataConfig, own: DataConfig, where: str) -> None:

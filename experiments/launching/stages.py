@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
-from experiments.config.cell import Cell, cells_of
+from experiments.config.cell import Cell, cell_of, cells_of
 from experiments.config.stages import stage_files, write_stages
-from experiments.config.study import Study
+from experiments.config.study import ENSEMBLES, TUNING, Study
+from experiments.config.trials import Trial
 from experiments.launching.attempts import LOG, Attempt, Job, Verdict
 from experiments.launching.signals import repeated_signals_ignored
 from lit_transformer.errors import UserError
@@ -40,8 +41,11 @@ class Stages:
 
     def of_ensembles(self, study: Study) -> "Stages | None":
         """Return the stages that score all seeds of a variant as one model; None where the study has no ensembles."""
-        _, *ensembles = stage_files(study.name)
-        return Stages(ensembles[0], self.dvc) if ensembles else None
+        return Stages(study.folder / ENSEMBLES / "dvc.yaml", self.dvc) if study.ensembles else None
+
+    def of_tuning(self, study: Study) -> "Stages | None":
+        """Return the stages of trials and tuned cells; None where the study has no `tune`."""
+        return Stages(study.folder / TUNING / "dvc.yaml", self.dvc) if study.tune else None
 
     def stale(self) -> set[str]:
         """Return the names of the stages that DVC would run."""
@@ -55,27 +59,33 @@ class Stages:
             raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}")
         return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
 
-    def stale_cells(self, study: Study, stale: set[str]) -> list[Cell]:
+    def stale_cells(self, study: Study, stale: set[str], tuned: bool = False) -> list[Cell]:
         """Return the cells that have a stage among the stale ones, in the order in which they run."""
-        return [cell for cell in cells_of(study) if any(cell.stage(kind) in stale for kind in KINDS)]
+        return [cell for cell in cells_of(study, tuned) if any(cell.stage(kind) in stale for kind in KINDS)]
 
     def job(self, cell: Cell) -> Job:
         """Return a cell as engines see it: one DVC process for its stages."""
         command = self.command(*(cell.stage(kind) for kind in KINDS))
-        return Job(f"{cell.variant} seed {cell.seed}", tuple(command), cell.run_folder)
+        best = ", at its best value" if cell.tuned else ""
+        return Job(f"{cell.variant} seed {cell.seed}{best}", tuple(command), cell.run_folder)
+
+    def trial_job(self, trial: Trial) -> Job:
+        """Return a trial as engines see it."""
+        return Job(trial.name, tuple(self.command(trial.stage)), cell_of(trial).run_folder)
 
     def command(self, *stages: str) -> list[str]:
         """Return the command that runs these stages where they are stale, and no others."""
         return [*self.dvc, "--wait-for-lock", "repro", "-s", *(self._address(stage) for stage in stages)]
 
-    def run(self, stage: str, out: TextIO | None = None) -> None:
-        """Run one stage in the foreground, what it prints copied to `out`, else to standard output.
+    def run(self, stage: str, *more: str, out: TextIO | None = None) -> None:
+        """Run stages in the foreground, in one process, what they print copied to `out`, else to standard output.
 
-        Its processes end with ours, however we end. Raises UserError where the stage fails.
+        Its processes end with ours, however we end. Raises UserError where a stage fails.
         """
         out = out or sys.stdout
         folder = Path("runs/stages") / re.sub(r"[/:]", "_", self._address(stage))
-        attempt = Attempt(Job(stage, tuple(self.command(stage)), folder), threads=None, attempt_id="foreground")
+        command = self.command(stage, *more)
+        attempt = Attempt(Job(stage, tuple(command), folder), threads=None, attempt_id="foreground")
         with open(attempt.folder / LOG, encoding="utf-8", errors="replace") as log:
             log.seek(attempt.log_start)
             try:

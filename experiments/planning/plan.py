@@ -13,8 +13,10 @@ from experiments.common.device_rates import LAYER_SECONDS, Gpu, Rate, gpu_named,
 from experiments.config.cell import cells_of
 from experiments.config.run_config import RunConfig
 from experiments.config.study import Study
+from experiments.config.tuning import Tuning
 from experiments.planning.looks import cell_count
 from experiments.planning.step_times import Sample, StepTime, device_of, sample_of, shape_of, step_flops, time_step
+from experiments.planning.tuning import tuning_cost
 from experiments.reporting.paper import RUN_SD
 from experiments.reporting.statistics import ALPHA, smallest_separable
 from experiments.reporting.study_results import AT_HAND, study_results
@@ -69,7 +71,10 @@ class CellCost:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cost of a cell of each variant, and what it was computed from; `looks` says how many cells may suffice."""
+    """The cost of a cell of each variant, and what it was computed from; `looks` says how many cells may suffice.
+
+    With `tune`, whose cost `tuning` states, every cell is run twice, and has trials before.
+    """
 
     study: str
     corpus: str
@@ -86,18 +91,32 @@ class Plan:
     done: int
     separable: str
     looks: str = ""
+    tune: Tuning | None = None
+    tuning: str = ""
+
+    @property
+    def trainings(self) -> int:
+        """The cells of a variant, by the recipe and at its best value."""
+        return self.seeds * (2 if self.tune else 1)
 
     @property
     def cells(self) -> int:
-        return self.seeds * len(self.variants)
+        return self.trainings * len(self.variants)
 
     def total(self, values: Iterable[float]) -> float:
-        """Sum a figure per variant over all cells."""
-        return self.seeds * sum(values)
+        """Sum a figure per variant, of one training, over all cells and trials."""
+        return (self.trainings + (self.seeds * self.tune.cost if self.tune else 0)) * sum(values)
 
     def makespan(self, seconds: Sequence[float], slots: int) -> float:
         """Return when the last cell ends if `slots` take cells in the order of `launch`; seconds: per variant."""
-        return makespan(list(seconds) * self.seeds, slots)
+        cells = makespan(list(seconds) * self.seeds, slots)
+        if self.tune is None:
+            return cells
+        trials = (
+            makespan([share * own for own in seconds for _ in range(number * self.seeds)], slots)
+            for number, share in zip(self.tune.numbers, self.tune.rungs, strict=True)
+        )
+        return 2 * cells + sum(trials)
 
 
 def makespan(seconds: Sequence[float], slots: int) -> float:
@@ -118,7 +137,7 @@ def make_plan(study: Study, seeds: int, fleets: tuple[Fleet, ...], slots: int, m
     torch.set_num_threads(threads)  # as `launch` gives to a cell
     step_times = time_steps(configs, sample) if measure else {}
     device = device_of(base)
-    results = [_folder_bytes(path) for path in study.folder.glob("results/*/*") if path.is_dir()]
+    results = [_folder_bytes(cell.training_folder) for cell in cells_of(study) if cell.training_folder.is_dir()]
     return Plan(
         study=study.name,
         corpus=study.corpus,
@@ -134,9 +153,15 @@ def make_plan(study: Study, seeds: int, fleets: tuple[Fleet, ...], slots: int, m
         fleets=fleets,
         data_disk=_folder_bytes(study.data_folder),
         result_disk=sum(results) // len(results) if results else 0,
-        done=sum(cell.scores_path.exists() for cell in cells_of(study)),
+        done=sum(
+            cell.scores_path.exists()
+            for tuned in ([False, True] if study.tune else [False])
+            for cell in cells_of(study, tuned)
+        ),
         separable=separable(study, seeds),
         looks=cell_count(study).sentence(study.looks) if seeds == len(study.seeds) and len(study.looks) > 1 else "",
+        tune=study.tune,
+        tuning=tuning_cost(study),
     )
 
 

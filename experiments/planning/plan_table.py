@@ -8,8 +8,7 @@ from rich.table import Table
 
 from experiments.common.device_rates import LAYER_SECONDS, gpu_rate, time_times_rate
 from experiments.planning.plan import CellCost, Plan
-from experiments.reporting.formats import plural, power_of_ten
-from experiments.reporting.provenance import duration
+from experiments.reporting.formats import duration, plural, power_of_ten
 
 BUSY = 0.8
 """Share of the threads below which a step was slowed down by other programs."""
@@ -57,9 +56,11 @@ def values(plan: Plan, cost: CellCost) -> list[str]:
 def notes(plan: Plan) -> list[str]:
     """Return the totals and the assumptions behind every figure, a sentence or two each."""
     flops = power_of_ten(plan.total(cost.flops for cost in plan.variants))
-    cells = f"{plan.cells} cells ({len(plan.variants)} variants, {plan.seeds} seeds)"
+    twice = ", twice, and trials" if plan.tune else ""
+    cells = f"{plan.cells} cells ({len(plan.variants)} variants, {plan.seeds} seeds{twice})"
     done = f"; {plan.done} of them are scored already" if plan.done else ""
     lines = [f"In all: {cells}, {flops} FLOPs by arithmetic{done}.", f"Batches: {plan.origin}."]
+    lines += [plan.tuning] if plan.tuning else []
     lines += [f"{plan.looks} Figures are for the most."] if plan.looks else []
     lines += _notes_on_this_machine(plan) if plan.rate else ["Nothing was measured here (--no-probe)."]
     lines += [_note_on_fleet(plan, index) for index in range(len(plan.fleets))]
@@ -107,7 +108,7 @@ def _note_on_fleet(plan: Plan, index: int) -> str:
 
 def _note_on_disk(plan: Plan) -> str:
     """Return the disk space that the study needs, and the free space."""
-    kept = round(plan.total(cost.disk for cost in plan.variants))
+    kept = plan.trainings * sum(cost.disk for cost in plan.variants)
     temporary = plan.slots * max(cost.disk for cost in plan.variants)
     free = shutil.disk_usage(".").free
     results = (

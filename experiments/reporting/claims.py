@@ -1,15 +1,17 @@
 """The claims of a run as another program reads them, and whether two runs of a study contradict each other."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from experiments.common.io import write_json
 from experiments.config.study import Study
+from experiments.reporting.at_its_best import Tuned
 from experiments.reporting.formats import plural
 from experiments.reporting.results import Record, Results
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.summary import Row, Summary
-from experiments.reporting.verdicts import CLAIMS, Verdict
+from experiments.reporting.verdicts import CLAIMS, JudgedChange, Verdict
 
 COUNTED = (*CLAIMS, Verdict.OPEN)
 
@@ -19,7 +21,10 @@ def write_verdicts(study: Study, summary: Summary, results: Results) -> None:
     shared = protocol(study, summary)
     rows = [{**verdict_row(row), **shared, **_origin(row, summary, results)} for row in summary.changes]
     counts = {verdict.value: len(summary.with_verdict(verdict)) for verdict in COUNTED}
-    write_json(study.verdicts_path, {**counts, "rows": rows})
+    content = {**counts, "rows": rows}
+    if summary.tuned and results.tuned:
+        content["tuned"] = _tuned(summary, summary.tuned, results.tuned.cells)
+    write_json(study.verdicts_path, content)
 
 
 def protocol(study: Study, summary: Summary) -> dict[str, Any]:
@@ -41,19 +46,20 @@ def protocol(study: Study, summary: Summary) -> dict[str, Any]:
 
 def verdict_row(row: Row) -> dict[str, Any]:
     """Return a change with its verdict and what it rests on: means of the seeds compared, one p per look."""
-    difference, judged = row.difference, row.judged
+    return {"variant": row.variant, "label": row.label, "verdict": row.verdict.value, **_evidence(row.judged)}
+
+
+def _evidence(judged: JudgedChange | None) -> dict[str, Any]:
+    difference = judged.difference if judged else None
     mean, baseline_mean = (judged and judged.means) or (None, None)
     return {
-        "variant": row.variant,
-        "label": row.label,
-        "verdict": row.verdict.value,
         "n": difference.n if difference else 0,
         "mean": mean,
         "baseline_mean": baseline_mean,
         "difference": difference.mean if difference else None,
         "interval": [difference.low, difference.high] if difference and difference.low is not None else None,
         "p": list(judged.p) if judged else [],
-        "p_adjusted": row.p_adjusted,
+        "p_adjusted": judged.p_adjusted if judged else None,
         "seeds_to_decide": judged.seeds_to_decide if judged else None,
         "two_groups": judged.two_groups if judged else False,
     }
@@ -83,6 +89,29 @@ def agreement(a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> str:
 def verdicts_of(summary: Summary) -> dict[str, Verdict]:
     """Return the verdict on each change."""
     return {row.variant: row.verdict for row in summary.changes}
+
+
+def _tuned(summary: Summary, tuned: Tuned, cells: Results) -> dict[str, Any]:
+    """Return the verdicts with each row at its best value, the baseline too, and how these values were chosen."""
+    rows = []
+    for row in summary.changes:
+        own = tuned.rows[row.variant]
+        verdict: dict[str, Any] = {
+            "verdict": own.verdict.value,
+            "verdict_by_recipe": row.verdict.value,
+            **_evidence(own.judged),
+        }
+        verdict["choice"] = asdict(own.choice) if own.choice else None
+        rows.append({"variant": row.variant, "label": row.label, **verdict, **_origin(row, summary, cells)})
+    baseline = tuned.rows[summary.baseline].choice
+    return {
+        **{verdict.value: sum(row["verdict"] == verdict.value for row in rows) for verdict in COUNTED},
+        "tune": asdict(tuned.tune),
+        "test": "paired" if tuned.paired else "Welch",
+        "changes": tuned.compared,
+        "baseline_choice": asdict(baseline) if baseline else None,
+        "rows": rows,
+    }
 
 
 def _origin(row: Row, summary: Summary, results: Results) -> dict[str, str]:

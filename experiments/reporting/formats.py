@@ -85,3 +85,14 @@ def listing(items: Sequence[object]) -> str:
     """Return items as English lists them: "3, 5 and 8"."""
     *most, last = (str(item) for item in items)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in the two units that matter."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,5 +1,6 @@
 """The study's finding in one sentence, written from its numbers."""
 
+from experiments.reporting.at_its_best import changed_verdicts
 from experiments.reporting.formats import listing, number, plural
 from experiments.reporting.paper import Agreement
 from experiments.reporting.summary import Row, Summary
@@ -29,6 +30,8 @@ def headline(summary: Summary) -> str:
         parts.append(
             f"of {len(agreements)} rows of the paper's Table 3, {same} are reproduced and {opposite} contradicted"
         )
+    if summary.tuned and (changed := changed_verdicts(summary)):
+        parts.append(f"each at its best {summary.tuned.tune.key}, other verdicts for {listing(changed)}")
     diverged = summary.with_verdict(Verdict.DIVERGED)
     if diverged:
         parts.append(f"{plural(len(diverged), 'change')} diverged in every seed")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from experiments.reporting.formats import duration
 from experiments.reporting.results import Results, grouped, shortened
 from experiments.reporting.summary import Summary
 
@@ -79,17 +80,6 @@ def _durations(seconds: list[float]) -> str:
     if not seconds:
         return ""
     return f"{duration(sum(seconds))} in all, {duration(min(seconds))} to {duration(max(seconds))} per cell"
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in the two units that matter."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _loads(trained: list[dict[str, Any]]) -> str:

@@ -38,11 +38,10 @@ def _refuse_gaps(study: Study, summary: Summary, partial: bool) -> None:
     """
     if summary.primary is None:
         raise UserError(f"no cell of study {study.name} has a score to publish; evaluate one first")
-    gaps = [
-        f"{len(cells)} not {what} ({listed(cells)})"
-        for what, cells in (("trained", summary.missing), ("evaluated", summary.unscored))
-        if cells
-    ]
+    missing = [("trained", summary.missing), ("evaluated", summary.unscored)]
+    if tuned := summary.tuned:
+        missing += [("trained at their best", tuned.missing), ("evaluated at their best", tuned.unscored)]
+    gaps = [f"{len(cells)} not {what} ({listed(cells)})" for what, cells in missing if cells]
     if gaps and not partial:
         raise UserError(f"study {study.name} is incomplete: {'; '.join(gaps)}; run them, or add --partial")
 

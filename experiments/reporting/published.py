@@ -2,21 +2,23 @@
 
 experiments/studies/<study>/published/results.json has one line per cell with every score, what the training cost and
 where it ran, and the learning curve; one line per variant with its difference and verdict as published. Fields that all
-cells share and signatures stand once. Translations, counts per sentence and probes are not published.
+cells share and signatures stand once. With `tune` in study.yaml, trials have a line each, and so have the cells at the
+values that they chose. Translations, counts per sentence and probes are not published.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from experiments.common.io import read_json, write_text
 from experiments.config.study import ENSEMBLES, KEYS, STUDIES, Study
+from experiments.config.trials import TrialRecord, plain_record
 from experiments.reporting.claims import protocol, verdict_row
-from experiments.reporting.results import SIGNATURE, Record, Results, checked
+from experiments.reporting.results import SIGNATURE, Record, Results, TunedResults, checked
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Row, Summary
 from experiments.reporting.unresolved_study import UnresolvedStudy, unresolved_study
@@ -108,7 +110,7 @@ def parse_published(text: str, name: str) -> Published:
             variant: {**scores, "splits": _read_splits(scores["splits"], content["signatures"])}
             for variant, scores in content["ensembles"].items()
         }
-        results = checked(study, records, ensembles)
+        results = checked(study, records, ensembles, _read_tuned(study, content))
         rule = content["protocol"]["rule"] if content["format"] == FORMAT else OLDER_RULE
         return Published(study, results, [_read_row(row) for row in content["rows"]], rule, content["published_at"])
     except (KeyError, TypeError, ValueError) as error:
@@ -117,15 +119,17 @@ def parse_published(text: str, name: str) -> Published:
 
 def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]:
     signatures = {split: results.signatures(split) for split in results.splits}
+    tuned = results.tuned.cells.records if results.tuned else []
     common = {
-        "training": _common([record.training for record in results.records]),
-        "scores": _common([_unsplit(record.scores) for record in results.records if record.scores]),
+        "training": _common([record.training for record in [*results.records, *tuned]]),
+        "scores": _common([_unsplit(record.scores) for record in [*results.records, *tuned] if record.scores]),
     }
-    return {
+    content = {
         "format": FORMAT,
         "study": {
             **{key: getattr(study, key) for key in (*KEYS, ENSEMBLES, "margin", "labels")},
             "looks": {look.seeds: look.share for look in study.looks},
+            **({"tune": asdict(study.tune)} if study.tune else {}),
         },
         "protocol": protocol(study, summary),
         "signatures": signatures,
@@ -137,6 +141,28 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
         },
         "cells": [_cell(record, common, signatures) for record in results.records],
     }
+    if results.tuned:
+        content["trials"] = [
+            {"variant": variant, **plain_record(record)}
+            for variant, by_seed in results.tuned.trials.items()
+            for records in by_seed.values()
+            for record in records
+        ]
+        content["tuned_cells"] = [_cell(record, common, signatures) for record in tuned]
+    return content
+
+
+def _read_tuned(study: Study, content: Mapping[str, Any]) -> TunedResults | None:
+    if study.tune is None:
+        return None
+    trials: dict[str, dict[int, list[TrialRecord]]] = {
+        variant: {seed: [] for seed in study.seeds} for variant in study.variants
+    }
+    for trial in content["trials"]:
+        variant = trial["variant"]
+        record = TrialRecord(**_without(trial, {"variant": variant}))
+        trials[variant][record.seed].append(record)
+    return TunedResults(trials, checked(study, [_read_cell(cell, content) for cell in content["tuned_cells"]], {}))
 
 
 def _row(row: Row, summary: Summary) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from experiments.common.io import read_json
 from experiments.config.cell import Cell, cells_of
 from experiments.config.run_config import config_hash
 from experiments.config.study import Study
+from experiments.config.trials import TrialRecord, choose, read_trials
 from experiments.scoring.bleu import EXACT_MATCH
 from experiments.scoring.perplexity import PER_TOKEN
 from experiments.scoring.sentences import Counts, corpus_bleu, read_counts, summands
@@ -110,13 +111,15 @@ class Record:
 class Results:
     """All cells of a study that were trained; `missing` were not, `unscored` were trained and not evaluated.
 
-    `ensembles` has the scores of all seeds of a variant as one model, with the members they were computed from.
+    `ensembles` has the scores of all seeds of a variant as one model, with the members they were computed from;
+    `tuned` what was found at each row's best value, None for a study without `tune`.
     """
 
     records: list[Record]
     missing: list[str]
     unscored: list[str]
     ensembles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tuned: "TunedResults | None" = None
 
     @cached_property
     def splits(self) -> list[str]:
@@ -165,6 +168,14 @@ class Results:
         return signatures
 
 
+@dataclass(frozen=True)
+class TunedResults:
+    """The trials of each row by seed, and the cells at the values that they choose."""
+
+    trials: dict[str, dict[int, list[TrialRecord]]]
+    cells: Results
+
+
 def has_results(study: Study) -> bool:
     """Say whether any cell of the study was trained here."""
     return any(cell.record_path.exists() for cell in cells_of(study))
@@ -186,6 +197,7 @@ def read_results(study: Study) -> Results:
         study,
         read_records([Cell(study, variant, seed) for variant in study.variants for seed in study.seeds]),
         {variant: _read_ensemble(path) for variant, path in ensembles.items() if path.exists()},
+        _read_tuned(study),
     )
 
 
@@ -194,15 +206,21 @@ def read_records(cells: Sequence[Cell]) -> list[Record]:
     return [record for cell in cells if cell.record_path.exists() and (record := _read_cell(cell))]
 
 
-def checked(study: Study, records: list[Record], ensembles: dict[str, dict[str, Any]]) -> Results:
+def checked(
+    study: Study,
+    records: list[Record],
+    ensembles: dict[str, dict[str, Any]],
+    tuned: TunedResults | None = None,
+) -> Results:
     """Return records as results of a study; raises UserError where a column would mix test sets or signatures."""
     trained = {record.name for record in records}
     cells = [f"{variant}/seed{seed}" for variant in study.variants for seed in study.seeds]
     missing = [name for name in cells if name not in trained]
     unscored = [record.name for record in records if record.scores is None and not record.diverged]
-    results = Results(records, missing, unscored, ensembles)
+    results = Results(records, missing, unscored, ensembles, tuned)
+    together = [*records, *(tuned.cells.records if tuned else [])]
     for split in results.splits:
-        _refuse_mixtures(split, [record for record in records if record.scored and split in record.splits])
+        _refuse_mixtures(split, [record for record in together if record.scored and split in record.splits])
     return results
 
 
@@ -224,6 +242,21 @@ def shortened(names: Sequence[str], most: int = 4) -> str:
     """Return the names in one line, the first few when there are many."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+def _read_tuned(study: Study) -> TunedResults | None:
+    """Read the trials, and the cells that have all of theirs."""
+    tune = study.tune
+    if tune is None:
+        return None
+    trials = {variant: {seed: read_trials(study, variant, seed) for seed in study.seeds} for variant in study.variants}
+    cells = [
+        Cell(study, variant, seed, tuned=True)
+        for variant, by_seed in trials.items()
+        for seed, records in by_seed.items()
+        if choose(tune, records) is not None
+    ]
+    return TunedResults(trials, checked(study, read_records(cells), {}))
 
 
 def _read_cell(cell: Cell) -> Record | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from experiments.config.study import Study
 from experiments.reporting import bootstrap, paper
+from experiments.reporting.at_its_best import Tuned, at_their_best
 from experiments.reporting.extras import Extras, collect_extras
 from experiments.reporting.formats import listing, number, percent, plural
 from experiments.reporting.paper import Agreement, agreement
@@ -12,7 +13,6 @@ from experiments.reporting.results import AVERAGED, UNSIGNED, Record, Results
 from experiments.reporting.statistics import ALPHA, Estimate, Noise, NoiseFloor, estimate, noise, noise_floor
 from experiments.reporting.verdicts import (
     FEWEST_IN_GROUPS,
-    MOST_SEEDS,
     JudgedChange,
     Judgement,
     Verdict,
@@ -65,14 +65,7 @@ class Row:
     @property
     def verdict_text(self) -> str:
         """The verdict, an open one with the seeds that it takes by an estimate: "open, ~12 seeds"."""
-        if self.verdict is not Verdict.OPEN or self.judged is None:
-            return self.verdict.value
-        if self.judged.two_groups:
-            return f"{self.verdict}, two groups"
-        if self.p_adjusted is None:
-            return f"{self.verdict}, {plural(self.n, 'seed')} yet"
-        more = self.judged.seeds_to_decide
-        return f"{self.verdict}, {f'~{more}' if more else f'> {MOST_SEEDS}'} seeds"
+        return self.judged.text(self.n) if self.judged else self.verdict.value
 
     def score(self, split: str | None, name: str) -> Estimate | None:
         """Return a score of a split over the seeds that have it, None where none has."""
@@ -87,7 +80,7 @@ class Summary:
     `missing` are the cells that the verdicts so far want and that are not trained, `unscored` those not evaluated.
     `signatures` has the signature of every score of a split; `shown` the scores with a column of their own: BLEU of
     averaged weights where a cell has it, then those that the user chose. `noise_floor` compares the baseline with
-    itself. `extras` is by variant.
+    itself. `extras` is by variant; `tuned` has the rows at their best values, None for a study without `tune`.
     """
 
     study: str
@@ -109,6 +102,7 @@ class Summary:
     shown: tuple[str, ...] = ()
     noise_floor: NoiseFloor | None = None
     extras: dict[str, Extras] = field(default_factory=dict)
+    tuned: Tuned | None = None
 
     def signature(self, split: str, name: str = "bleu") -> str:
         """Return the signature of a score of a split."""
@@ -164,6 +158,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         shown=tuple(dict.fromkeys([*averaged, *shown])),
         noise_floor=noise_floor(list(results.scores(study.baseline, primary, "bleu").values())),
         extras=collect_extras(study, results),
+        tuned=at_their_best(study, results.tuned) if results.tuned else None,
     )
 
 

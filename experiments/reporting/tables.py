@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from experiments.reporting.at_its_best import Tuned, TunedRow, sentences
 from experiments.reporting.extras import ExtraColumn, extra_columns, extra_notes
 from experiments.reporting.formats import (
     MINUS,
@@ -79,6 +80,7 @@ def columns(summary: Summary) -> list[Column]:
         Column("verdict", lambda row: row.verdict_text, numeric=False, key="verdict"),
         Column("p (corrected)", lambda row: p_value(row.p_adjusted), lambda row: row.p_adjusted, priority=2),
     ]
+    shown += _tuned_columns(summary.tuned, split) if summary.tuned else []
     shown += [_score_column(name, split, 9) for name in summary.shown]
     shown += [_score_column("bleu", name, 9) for name in summary.splits[1:]]
     if interval_widens(summary):
@@ -112,6 +114,31 @@ def columns(summary: Summary) -> list[Column]:
     return shown
 
 
+def _tuned_columns(tuned: Tuned, split: str) -> list[Column]:
+    """Return the columns of the rows at their best values."""
+
+    def best(row: Row) -> TunedRow:
+        return tuned.rows[row.variant]
+
+    return [
+        Column(
+            f"BLEU {split} at its best",
+            lambda row: plus_minus(best(row).bleu, best(row).n),
+            lambda row: _mean(best(row).bleu),
+            priority=4,
+        ),
+        Column(
+            "Δ BLEU at its best [interval]",
+            lambda row: bracketed(best(row).difference),
+            lambda row: _mean(best(row).difference),
+            priority=1,
+        ),
+        Column("verdict at its best", lambda row: best(row).verdict_text, numeric=False, priority=1, key="best"),
+        Column(f"best {tuned.tune.key}", lambda row: best(row).value_text, numeric=False, priority=3, key="best"),
+        Column("PPL of the values beside it", lambda row: best(row).sensitivity, numeric=False, priority=6, key="best"),
+    ]
+
+
 def title_of(score: str) -> str:
     """Return the column title of a score; one without a title is shown under its name."""
     plain = score.removeprefix(AVERAGED)
@@ -135,6 +162,8 @@ def notes_of(summary: Summary) -> list[str]:
         notes.append(AVERAGED_NOTE)
     if summary.rule:
         notes.append(summary.rule)
+    if summary.tuned:
+        notes += sentences(summary)
     if any(row.difference_wide for row in summary.rows):
         same = "" if interval_widens(summary) else " Here none is wider by 0.01 BLEU, so only the first is shown."
         notes.append(RULE_WIDE + same)
@@ -188,6 +217,7 @@ def comma_separated(summary: Summary) -> str:
         record |= {f"bleu_difference_wide_{end}": getattr(wide, end) if wide else None for end in ("low", "high")}
         record |= {"p_corrected": row.p_adjusted, "seeds_to_decide": row.judged and row.judged.seeds_to_decide}
         record |= {"two_groups": row.judged and row.judged.two_groups, "margin": summary.margin}
+        record |= _tuned_parts(summary.tuned.rows[row.variant]) if summary.tuned else {}
         record |= {"seeds_left_out": row.status, "corpus_level": summary.corpus_level}
         record |= {f"bleu_difference_{LABEL}": row.published, f"against_{LABEL}": row.agreement}
         record |= {extra.name: extra.of(summary.extras, row.variant) for extra in extra_columns(summary.extras, "")}
@@ -275,6 +305,19 @@ def _parts(name: str, estimate: Estimate | None) -> dict[str, float | int | None
         return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": 0}
     mean, low, high, n = estimate.mean, estimate.low, estimate.high, estimate.n
     return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
+
+
+def _tuned_parts(row: TunedRow) -> dict[str, object]:
+    choice, judged = row.choice, row.judged
+    return {
+        "best_value": choice and choice.value,
+        "best_value_at_edge": choice and choice.at_edge,
+        "best_verdict": row.verdict.value,
+        **_parts("best_bleu", row.bleu),
+        **_parts("best_bleu_difference", row.difference),
+        "best_p_corrected": judged and judged.p_adjusted,
+        "best_neighbours": row.sensitivity,
+    }
 
 
 def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:

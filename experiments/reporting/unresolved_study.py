@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.config.run_config import read_yaml
 from experiments.config.study import ENSEMBLES, STUDIES, Study, flatten, parse_looks, parse_margin, short_key
+from experiments.config.tuning import parse_tuning
 from lit_transformer.errors import UserError
 
 
@@ -52,6 +53,7 @@ def unresolved_study(name: str, content: dict[str, Any], path: Path, root: Path 
         looks=parse_looks(content.get("looks"), seeds, path),
         margin=parse_margin(content.get("margin"), path),
         labels=_mapping(content.get("labels")),
+        tune=parse_tuning(content.get("tune"), seeds, path),
         root=root,
     )
 

@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from experiments.config.study import Look, Study
+from experiments.reporting.formats import plural
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import (
     ALPHA,
@@ -101,6 +102,17 @@ class JudgedChange:
     def needs_seeds(self) -> bool:
         """Whether more seeds may still change the verdict."""
         return self.verdict not in (*CLAIMS, Verdict.DIVERGED)
+
+    def text(self, n: int) -> str:
+        """Return the verdict on a row of n seeds, an open one with those that it takes: "open, ~12 seeds"."""
+        if self.verdict is not Verdict.OPEN:
+            return self.verdict.value
+        if self.two_groups:
+            return f"{self.verdict}, two groups"
+        if self.p_adjusted is None:
+            return f"{self.verdict}, {plural(n, 'seed')} yet"
+        more = self.seeds_to_decide
+        return f"{self.verdict}, {f'~{more}' if more else f'> {MOST_SEEDS}'} seeds"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from experiments.reporting import at_its_best
 from experiments.reporting.across_corpora import CorpusAgreement, findings, grid
 from experiments.reporting.figures.style import Figure
 from experiments.reporting.formats import MISSING
@@ -33,6 +34,7 @@ def report_page(
     other corpora that share changes with this study, each with its figure; `published` sets this run beside the
     published one.
     """
+    best = (at_its_best.TITLE, at_its_best.sentences(summary), at_its_best.grid(summary)) if summary.tuned else None
     return template("report.html").render(
         summary=summary,
         headline=headline(summary),
@@ -42,10 +44,11 @@ def report_page(
         figures=[figure_context(figure) for figure in figures],
         agreements=[(findings(agreement), grid(agreement), figure_context(figure)) for agreement, figure in agreements],
         published=published,
+        best=best,
         has_texts=bool(texts),
         samples=samples(summary, results, texts or {}),
         provenance=provenance(summary, results),
-        notes=notes_of(summary),
+        notes=[note for note in notes_of(summary) if not best or note not in best[1]],
         listed=listed,
         counts=_counts(summary),
         dark=Markup(dark_theme()),

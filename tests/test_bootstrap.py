@@ -193,5 +193,5 @@ def test_coverage_in_many_studies_of_counted_sentences(seeds: int, spread: str, 
     assert 0.93 - margin <= found["reported"] <= 0.97 + margin
     if spread == "seeds vary":
         assert found["percentiles"] < 0.9
-    else:
-        assert found["seeds alone"] < 0.93
+    else:  # the few degrees of freedom of Welch's test make up for a part of what is left out
+        assert found["seeds alone"] < (0.93 if pair else 0.95 - margin)

@@ -91,7 +91,7 @@ def assert_equal(project: Path, sequential: Path) -> None:
         assert plain(ours / "scores.json") == plain(theirs / "scores.json")
         assert (ours / "probe.csv").read_bytes() == (theirs / "probe.csv").read_bytes()
         for split in ("test", "test_long", "test_comp"):
-            name = f"hypotheses/{split}.txt"
+            name = f"translations/{split}.txt"
             assert (ours / name).read_bytes() == (theirs / name).read_bytes()
         curves = [list(csv.DictReader((one / "curve.csv").open())) for one in (ours, theirs)]
         assert [drop(row) for row in curves[0]] == [drop(row) for row in curves[1]]
@@ -132,7 +132,7 @@ def test_a_worker_is_killed(sequential: Path, project: Path, cluster: Any) -> No
     printed = child.communicate(timeout=600)[0]
     assert child.returncode == 0, printed
     assert "[4/4] done" in printed
-    assert printed.count("RETRY") == 2
+    assert printed.count("RETRY") == 2, printed
     assert "4 at once" in printed
     assert "going on from" in (first.with_name("log.txt")).read_text()
     assert_equal(project, sequential)

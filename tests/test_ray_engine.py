@@ -77,7 +77,7 @@ def test_runs_per_gpu_without_a_gpu_are_refused_at_once() -> None:
 
 def test_a_killed_worker_costs_one_attempt(tmp_path: Path) -> None:
     """SIGKILL to the Ray worker: its cell's processes end after a checkpoint, and the cell runs again."""
-    line = f"if [ $CELL = a-0 ] && [ ! -e a-0.pid ]; then {slow(tmp_path)}; fi; echo $CELL >> all.txt"
+    line = f"if [ $CELL = a-0 ] && [ ! -e a-0.pid ]; then {slow(tmp_path)}; exit 1; fi; echo $CELL >> all.txt"
 
     def kill() -> None:
         import psutil

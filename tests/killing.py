@@ -108,7 +108,8 @@ def left(folder: Path) -> dict[str, Any]:
         "curve": rows,
         "probe": (folder / "probe.csv").read_text(),
         "model": {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("model/**/*.*"))},
-        "files": {path.name for path in folder.iterdir()} - {"log.txt", "attempt.json", "outcome.json"},  # a launcher's
+        "files": {path.name for path in folder.iterdir()}
+        - {"log.txt", "attempt.json", "outcome.json", ".attempt.lock"},  # a launcher's
     }
 
 

@@ -107,6 +107,21 @@ def test_an_attempt_waits_for_the_lock_of_its_predecessor(tmp_path):
     assert Path("ran").exists()
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_attempt_waits_for_all_of_its_predecessor(tmp_path, killed):
+    """DVC, which goes on when its training has ended and let its lock go, even without its supervisor."""
+    Path("dvc.sh").write_text("echo up > up; sleep 1; echo first >> order.txt")
+    places = Path("run/.lock"), Path("outcome.json")
+    first = supervisor.start(["sh", "dvc.sh"], *places)
+    wait_for(Path("up").exists)
+    if killed:
+        first.kill()
+    second = supervisor.start(["sh", "-c", "echo second >> order.txt"], *places)
+    assert second.wait(20) == 0
+    assert first.wait(20) == (-9 if killed else 0)
+    assert Path("order.txt").read_text() == "first\nsecond\n"
+
+
 @pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_pressed_again_waits_for_the_same_end(tmp_path, capsys):
     ctrl_c_once_two_run(tmp_path)

@@ -6,9 +6,9 @@ Whoever starts a supervisor (`start`) holds its standard input open. When that c
 exited or was killed, the command is stopped; so it is on SIGTERM, SIGINT, SIGHUP or SIGUSR1. Processes left running by
 a command that has ended are stopped as well.
 
-The command starts once LOCK is free: a predecessor may hold it while it stops. The exit status is the command's, or
-the one in the file $LIT_OUTCOME where the command has written that; 128 + n where signal n ended it; 143 where the
-supervisor stopped it.
+The command starts once LOCK is free and no earlier attempt is left: a predecessor may be stopping, its training or the
+DVC around it. The exit status is the command's, or the one in the file $LIT_OUTCOME where the command has written that;
+128 + n where signal n ended it; 143 where the supervisor stopped it.
 """
 
 import ctypes
@@ -35,6 +35,8 @@ LAST_WORD = 10.0
 STOPPING = PATIENCE + RECORDING + 3 * LAST_WORD
 """Seconds that a supervisor takes at most to stop its command."""
 STOPPED = 128 + signal.SIGTERM
+ATTEMPT_LOCK = ".attempt.lock"
+"""The file, beside the lock of a training, that an attempt locks until all of it has ended."""
 HELPERS = ("wandb-core", "gpu_stats")
 """Processes of W&B, which end with the run that they serve and still have to send its last lines."""
 PR_SET_CHILD_SUBREAPER = 36
@@ -95,7 +97,7 @@ class Supervisor:
         outcome_path = os.environ.get(outcome.VARIABLE)
         if outcome_path:
             Path(outcome_path).unlink(missing_ok=True)  # only now: the predecessor may have written one until here
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[self.attempt])
         while child.poll() is None and not self.stop_requested:
             self._wait(None)
         stopped, status = self.stop_requested, child.poll()
@@ -144,15 +146,16 @@ class Supervisor:
             children_seen = now if children else children_seen
 
     def _acquired(self, lock: Path) -> bool:
-        """Wait until nobody holds the lock; return False where a stop is requested meanwhile."""
+        """Wait until no other attempt and no training is left; return False where a stop is requested meanwhile.
+
+        A training holds `lock`; an attempt has a lock beside it, as long as we or the command live.
+        """
         deadline = time.monotonic() + STOPPING + LAST_WORD
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with open(lock, "a", encoding="utf-8") as handle:
-            while not self.stop_requested and time.monotonic() < deadline:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return True
-                except OSError:
+        self.attempt = os.open(lock.with_name(ATTEMPT_LOCK), os.O_CREAT | os.O_RDWR)
+        with open(lock, "a", encoding="utf-8") as training:
+            for handle in (self.attempt, training.fileno()):
+                while not _locked(handle) and not self.stop_requested and time.monotonic() < deadline:
                     self._wait(0.2)
         return not self.stop_requested  # the command itself will name whoever holds it
 
@@ -165,6 +168,15 @@ class Supervisor:
 
     def _request_stop(self, number: int, frame: object) -> None:
         self.stop_requested = True
+
+
+def _locked(handle: int) -> bool:
+    """Take the lock of an open file; return False where someone else holds it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _children(group: int) -> dict[int, int]:

@@ -134,7 +134,7 @@ def test_a_worker_is_killed(sequential: Path, project: Path, cluster: Any) -> No
     assert "[4/4] done" in printed
     assert printed.count("RETRY") == 2, printed
     assert "4 at once" in printed
-    assert "going on from" in (first.with_name("log.txt")).read_text()
+    assert "resuming from" in (first.with_name("log.txt")).read_text()
     assert_equal(project, sequential)
 
 

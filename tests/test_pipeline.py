@@ -275,8 +275,9 @@ def test_a_training_killed_under_dvc_goes_on_with_the_next_repro(project: Path):
     assert not (folder / "training.json").exists()
     assert "resuming from" in call(project, "dvc", "repro", "-s", stage).stdout
     again = left(folder)
-    for found in (again, whole):
-        assert found["record"].pop("git_commit")  # the results of the first run were committed in between
+    new, old = (str(found["record"].pop("git_commit")).encode() for found in (again, whole))
+    assert new != old, "the results of the first run were committed in between"
+    whole["model"] = {name: content.replace(old, new) for name, content in whole["model"].items()}
     assert_same(again, whole)
     rows, expected = (text.splitlines() for text in ((results(project, "h1") / "curve.csv").read_text(), before))
     assert len(rows) == len(expected) == 3

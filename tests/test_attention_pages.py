@@ -146,6 +146,7 @@ def look(**changes: object) -> None:
         "variant": "base",
         "seed": None,
         "overrides": [],
+        "tuned": False,
         "line": "the old dog",
         "target": "A DOG",
     }

@@ -151,6 +151,7 @@ def test_the_page_sets_the_two_columns_side_by_side(study: Study) -> None:
     assert page.count("The bound on false claims holds for each of the two columns by itself.") == 1
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_verdicts_json_has_them_for_other_programs(study: Study) -> None:
     report.main(["--study", "made_up"])
     tuned = json.loads(study.verdicts_path.read_text())["tuned"]
@@ -168,6 +169,7 @@ def test_verdicts_json_has_them_for_other_programs(study: Study) -> None:
     assert row["mean"] - row["baseline_mean"] == pytest.approx(row["difference"])
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_study_without_tune_shows_none_of_this(study: Study) -> None:
     with_tune = read(study)
     path = study.folder / "study.yaml"

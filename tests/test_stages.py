@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.config.stages import DEFAULT_STUDY, LAYERS_STUDY, stage_files, training_code, write_stages
+from experiments.config.stages import DEFAULT_STUDY, LAYERS_STUDY, TRAINING_CODE, stage_files, write_stages
 from experiments.config.study import list_studies
 from tests.tiny_study import study_yaml
 
@@ -56,7 +56,7 @@ def test_every_output_is_kept_until_its_successor_exists() -> None:
 
 
 def test_the_code_of_a_training_is_what_its_stage_depends_on() -> None:
-    assert ["data/${name}", *training_code()] == yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["train"]["deps"]
+    assert ["data/${name}", *TRAINING_CODE] == yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["train"]["deps"]
 
 
 def test_tuned_cells_have_the_stages_of_the_others_at_places_of_their_own(

@@ -102,7 +102,7 @@ def only_writer(folder: Path, patience: float = 0.0) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as handle:
         deadline = time.monotonic() + patience
-        while not (ours := _locked(handle)) and time.monotonic() < deadline:
+        while not (ours := locked(handle)) and time.monotonic() < deadline:
             time.sleep(0.1)
         if not ours:
             handle.seek(0)
@@ -114,7 +114,8 @@ def only_writer(folder: Path, patience: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _locked(handle: IO[str]) -> bool:
+def locked(handle: IO[str] | int) -> bool:
+    """Lock an open file, until it is closed, without waiting; return False where somebody else holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from experiments.config.stages import training_code
+from experiments.config.stages import TRAINING_CODE
 from experiments.config.study import ROOT
 
 PACKAGES = ("torch", "pytorch-lightning", "tokenizers", "sacrebleu", "omegaconf", "wandb", "dvc")
@@ -95,7 +95,7 @@ def git_commit() -> str:
     try:
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", *training_code()],
+            ["git", "status", "--porcelain", "--", *TRAINING_CODE],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -111,7 +111,7 @@ def git_commit() -> str:
 def code_hash() -> str:
     """Return a hash of the training code, so that a changed component is never mistaken for the trained one."""
     digest = hashlib.sha256()
-    for name in training_code():
+    for name in TRAINING_CODE:
         top = ROOT / name
         for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -12,7 +12,6 @@ DVC around it. The exit status is the command's, or the one in the file $LIT_OUT
 """
 
 import ctypes
-import fcntl
 import os
 import select
 import signal
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from experiments.common import outcome
+from experiments.common.io import locked
 
 PATIENCE = 60.0
 """Seconds for a training to finish its step and write a checkpoint."""
@@ -154,8 +154,8 @@ class Supervisor:
         lock.parent.mkdir(parents=True, exist_ok=True)
         self.attempt = os.open(lock.with_name(ATTEMPT_LOCK), os.O_CREAT | os.O_RDWR)
         with open(lock, "a", encoding="utf-8") as training:
-            for handle in (self.attempt, training.fileno()):
-                while not _locked(handle) and not self.stop_requested and time.monotonic() < deadline:
+            for handle in (self.attempt, training):
+                while not locked(handle) and not self.stop_requested and time.monotonic() < deadline:
                     self._wait(0.2)
         return not self.stop_requested  # the command itself will name whoever holds it
 
@@ -168,15 +168,6 @@ class Supervisor:
 
     def _request_stop(self, number: int, frame: object) -> None:
         self.stop_requested = True
-
-
-def _locked(handle: int) -> bool:
-    """Take the lock of an open file; return False where someone else holds it."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _children(group: int) -> dict[int, int]:

@@ -146,7 +146,10 @@ def title_of(score: str) -> str:
 
 
 def notes_of(summary: Summary) -> list[str]:
-    """Return the notes under the table: corpus level, seeds, signatures, rules, noise, and missing cells."""
+    """Return the notes under the table: corpus level, seeds, signatures, rules, noise, and missing cells.
+
+    Those on best values, which have a section of their own on the page, are not among them.
+    """
     seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds per row"
     notes = [
         f"Evidence: {summary.corpus_level}, {seeds} unless noted otherwise; ± is the 95 % confidence interval of a row "
@@ -162,8 +165,6 @@ def notes_of(summary: Summary) -> list[str]:
         notes.append(AVERAGED_NOTE)
     if summary.rule:
         notes.append(summary.rule)
-    if summary.tuned:
-        notes += sentences(summary)
     if any(row.difference_wide for row in summary.rows):
         same = "" if interval_widens(summary) else " Here none is wider by 0.01 BLEU, so only the first is shown."
         notes.append(RULE_WIDE + same)
@@ -194,7 +195,7 @@ def markdown(summary: Summary) -> str:
     lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in shown) + "|")
     for row in summary.rows:
         lines.append("| " + " | ".join(column.text(row).replace("|", "\\|") for column in shown) + " |")
-    notes = "\n".join(f"* {note}" for note in notes_of(summary))
+    notes = "\n".join(f"* {note}" for note in _all_notes(summary))
     return f"# {summary.study}\n\n{summary.question}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
 
 
@@ -241,7 +242,7 @@ def latex(summary: Summary) -> str:
     ]
     lines += [" & ".join(_escape(column.text(row)) for column in shown) + " \\\\" for row in summary.rows]
     lines += ["\\bottomrule", "\\end{tabular}"]
-    return "\n".join(lines + [f"% {note}" for note in notes_of(summary)]) + "\n"
+    return "\n".join(lines + [f"% {note}" for note in _all_notes(summary)]) + "\n"
 
 
 def terminal(summary: Summary, console: Console) -> None:
@@ -252,7 +253,7 @@ def terminal(summary: Summary, console: Console) -> None:
         print_plain(rows, [column.numeric for column in shown], console)
     else:
         console.print(_fitted(summary, shown, console.width))
-    for note in notes_of(summary):
+    for note in _all_notes(summary):
         console.print(note, style="dim", soft_wrap=not console.is_terminal, highlight=False, markup=False)
 
 
@@ -275,6 +276,10 @@ def _extra_column(summary: Summary, extra: ExtraColumn) -> Column:
         lambda row: extra.of(summary.extras, row.variant),
         priority=8,
     )
+
+
+def _all_notes(summary: Summary) -> list[str]:
+    return [*notes_of(summary), *(sentences(summary) if summary.tuned else [])]
 
 
 def _notes_of_noise(summary: Summary) -> list[str]:

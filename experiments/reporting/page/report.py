@@ -48,7 +48,7 @@ def report_page(
         has_texts=bool(texts),
         samples=samples(summary, results, texts or {}),
         provenance=provenance(summary, results),
-        notes=[note for note in notes_of(summary) if not best or note not in best[1]],
+        notes=notes_of(summary),
         listed=listed,
         counts=_counts(summary),
         dark=Markup(dark_theme()),

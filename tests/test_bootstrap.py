@@ -24,7 +24,7 @@ SENTENCES_VARY = Spread(seed=0.1, own=0.02, sentence=0.5, taste=0.8, whim=0.3)
 SPREADS = {"seeds vary": SEEDS_VARY, "both vary": BOTH_VARY, "sentences vary": SENTENCES_VARY}
 ALONE = {
     "seeds vary": Spread(seed=0.0, own=0.12, sentence=0.5, taste=0.0, whim=0.0),
-    "both vary": Spread(seed=0.0, own=0.08, sentence=0.5, taste=0.5, whim=0.3),
+    "both vary": Spread(seed=0.0, own=0.06, sentence=0.5, taste=0.5, whim=0.3),
     "sentences vary": Spread(seed=0.0, own=0.03, sentence=0.5, taste=0.8, whim=0.3),
 }
 """The same where the variants of a seed share nothing, as measured: the case of Welch's test."""
@@ -193,5 +193,5 @@ def test_coverage_in_many_studies_of_counted_sentences(seeds: int, spread: str, 
     assert 0.93 - margin <= found["reported"] <= 0.97 + margin
     if spread == "seeds vary":
         assert found["percentiles"] < 0.9
-    else:  # the few degrees of freedom of Welch's test make up for a part of what is left out
-        assert found["seeds alone"] < (0.93 if pair else 0.95 - margin)
+    else:
+        assert found["seeds alone"] < 0.93

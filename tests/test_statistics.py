@@ -181,6 +181,7 @@ def test_noise_floor_of_known_values() -> None:
     assert (found.sd, found.n, found.pairs) == (1.0, 3, (1.0, 1.0, 2.0))
     assert found.half_width == pytest.approx(4.302653 * math.sqrt(2 / 3), rel=1e-5)
     assert noise_floor([10.0]) is None
+    assert noise_floor([10.0, 10.0]) is None
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

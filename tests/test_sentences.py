@@ -47,6 +47,15 @@ def test_sums_reproduce_the_score_of_the_corpus(name: str) -> None:
     assert corpus_bleu(sums) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize("tokenizer", ["zh", "char", "intl"])
+def test_sums_reproduce_the_score_by_any_tokenizer(tokenizer: str) -> None:
+    references, hypotheses = CORPORA["good"]
+    expected = score(references, references, hypotheses, language="zh", tokenizer=tokenizer)["bleu"]
+    sums = summands(count_sentences(references, hypotheses, tokenizer)).sum(axis=0)
+    assert corpus_bleu(sums) == pytest.approx(expected, rel=1e-12)
+    assert abs(expected - score(references, references, hypotheses, language="zh")["bleu"]) > 1e-3
+
+
 def test_sums_of_any_sentences_are_their_score() -> None:
     """Drawn with repetition, many draws at once."""
     references, hypotheses = CORPORA["good"]

@@ -207,3 +207,11 @@ def test_without_any_spread_no_noise_is_claimed(here: Path, monkeypatch: pytest.
     assert summary.noise is None
     assert not any("Power" in note or "Noise floor" in note for note in tables.notes_of(summary))
     assert "1 is open" in headline(summary)
+
+
+def test_a_bleu_of_characters_says_so(here: Path) -> None:
+    study = write_study(here, names=["base", "one_head"])
+    assert tables.COUNTS_CHARACTERS not in tables.notes_of(read(study))
+    for path in here.rglob("scores.json"):
+        path.write_text(path.read_text().replace("tok:13a", "tok:char"))
+    assert tables.COUNTS_CHARACTERS in tables.notes_of(read(study))

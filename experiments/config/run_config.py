@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from data_modules.config import DataConfig
+from experiments.config.bleu_tokenizer import AUTO, check_name
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig, require
 from lit_transformer.errors import UserError, nearest
 from lit_transformer.recipes import Recipe, switched
@@ -78,6 +79,18 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True)
+class ScoringConfig(DecodeConfig):
+    """How the test sets are translated, and what BLEU counts in the translations."""
+
+    bleu_tokenizer: str = AUTO
+    """A tokenizer of sacreBLEU, such as 13a, zh, ja-mecab, char; auto takes the one of the target language."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.bleu_tokenizer)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run: what is built, on what data, how it is trained, where, how it is decoded, from which seed."""
 
@@ -85,7 +98,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    decode: ScoringConfig = field(default_factory=ScoringConfig)
     seed: int = 0
     recipe: Recipe = Recipe.paper
     """The last recipe that a layer of the config named, for the record; `resolve` has set its settings."""

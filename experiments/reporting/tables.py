@@ -40,6 +40,10 @@ WIDE = "[95 %] seeds and sentences"
 DIGITS = {"bits_per_character": 3, "brevity_penalty": 3, "length_ratio": 3}
 STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.DIVERGED: "magenta"}
 AVERAGED_NOTE = "Averaged: scores of the averaged weights. Differences and verdicts use the weights of the last step."
+COUNTS_CHARACTERS = (
+    "BLEU counts characters here: sacreBLEU knows no words of the language, or a setting says so. chrF says more, and "
+    "no such number compares with one of words."
+)
 NOTHING_LEARNED = (
     f"The baseline has learned nothing that BLEU shows (it is under {LEARNED:g}), so no change is compared with a "
     "working model: give the study more steps."
@@ -163,6 +167,8 @@ def notes_of(summary: Summary) -> list[str]:
         notes.insert(0, NOTHING_LEARNED)
     by_signature = grouped((summary.signature(split), split) for split in summary.splits)
     notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
+    if any("tok:char" in signature for signature in by_signature):
+        notes.append(COUNTS_CHARACTERS)
     notes += [
         f"{title_of(name)} on {summary.primary}: {summary.signature(summary.primary or '', name)}"
         for name in summary.shown

@@ -10,6 +10,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from experiments.config.bleu_tokenizer import USUAL
+
 if TYPE_CHECKING:
     from sacremoses import MosesTokenizer
 
@@ -25,20 +27,27 @@ EXACT_MATCH = "unit:sentence|case:mixed|blanks:as-they-are"
 
 
 def score(
-    sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str], *, language: str, corpus: str = ""
+    sources: Sequence[str],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    language: str,
+    corpus: str = "",
+    tokenizer: str = USUAL,
 ) -> dict[str, Any]:
     """Return every score of one test set, of plain text: BLEU in four ways, chrF, chrF++, TER, exact matches, lengths.
 
-    `language` is the code of the target language, for the tokenizer of the paper's BLEU; `corpus` is a name as in
-    study.yaml. Scores are percentages, and TER alone is better the lower it is. The brevity penalty and the length
-    ratio (hypotheses to references, in tokens) are factors: those of `bleu`, and so is their signature.
+    `language` is the code of the target language, for the tokenizer of the paper's BLEU; `tokenizer` is sacreBLEU's
+    name of that of `bleu`, which fits the language; `corpus` is a name as in study.yaml. Scores are percentages, and
+    TER alone is better the lower it is. The brevity penalty and the length ratio (hypotheses to references, in tokens)
+    are factors: those of `bleu`, and so is their signature.
     """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
     from sacrebleu.metrics.ter import TER
 
     lines, targets = list(hypotheses), [list(references)]
-    bleu = BLEU()
+    bleu = BLEU(tokenize=tokenizer)
     corpus_score = bleu.corpus_score(lines, targets)
     signature = str(bleu.get_signature())
     scores = {"sentences": len(references), **_signed("bleu", corpus_score.score, signature)}
@@ -52,7 +61,7 @@ def score(
         scores |= _signed(name, metric.corpus_score(lines, targets).score, str(metric.get_signature()))
     scores |= _signed("bleu_paper", *paper_bleu(references, hypotheses, language))
     scores |= _signed("exact_match", exact_match(references, hypotheses), EXACT_MATCH)
-    return scores | {"by_length": by_length(sources, references, hypotheses)}
+    return scores | {"by_length": by_length(sources, references, hypotheses, tokenizer)}
 
 
 def short_name(corpus: str) -> str:
@@ -92,7 +101,9 @@ def exact_match(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     return 100.0 * sum(map(str.__eq__, references, hypotheses)) / len(references)
 
 
-def by_length(sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]) -> list[dict[str, Any]]:
+def by_length(
+    sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str], tokenizer: str = USUAL
+) -> list[dict[str, Any]]:
     """Return exact match and corpus BLEU for each bucket of source length that has sentences."""
     from sacrebleu.metrics.bleu import BLEU
 
@@ -107,7 +118,7 @@ def by_length(sources: Sequence[str], references: Sequence[str], hypotheses: Seq
                 "words": f"{low}-{high}" if high else f"{low}+",
                 "sentences": len(inside),
                 "exact_match": exact_match(bucket_references, bucket_hypotheses),
-                "bleu": BLEU().corpus_score(bucket_hypotheses, [bucket_references]).score,
+                "bleu": BLEU(tokenize=tokenizer).corpus_score(bucket_hypotheses, [bucket_references]).score,
             }
         )
     return rows

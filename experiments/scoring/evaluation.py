@@ -14,6 +14,7 @@ from rich.progress import Progress
 from data_modules.prepared import PreparedCorpus
 from experiments.common import machine
 from experiments.common.io import replace_folder, write_json, write_text
+from experiments.config.bleu_tokenizer import bleu_tokenizer
 from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig
 from experiments.scoring.bleu import score
@@ -83,8 +84,9 @@ def evaluate(cell: Cell) -> Evaluation:
         averaged_scores, averaged = score_splits([load_model(cell, averaged=True)], config, corpus, title)
         frame["averaged"] = {**record["averaging"], "splits": averaged_scores}
     frame.update(splits=scores, seconds=round(sum(part["seconds"] for part in scores.values()), 2))
+    tokenizer = bleu_tokenizer(config.decode.bleu_tokenizer, corpus.target)
     counts = {
-        split: count_sentences(corpus.split(split).target_text, translated.lines)
+        split: count_sentences(corpus.split(split).target_text, translated.lines, tokenizer)
         for split, translated in translations.items()
     }
     with replace_folder(cell.translations_folder) as folder:
@@ -138,13 +140,21 @@ def score_splits(
     networks: Sequence[Transformer], config: RunConfig, corpus: PreparedCorpus, title: str = ""
 ) -> tuple[dict[str, Any], dict[str, Translations]]:
     """Translate and score every test split; several networks form an ensemble. Returns both by split."""
+    tokenizer = bleu_tokenizer(config.decode.bleu_tokenizer, corpus.target)
     scores: dict[str, Any] = {}
     translations: dict[str, Translations] = {}
     for split in [name for name in corpus.splits if name not in ("train", "valid")]:
         started = time.perf_counter()
         translated = _translate(networks, config, corpus, split)
         texts = corpus.split(split)
-        own = score(texts.source_text, texts.target_text, translated.lines, language=corpus.target, corpus=corpus.name)
+        own = score(
+            texts.source_text,
+            texts.target_text,
+            translated.lines,
+            language=corpus.target,
+            corpus=corpus.name,
+            tokenizer=tokenizer,
+        )
         own |= perplexities(networks, config.decode.ensemble, corpus, split, config.data.batch_tokens)
         own["seconds"] = round(time.perf_counter() - started, 2)
         scores[split], translations[split] = own, translated

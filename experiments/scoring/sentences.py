@@ -1,8 +1,8 @@
 """BLEU's sufficient statistics of each sentence: they add up to the corpus score, so that sentences can be resampled.
 
 evaluate writes sentences.csv beside scores.json, one row per sentence of every scored split, in the order of the test
-set: the lengths of hypothesis and reference in 13a tokens, and the matching n-grams, n from 1 to 4. It holds no text,
-so that it may be published whatever the corpus.
+set: the lengths of hypothesis and reference in BLEU's tokens, and the matching n-grams, n from 1 to 4. It holds no
+text, so that it may be published whatever the corpus.
 """
 
 import csv
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from experiments.config.bleu_tokenizer import USUAL
 from lit_transformer.errors import UserError
 
 HEADER = ("split", "hypothesis", "reference", "right1", "right2", "right3", "right4")
@@ -20,11 +21,11 @@ ORDERS = 4
 Counts = NDArray[np.int64]
 
 
-def count_sentences(references: Sequence[str], hypotheses: Sequence[str]) -> Counts:
-    """Return (sentences, 6) counts of sacreBLEU's default BLEU: two lengths and the matching n-grams, n from 1 to 4."""
+def count_sentences(references: Sequence[str], hypotheses: Sequence[str], tokenizer: str = USUAL) -> Counts:
+    """Return (sentences, 6) counts of sacreBLEU's BLEU: two lengths and the matching n-grams, n from 1 to 4."""
     from sacrebleu.metrics.bleu import BLEU
 
-    bleu = BLEU(effective_order=True)  # changes the score of a sentence, not its counts
+    bleu = BLEU(tokenize=tokenizer, effective_order=True)  # changes the score of a sentence, not its counts
     rows = []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
         sentence = bleu.sentence_score(hypothesis, [reference])

@@ -16,6 +16,7 @@ from data_modules.prepared import PreparedCorpus
 from data_modules.translation import TranslationDataModule
 from experiments.common import machine
 from experiments.common.io import copy_file, copy_folder, only_writer, read_json, replace_folder, write_json, write_text
+from experiments.config.bleu_tokenizer import bleu_tokenizer
 from experiments.config.cell import Cell
 from experiments.config.run_config import Precision, RunConfig, config_hash, short_hash, to_dict, to_yaml
 from experiments.tracking import login
@@ -140,6 +141,7 @@ def _check_fit(run: Run) -> None:
     """Refuse now what evaluation would refuse after hours of training."""
     if not set(run.corpus.splits) - {"train", "valid"}:
         raise UserError(f"{run.cell.study.data_folder} has no test split beside train and valid; add one to the corpus")
+    bleu_tokenizer(run.config.decode.bleu_tokenizer, run.corpus.target)  # raises where it is not installed
     positions = run.config.model.positions
     if positions.kind is not Positions.learned:
         return

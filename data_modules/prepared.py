@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
@@ -160,6 +160,10 @@ class PreparedCorpus:
             self._splits[name] = Split(self.folder / f"{name}.arrow")
         return self._splits[name]
 
+    def repeats(self, split: str) -> dict[str, int]:
+        """Return how many pairs of a split repeat another, and how many are in train; empty if that was not counted."""
+        return {key: self.counts[split][key] for key in ("repeated", "in_train") if key in self.counts[split]}
+
     def content_hash(self) -> str:
         """Recompute the hash from the files; differs from `hash` when one of them was changed."""
         sha = hashlib.sha256(f"{self.source}\n{self.target}\n".encode())
@@ -174,7 +178,10 @@ class PreparedCorpus:
         lines = [f"{self.name} {self.source}-{self.target}: {self.vocab_size:,} token ids, hash {self.hash[:12]}"]
         for name, counts in self.counts.items():
             tokens = f"{counts['source_tokens']:,} + {counts['target_tokens']:,} tokens"
-            lines.append(f"  {name}: {counts['pairs']:,} pairs, {tokens}, longest {counts['longest']}")
+            line = f"  {name}: {counts['pairs']:,} pairs, {tokens}, longest {counts['longest']}"
+            line += f", {counts['repeated']:,} repeat another" if "repeated" in counts else ""
+            line += f", {counts['in_train']:,} are in {TRAIN} too" if "in_train" in counts else ""
+            lines.append(line)
         lines += [f"  {TRAIN}: {count:,} pairs left out: {why}" for why, count in self.left_out.items() if count]
         return lines + [f"  {note}" for note in self.notes]
 
@@ -238,6 +245,7 @@ def _write_corpus(raw: RawCorpus, texts: dict[str, ParallelText], empty: int, co
             too_long += _write_split(folder / f"{name}.arrow", batches, tokenizer.vocab_size)
     if too_long == len(train):
         raise UserError(f"no training pair has at most data.max_length = {config.max_length} tokens; raise it")
+    repeats = count_repeats(texts)
     metadata = {
         "format": FORMAT,
         "name": raw.name,
@@ -245,7 +253,7 @@ def _write_corpus(raw: RawCorpus, texts: dict[str, ParallelText], empty: int, co
         "target": raw.target,
         "vocab_size": tokenizer.vocab_size,
         "hash": "",
-        "splits": {name: _counts(Split(folder / f"{name}.arrow")) for name in texts},
+        "splits": {name: _counts(Split(folder / f"{name}.arrow")) | repeats[name] for name in texts},
         "left_out": {
             "empty source or target": empty,
             f"longer than {config.max_length} tokens (data.max_length)": too_long,
@@ -316,6 +324,23 @@ def _id_lists(sentences: list[list[int]], dtype: type[np.integer]) -> pa.ListArr
     np.cumsum([len(ids) for ids in sentences], out=offsets[1:])
     values = np.fromiter(chain.from_iterable(sentences), dtype=dtype, count=int(offsets[-1]))
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def count_repeats(texts: Mapping[str, ParallelText]) -> dict[str, dict[str, int]]:
+    """Return by split how many pairs repeat another one, and how many of an evaluation split are in train too.
+
+    A pair is both of its sides, letter for letter. A model that has seen a test pair may only remember it.
+    """
+    hashes = {  # 64 bits of each pair: among a billion pairs, chance makes two alike in one of 37 corpora
+        name: np.fromiter(map(hash, zip(text.source, text.target, strict=True)), np.int64, len(text))
+        for name, text in texts.items()
+    }
+    train = np.unique(hashes[TRAIN])
+    repeats = {name: {"repeated": len(own) - len(np.unique(own))} for name, own in hashes.items()}
+    for name, own in hashes.items():
+        if name != TRAIN:
+            repeats[name]["in_train"] = int(np.isin(own, train).sum())
+    return repeats
 
 
 def _counts(split: Split) -> dict[str, int]:

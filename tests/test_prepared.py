@@ -132,6 +132,26 @@ def test_training_pairs_left_out_are_counted(tmp_path: Path) -> None:
     assert "a note" in report
 
 
+def test_repeats_and_test_pairs_in_train_are_counted_and_printed(tmp_path: Path) -> None:
+    raw = raw_corpus()
+    train, test = raw.splits["train"], raw.splits["test"]
+    for place in (0, 1, 2):
+        test.source[place], test.target[place] = train.source[10], train.target[10]
+    test.source[3], test.target[3] = train.source[11], "another translation"
+    corpus = prepare(raw, CONFIG, tmp_path / "leaky")
+    pairs = {name: list(zip(text.source, text.target, strict=True)) for name, text in raw.splits.items()}
+    for name, own in pairs.items():
+        expected = {"repeated": len(own) - len(set(own))}
+        if name != "train":
+            expected["in_train"] = sum(pair in pairs["train"] for pair in own)
+        assert corpus.repeats(name) == expected
+    assert corpus.repeats("test")["in_train"] in range(3, 9)
+    (line,) = (line for line in corpus.report() if line.startswith("  test: "))
+    assert line.endswith(
+        f", {corpus.repeats('test')['repeated']} repeat another, {corpus.repeats('test')['in_train']} are in train too"
+    )
+
+
 def test_max_length_counts_eos(tmp_path: Path) -> None:
     longest = int(max(prepare(raw_corpus(), CONFIG, tmp_path / "all").split("train").source_lengths))
     exact, below = (DataConfig("de", "en", 280, max_length=most) for most in (longest, longest - 1))

@@ -215,3 +215,16 @@ def test_a_bleu_of_characters_says_so(here: Path) -> None:
     for path in here.rglob("scores.json"):
         path.write_text(path.read_text().replace("tok:13a", "tok:char"))
     assert tables.COUNTS_CHARACTERS in tables.notes_of(read(study))
+
+
+def test_test_pairs_in_the_training_data_are_told(here: Path) -> None:
+    study = write_study(here, names=["base", "one_head"])
+    assert not any("training data" in note for note in tables.notes_of(read(study)))
+    for path in here.rglob("scores.json"):
+        repeats = {"test": {"repeated": 3, "in_train": 60}, "test_long": {"repeated": 0, "in_train": 0}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"repeats": repeats}))
+    told = [note for note in tables.notes_of(read(study)) if "training data" in note]
+    assert told == [
+        "Pairs of test that are in the training data too, where a model may remember them: 60; "
+        "pairs that repeat another: 3."
+    ]

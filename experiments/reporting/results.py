@@ -135,6 +135,12 @@ class Results:
             by_variant[record.variant].append(record)
         return dict(by_variant)
 
+    @cached_property
+    def repeats(self) -> dict[str, dict[str, int]]:
+        """By scored split how many pairs repeat another, and how many are in train; empty if that was not counted."""
+        counted = [record.scores["repeats"] for record in self.records if record.scores and "repeats" in record.scores]
+        return counted[0] if counted else {}
+
     @property
     def primary(self) -> str | None:
         """The split on which the study is judged, None before the first score."""

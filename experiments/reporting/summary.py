@@ -78,9 +78,10 @@ class Summary:
 
     `rule` says how verdicts are given, empty for a study of one seed. `seeds` is the most that any row has by now;
     `missing` are the cells that the verdicts so far want and that are not trained, `unscored` those not evaluated.
-    `signatures` has the signature of every score of a split; `shown` the scores with a column of their own: BLEU of
-    averaged weights where a cell has it, then those that the user chose. `noise_floor` compares the baseline with
-    itself. `extras` is by variant; `tuned` has the rows at their best values, None for a study without `tune`.
+    `signatures` has the signature of every score of a split; `repeats` how many of its pairs repeat another, and how
+    many are in the training data; `shown` the scores with a column of their own: BLEU of averaged weights where a cell
+    has it, then those that the user chose. `noise_floor` compares the baseline with itself. `extras` is by variant;
+    `tuned` has the rows at their best values, None for a study without `tune`.
     """
 
     study: str
@@ -91,6 +92,7 @@ class Summary:
     primary: str | None
     splits: list[str]
     signatures: dict[str, dict[str, str]]
+    repeats: dict[str, dict[str, int]]
     rows: list[Row]
     noise: Noise | None
     rule: str
@@ -147,6 +149,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         primary=primary,
         splits=results.splits,
         signatures=signatures,
+        repeats=results.repeats,
         rows=[_row(study, results, name, judgement, wide.get(name)) for name in study.variants],
         noise=_noise(study, results, judgement),
         rule=rule(study, judgement),

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -167,6 +167,7 @@ def notes_of(summary: Summary) -> list[str]:
         notes.insert(0, NOTHING_LEARNED)
     by_signature = grouped((summary.signature(split), split) for split in summary.splits)
     notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
+    notes += [_repeats(split, counts) for split, counts in summary.repeats.items() if any(counts.values())]
     if any("tok:char" in signature for signature in by_signature):
         notes.append(COUNTS_CHARACTERS)
     notes += [
@@ -311,6 +312,13 @@ def _notes_of_noise(summary: Summary) -> list[str]:
             f"{floor.pairs[-1]:.2f}."
         )
     return notes
+
+
+def _repeats(split: str, counts: Mapping[str, int]) -> str:
+    return (
+        f"Pairs of {split} that are in the training data too, where a model may remember them: {counts['in_train']}; "
+        f"pairs that repeat another: {counts['repeated']}."
+    )
 
 
 def _learned_nothing(summary: Summary) -> bool:

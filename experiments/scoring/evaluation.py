@@ -83,6 +83,7 @@ def evaluate(cell: Cell) -> Evaluation:
         title = f"averaged ({config.optim.averaging.kind}) "
         averaged_scores, averaged = score_splits([load_model(cell, averaged=True)], config, corpus, title)
         frame["averaged"] = {**record["averaging"], "splits": averaged_scores}
+    frame["repeats"] = {split: corpus.repeats(split) for split in scores}
     frame.update(splits=scores, seconds=round(sum(part["seconds"] for part in scores.values()), 2))
     tokenizer = bleu_tokenizer(config.decode.bleu_tokenizer, corpus.target)
     counts = {

@@ -165,6 +165,41 @@ def test_a_colleague_pulls_translates_and_scores_anew_without_training(project: 
     assert stale(clone) == set()
 
 
+def test_a_text_that_changes_is_prepared_again(project: Path, tmp_path: Path) -> None:
+    """One's own corpus, in a folder outside of the project; plain DVC sees a new pair, and a reference that changed."""
+    clone, text = tmp_path / "clone", tmp_path / "corpora/mine"
+    git(tmp_path, "clone", "-q", str(project), str(clone))
+    text.mkdir(parents=True)
+    for split, pairs in (("train", 40), ("valid", 4), ("test", 4)):
+        for language, word in (("en", "one more dog"), ("de", "ein Hund mehr")):
+            (text / f"{split}.{language}").write_text("".join(f"{word} {n}\n" for n in range(pairs)))
+    study = clone / "experiments/studies/mine/study.yaml"
+    study.parent.mkdir()
+    study.write_text(study_yaml("{name: mine, corpus: mine, base: {data: {source: en, target: de, vocab_size: 280}}}"))
+    stages = "experiments/studies/mine/dvc.yaml"
+    python(clone, "stages", "--study", "mine", LIT_CORPORA=str(text.parent))
+
+    def prepare() -> str:
+        call(clone, "dvc", "repro", f"{stages}:prepare", LIT_CORPORA=str(text.parent))
+        assert "prepare" not in call(clone, "dvc", "status", f"{stages}:prepare").stdout
+        return json.loads((clone / "data/mine/corpus.json").read_text())["hash"]
+
+    def sees_the_text() -> bool:
+        return str(text) in call(clone, "dvc", "status", f"{stages}:prepare").stdout
+
+    hashes = [prepare()]
+    for language in ("en", "de"):
+        with (text / f"train.{language}").open("a") as file:
+            file.write("one more\n")
+    assert sees_the_text()
+    hashes.append(prepare())
+    reference = text / "test.de"
+    reference.write_text(reference.read_text().replace("mehr 1", "weniger"))
+    assert sees_the_text()
+    hashes.append(prepare())
+    assert len(set(hashes)) == 3
+
+
 def test_metrics_and_plots_are_declared(project: Path) -> None:
     metrics = json.loads(call(project, "dvc", "metrics", "show", "--json").stdout)
     (own,) = metrics.values()

@@ -46,6 +46,27 @@ def test_a_study_gets_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert write_stages("systems") == [own / "dvc.yaml"]
 
 
+@pytest.mark.parametrize("place", ["corpora/mine", "elsewhere/mine"])
+def test_prepare_depends_on_the_text_of_a_folder(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the root where it lies below it; without the folder, `prepare` itself says what is missing."""
+    root = tmp_path / "project"
+    path = Path("experiments/studies/tiny/study.yaml")
+    (root / path.parent).mkdir(parents=True)
+    monkeypatch.chdir(root)
+    folder = (root if place.startswith("corpora") else tmp_path) / place
+    monkeypatch.setenv("LIT_CORPORA", str(folder.parent))
+    path.write_text(study_yaml("corpus: mine"))
+
+    def prepares() -> list[str]:
+        (text,) = stage_files("tiny").values()
+        deps: list[str] = yaml.safe_load(text)["stages"]["prepare"]["deps"]
+        return deps
+
+    before = prepares()
+    folder.mkdir(parents=True)
+    assert prepares() == ["corpora/mine" if place.startswith("corpora") else str(folder), *before]
+
+
 def test_every_output_is_kept_until_its_successor_exists() -> None:
     """`persist`: DVC would otherwise delete it before the stage runs, whatever becomes of the stage."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]

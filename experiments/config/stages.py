@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from experiments.config.study import ENSEMBLES, STUDIES, TUNING, load_study
+from experiments.config.study import ENSEMBLES, STUDIES, TUNING, Study, load_study
 from experiments.config.tuning import Tuning
+from lit_transformer.errors import UserError
 
 DEFAULT_STUDY = "components"
 """The study whose stages stand in the dvc.yaml at the project's root."""
@@ -42,9 +43,9 @@ def stage_files(name: str) -> dict[Path, str]:
     folder = STUDIES / name
     if name == LAYERS_STUDY:
         return {folder / "dvc.yaml": rendered("table1.template.yaml", folder / "dvc.yaml", name)}
-    cells = Path("dvc.yaml") if name == DEFAULT_STUDY else folder / "dvc.yaml"
-    files = {cells: rendered("dvc.template.yaml", cells, name)}
     study = load_study(name)
+    cells = Path("dvc.yaml") if name == DEFAULT_STUDY else folder / "dvc.yaml"
+    files = {cells: rendered("dvc.template.yaml", cells, name, text=corpus_text(study))}
     if study.ensembles:
         joint = folder / ENSEMBLES / "dvc.yaml"
         files[joint] = rendered("ensembles.template.yaml", joint, name)
@@ -65,8 +66,25 @@ def write_stages(name: str) -> list[Path]:
     return written
 
 
-def rendered(template: str, path: Path, name: str, tune: Tuning | None = None) -> str:
-    """Fill a template for a study whose dvc.yaml is at `path`."""
+def corpus_text(study: Study) -> str:
+    """Return the folder of a study's text, on which `prepare` depends: from the root, or absolute if it is elsewhere.
+
+    Empty for a corpus that no folder holds, and where there is none of that name: `prepare` says so.
+    """
+    from data_modules.corpora.files import corpus_folder
+
+    if study.corpus == "grammar" or study.corpus.startswith("hub:"):
+        return ""
+    try:
+        folder = corpus_folder(study.corpus).resolve()
+    except UserError:
+        return ""
+    root = Path.cwd().resolve()
+    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
+
+
+def rendered(template: str, path: Path, name: str, tune: Tuning | None = None, text: str = "") -> str:
+    """Fill a template for a study whose dvc.yaml is at `path`; `text` is that of `corpus_text`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     depth = len(path.parent.parts)
@@ -83,4 +101,5 @@ def rendered(template: str, path: Path, name: str, tune: Tuning | None = None) -
         root="/".join([".."] * depth) or ".",
         training_code=TRAINING_CODE,
         tune=tune,
+        text=text,
     )

@@ -1,11 +1,15 @@
 """Studies: what is in the project loads, and what a user may get wrong is reported in one line."""
 
+import json
+import re
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from experiments.config.cell import Cell
+from experiments.config.dvc_yaml import check_read_alike
 from experiments.config.run_config import read_yaml
 from experiments.config.study import KEYS, MARGIN, SECTIONS, STUDIES, Look, list_studies, load_study, parse_study
 from lit_transformer.errors import UserError
@@ -199,3 +203,46 @@ def test_ensembles_name_variants_of_several_seeds(changes, message):
         parse_study(GOOD | changes, PATH)
     assert parse_study(GOOD | {"ensembles": ["h1"]}, PATH).ensembles == ["h1"]
     assert parse_study(GOOD, PATH).ensembles == []
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "ours", "dvcs"),
+    [
+        ("seeds: [010, 1]", "seeds", 8, 10),
+        ("seeds: [0o17, 1]", "seeds", "0o17", 15),
+        ("question: no", "question", False, "no"),
+        ("question: 2026-11-28", "question", "2026-11-28", date(2026, 11, 28)),
+        ("variants: {base: {}, off: {model: {d_model: 32}}}", "a key of variants", False, "off"),
+        (
+            "variants: {base: {}, same: {model: {share_embeddings: off}}}",
+            "variants.same.model.share_embeddings",
+            False,
+            "off",
+        ),
+    ],
+)
+def test_what_dvc_would_read_otherwise_is_refused(
+    line: str, where: str, ours: object, dvcs: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """YAML 1.1 and 1.2 differ, and both are used: DVC's stages name variants and seeds, the program reads them."""
+    key = line.partition(":")[0]
+    text = "".join(f"{name}: {json.dumps(value)}\n" for name, value in GOOD.items() if name != key)
+    path = tmp_path / STUDIES / "tiny/study.yaml"
+    path.parent.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    path.write_text(text + line + "\n")
+    with pytest.raises(UserError, match=re.escape(f"{where} is {ours!r} as this program reads it and {dvcs!r} as DVC")):
+        load_study("tiny")
+
+
+def test_what_dvc_cannot_read_is_one_line(tmp_path: Path):
+    path = tmp_path / "study.yaml"
+    path.write_text("seeds: [0, 1:30]\n")
+    with pytest.raises(UserError, match="DVC cannot read it: found unexpected ':'"):
+        check_read_alike(read_yaml(path), path)
+
+
+def test_numbers_that_both_read_alike_are_taken(tmp_path: Path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a: 10_000\nb: 1e-3\nc: .5\nd: -.inf\ne: .nan\nf: [1, {g: true, h: null, i: 'no', j: 4E-4}]\n")
+    check_read_alike(read_yaml(path), path)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.config import DataConfig
+from experiments.config.dvc_yaml import check_read_alike
 from experiments.config.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict
 from experiments.config.tuning import Tuning, parse_tuning
 from lit_transformer.config import Schedule
@@ -179,7 +180,9 @@ def load_study(name: str) -> Study:
     if not path.is_file():
         known = list_studies()
         raise UserError(f"no study '{name}' ({path} is missing){nearest(name, known)} (studies: {', '.join(known)})")
-    study = parse_study(read_yaml(path), path)
+    content = read_yaml(path)
+    check_read_alike(content, path)
+    study = parse_study(content, path)
     if study.name != name:
         raise UserError(f"{path}: name is '{study.name}' but the folder is '{name}'; make them the same")
     return study

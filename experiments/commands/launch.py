@@ -30,6 +30,7 @@ from experiments.launching.progress import CellProgress
 from experiments.launching.resources import Node, default_slots, gpu_count, share_of
 from experiments.launching.signals import interrupt_on_signals
 from experiments.launching.stages import Stages
+from experiments.launching.stale_locks import clear_stale_locks
 from experiments.launching.tuning import next_trials
 from lit_transformer.errors import UserError
 
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def launch(study: Study, args: argparse.Namespace) -> None:
     """Run what is stale; say so where nothing is."""
+    if gone := clear_stale_locks():
+        print(f"DVC's locks of processes that are gone were cleared: {', '.join(map(str, gone))}")
     stages = Stages.of(study)
     ensembles, tuning = stages.of_ensembles(study), stages.of_tuning(study)
     stale = needed(study, stages.stale())

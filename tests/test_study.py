@@ -11,7 +11,17 @@ import pytest
 from experiments.config.cell import Cell
 from experiments.config.dvc_yaml import check_read_alike
 from experiments.config.run_config import read_yaml
-from experiments.config.study import KEYS, MARGIN, SECTIONS, STUDIES, Look, list_studies, load_study, parse_study
+from experiments.config.study import (
+    KEYS,
+    MARGIN,
+    SECTIONS,
+    STUDIES,
+    Look,
+    flatten,
+    list_studies,
+    load_study,
+    parse_study,
+)
 from lit_transformer.errors import UserError
 
 GOOD = {
@@ -37,6 +47,26 @@ def test_every_study_of_the_project_loads(name: str):
     assert study.baseline in study.variants
     assert study.describe(study.baseline) == "the baseline"
     assert all(study.describe(v) != "the baseline" for v in study.variants if v != study.baseline)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("components_highest", {"trainer.matmul": "highest"}),
+        ("components_bfloat16", {"trainer.precision": "bfloat16"}),
+        ("components_quarter", {"optim.steps": 250, "trainer.validate_every": 50}),
+        ("components_half", {"optim.steps": 500, "trainer.validate_every": 50}),
+    ],
+)
+def test_studies_to_compare_with_the_default_one_differ_from_it_in_nothing_else(name: str, own: dict[str, object]):
+    """What they hold against it would otherwise be of another text, another model or another change."""
+    study, default = load_study(name), load_study("components")
+    assert flatten(study.base) == flatten(default.base) | own
+    assert all(study.variants[variant] == default.variants[variant] for variant in study.variants)
+    assert set(study.labels.items()) <= set(default.labels.items())
+    if own.keys() <= {"trainer.matmul", "trainer.precision"}:
+        assert list(study.variants) == list(default.variants)
+        assert (study.seeds, study.looks, study.margin) == (default.seeds, default.looks, default.margin)
 
 
 def test_the_default_study_holds_what_it_promises():

@@ -64,8 +64,8 @@ def test_all_pictures_are_drawn_and_load_nothing(drawn: dict[str, Figure]) -> No
             ElementTree.fromstring(picture)
             assert not re.search(r'href="(?!#)|url\((?!#)|<image|<script', picture)
             assert 'fill="white"' not in picture.split("<g", 1)[0]
-    for variant in ("no_positions", "no_residuals", "hot"):
-        assert f">{variant}<" in drawn["forest"].wide
+    for label in ("no positions", "no residuals", "hot"):
+        assert f">{label}<" in drawn["forest"].wide
     assert ">−52.52 [−55.18, −49.85]<" in drawn["forest"].wide
     assert ">diverged<" in drawn["forest"].wide
 

@@ -187,6 +187,7 @@ def test_a_missing_section_is_named(section: str):
         ({"margin": "one"}, "margin is 'one'; it must be"),
         ({"labels": {"h2": "two heads"}}, "labels names 'h2', which is no variant"),
         ({"labels": {"h1": 1}}, "the label of h1 is 1; it must be one line of text"),
+        ({"labels": {"h1": "base"}}, "base and h1 have the same label, 'base'; call one otherwise"),
         ({"variants": {"base": {}, "d.k": {}}}, "'d.k' cannot name a stage"),
         ({"variants": {"base": {}, False: {}}}, "the name False is not text in YAML"),
         ({"variants": {"base": {}, "h1": None}}, "variants.h1 is None"),

@@ -296,6 +296,10 @@ def _labels(value: Any, variants: dict[str, Any], path: Path) -> dict[str, str]:
             raise UserError(f"{path}: labels names '{variant}', which is no variant{nearest(str(variant), variants)}")
         if not isinstance(label, str) or not label.strip() or "\n" in label:
             raise UserError(f"{path}: the label of {variant} is {label!r}; it must be one line of text")
+    shown = {variant: labels.get(variant, variant.replace("_", " ")) for variant in variants}
+    for variant, label in shown.items():
+        if same := [other for other, its in shown.items() if its == label and other != variant]:
+            raise UserError(f"{path}: {variant} and {same[0]} have the same label, '{label}'; call one otherwise")
     return labels
 
 

@@ -1,6 +1,7 @@
 """Forest plots: each change's difference to the baseline with its interval, of one study or of two side by side."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import altair as alt
@@ -24,6 +25,9 @@ from experiments.reporting.figures.style import (
 from experiments.reporting.formats import bracketed
 from experiments.reporting.summary import Row, Summary
 
+LINE, LINE_NARROW = 40, 22
+"""Letters in a line of a change's label, of which two have room."""
+
 
 def forest_figure(summary: Summary) -> Figure | None:
     """Draw what each change is worth; None where nothing is compared with the baseline."""
@@ -40,21 +44,27 @@ def forest_chart(summary: Summary, width: int, narrow: bool = False) -> alt.HCon
     rows = sorted((row for row in summary.changes if row.difference), key=lambda row: -_mean(row))
     if not rows:
         return None
-    data = [forest_row(row) for row in [*rows, *(row for row in summary.changes if not row.difference)]]
+    data = [
+        forest_row(row) | {"label": _lines(row.label, LINE_NARROW if narrow else LINE)}
+        for row in [*rows, *(row for row in summary.changes if not row.difference)]
+    ]
     if narrow:
         data = [entry | {"text": entry["text"].partition(" [")[0]} for entry in data]
-    order = [entry["variant"] for entry in data]
+    order = [entry["label"] for entry in data]
     ends = interval_ends([row.difference for row in rows if row.difference])
     scale, ticks, symlog = difference_scale(ends, summary.noise)
     title = ("Δ BLEU" if narrow else "BLEU, difference to the baseline") + (" (symmetric log)" if symlog else "")
     x = alt.X("mean:Q", scale=scale, axis=signed_axis(ticks), title=title)
-    by_variant: dict[str, Any] = {"sort": order, "scale": alt.Scale(domain=order)}
-    axis = alt.Axis(ticks=False, domain=False, labelLimit=140 if narrow else 180, offset=4)
-    y = alt.Y("variant:N", title=None, axis=axis, **by_variant)
+    by_label: dict[str, Any] = {"sort": order, "scale": alt.Scale(domain=order)}
+    lines = "split(datum.value, '\\n')"
+    axis = alt.Axis(
+        ticks=False, domain=False, labelLimit=140 if narrow else 250, offset=4, labelExpr=lines, labelLineHeight=12
+    )
+    y = alt.Y("label:N", title=None, axis=axis, **by_label)
     layers = [*floor_bands(summary.noise_floor, "x"), zero_line(alt.X("zero:Q")), *_estimates(data, x, y)]
     height, room = alt.Step(25), 62 if narrow else 170
     texts = alt.Chart(chart_data(data)).mark_text(align="left", color=INK, fontSize=12, limit=room + 5)
-    numbers = texts.encode(y=alt.Y("variant:N", axis=None, **by_variant), x=alt.value(0), text="text:N")
+    numbers = texts.encode(y=alt.Y("label:N", axis=None, **by_label), x=alt.value(0), text="text:N")
     plot = alt.layer(*layers).properties(width=width, height=height)
     return alt.hconcat(plot, numbers.properties(width=room, height=height), spacing=10)
 
@@ -88,6 +98,10 @@ def forest_row(row: Row) -> dict[str, Any]:
     if difference:
         entry |= {"mean": difference.mean, "low": difference.low, "high": difference.high}
     return entry
+
+
+def _lines(label: str, letters: int) -> str:
+    return "\n".join(wrap(label, letters, break_on_hyphens=False, max_lines=2, placeholder=" …"))
 
 
 def _panel(

@@ -123,32 +123,54 @@ def test_a_line_of_two_thousand_words(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = translated(data, own)
     assert len(lines) == 3
     assert all(lines)
-    learned, target = build("learned"), io.BytesIO()
-    with pytest.raises(
-        UserError, match=r"^line 2 has \d+ tokens, and the learned positions of this model end at 24: split"
-    ):
-        translate_stream(learned, io.BytesIO(data), target)
-    assert target.getvalue().decode().splitlines() == translated(b"a dog", learned)
 
 
-def test_the_longest_source_that_learned_positions_place() -> None:
-    learned = build("learned")
+@pytest.mark.parametrize(
+    ("variant", "longest", "why"),
+    [
+        ("learned", 8192, "and the learned positions of this model end at 24: split it, or raise model.positions"),
+        ("base", 24, "and no source of more than 24 is translated: split it"),
+    ],
+)
+def test_a_line_that_is_too_long_is_left_empty_and_the_others_are_translated(
+    variant: str, longest: int, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(translator, "LONGEST", longest)
+    own, target = build(variant), io.BytesIO()
     letters = "z" * 22  # 23 tokens with the blank in front, 24 with EOS
-    assert len(learned.tokenizer.encode(letters)) == 23
-    assert len(translated(letters.encode(), learned)) == 1
-    with pytest.raises(UserError, match="line 1 has 24 tokens"):
-        translated(f"{letters}z".encode(), learned)
+    assert len(own.tokenizer.encode(letters)) == 23
+    with pytest.raises(UserError, match=r"^the translation of line 3 is empty, for the reason above; all others are"):
+        translate_stream(own, io.BytesIO(f"a dog\n{letters}\n{letters}z\nthe cat\n".encode()), target)
+    first, full, empty, last = target.getvalue().decode().splitlines()
+    assert [first, full, last] == translated(f"a dog\n{letters}\nthe cat\n".encode(), build(variant))
+    assert (empty, own.left_empty) == ("", [3])
+    assert f"line 3 has 24 tokens, {why}" in capsys.readouterr().err
 
 
-def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+def test_where_memory_ends_only_the_line_that_needs_too_much_is_left_empty(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(networks: list[Transformer], sources: list[list[int]], *rest: object) -> object:
+        if max(map(len, sources)) > 8:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return translate_ids(networks, sources, *rest)
 
     monkeypatch.setattr(translator, "translate_ids", full)
-    with pytest.raises(
-        UserError, match=r"^not enough memory: line 2 has \d+ tokens; split it, or lower decode.batch_tok"
-    ):
-        translated(b"a\nthe old dog\n\n")
+    own, target = build("base", "decode.beam=2"), io.BytesIO()
+    with pytest.raises(UserError, match=r"^the translation of 2 lines, the first of them 2, is empty"):
+        translate_stream(own, io.BytesIO(b"a dog\n" + b"z" * 30 + b"\nthe cat\n\n" + b"z" * 40 + b"\n"), target)
+    lines = target.getvalue().decode().splitlines()
+    assert lines == [*translated(b"a dog", build("base", "decode.beam=2")), "", *lines[2:3], "", ""]
+    assert lines[2:3] == translated(b"the cat", build("base", "decode.beam=2"))
+    assert "line 5 has" in capsys.readouterr().err
+    assert own.left_empty == [2, 5]
+
+
+def test_a_tab_in_a_translation_makes_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translator, "to_line", lambda tokenizer, tokens: "ein\tHund")
+    assert translated(b"a dog\n") == ["ein\tHund"]
+    (row,) = translated(b"a dog\n", build(scores=True))
+    assert row.split("\t")[2:] == ["ein Hund"]
 
 
 def test_nbest_and_scores() -> None:

@@ -2,8 +2,9 @@
 
 Reads UTF-8 lines and writes one translation per line, in the same order, a window of lines at a time. Only a line feed
 ends a line. As in preparation, blanks at the ends of a line (a carriage return, too) are removed and other line breaks
-inside, such as U+2028, become blanks. A line of blanks alone gives an empty line. A translation has at most
-decode.extra_length tokens more than its source.
+inside, such as U+2028, become blanks. A line of blanks alone gives an empty line, and so does one that is too long for
+the model or for memory, which is named, and the exit status is then 2. A translation has at most decode.extra_length
+tokens more than its source.
 
 --nbest N writes N lines for every line, best first; hypotheses that the model does not have are empty. --scores writes
 three columns separated by tabs: log P(Y | X) over the length penalty, by which they are ordered; log P(Y | X), in nats;

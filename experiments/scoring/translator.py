@@ -6,7 +6,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from rich.console import Console
@@ -22,6 +22,8 @@ from lit_transformer.errors import UserError
 
 WINDOW = 2048
 """Lines that are read before they are translated."""
+LONGEST = 8192
+"""Tokens of a source, EOS included; attention takes memory and time with their square."""
 WINDOW_BYTES = 1 << 20
 """A window ends early when its lines are this long together."""
 
@@ -44,49 +46,63 @@ class Translator:
     nbest: int = 1
     scores: bool = False
     on_translation: Callable[[list[int], list[int]], object] = lambda source, best: None
-    """Called with the token ids of each source that is not empty and of its best translation, in order."""
+    """Called with the token ids of each source that is translated and of its best translation, in order."""
+    left_empty: list[int] = field(default_factory=list)
+    """The numbers of the lines that could not be translated."""
 
     def translate(self, lines: Sequence[Line], progress: Callable[[int], object] = lambda lines: None) -> Iterator[str]:
         """Yield the `nbest` output lines of each line, in order.
 
-        Raises UserError, after the lines before it, for a line of more tokens than the model has positions.
+        They are empty for a line that cannot be translated, which is said on stderr and kept in `left_empty`.
         """
         sources = self.tokenizer.encode_batch([line.text for line in lines])
-        refused = next((index for index, ids in enumerate(sources) if self._is_too_long(ids)), None)
-        translations = self._search(lines[:refused], sources[:refused], progress)
-        for ids, hypotheses in zip(sources, translations, strict=False):
-            if ids:
+        places = [index for index, ids in enumerate(sources) if ids and self._fits(lines[index], ids)]
+        progress(len(lines) - len(places))
+        translations = dict(self._search(places, lines, sources, progress))
+        for index, ids in enumerate(sources):
+            hypotheses = translations.get(index, [])
+            if hypotheses:
                 self.on_translation(ids, hypotheses[0].tokens)
             yield from self._output_lines(bool(ids), hypotheses)
-        if refused is not None:
-            raise UserError(
-                f"line {lines[refused].number} has {len(sources[refused])} tokens, and the learned positions of this "
-                f"model end at {self._max_tokens()}: split the line, or raise model.positions.max_length and train "
-                "again"
-            )
+
+    def _fits(self, line: Line, ids: list[int]) -> bool:
+        """Return whether a source has no more tokens than the model has positions, nor than LONGEST."""
+        positions = self._max_tokens()
+        if len(ids) + 1 > positions:
+            why = f"and the learned positions of this model end at {positions}"
+            self._leave_empty(line, ids, f"{why}: split it, or raise model.positions.max_length and train again")
+        elif len(ids) + 1 > LONGEST:
+            self._leave_empty(line, ids, f"and no source of more than {LONGEST} is translated: split it")
+        return len(ids) + 1 <= min(positions, LONGEST)
+
+    def _leave_empty(self, line: Line, ids: list[int], why: str) -> None:
+        self.left_empty.append(line.number)
+        print(f"line {line.number} has {len(ids)} tokens, {why}; its translation is empty", file=sys.stderr, flush=True)
 
     def _search(
-        self, lines: Sequence[Line], sources: list[list[int]], progress: Callable[[int], object]
-    ) -> list[list[Hypothesis]]:
-        """Return the hypotheses of each source; none for an empty one."""
-        filled = [index for index, ids in enumerate(sources) if ids]
-        hypotheses: list[list[Hypothesis]] = [[] for _ in sources]
-        progress(len(sources) - len(filled))
+        self,
+        places: Sequence[int],
+        lines: Sequence[Line],
+        sources: Sequence[list[int]],
+        progress: Callable[[int], object],
+    ) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yield places of sources with their hypotheses; where memory ends, those of each half by itself."""
+        chosen = [sources[index] for index in places]
         try:
-            best = translate_ids(
-                self.networks, [sources[index] for index in filled], self.config.decode, self.nbest, progress
-            )
+            found = translate_ids(self.networks, chosen, self.config.decode, self.nbest, progress)
         except RuntimeError as error:  # torch has no narrower error for both CPU and GPU
             if "memory" not in str(error):
                 raise
-            longest = max(filled, key=lambda index: len(sources[index]))
-            raise UserError(
-                f"not enough memory: line {lines[longest].number} has {len(sources[longest])} tokens; split it, "
-                f"or lower decode.batch_tokens ({self.config.decode.batch_tokens})"
-            ) from None
-        for index, found in zip(filled, best, strict=True):
-            hypotheses[index] = found
-        return hypotheses
+        else:
+            yield from zip(places, found, strict=True)
+            return
+        if len(places) == 1:
+            why = "more than there is memory for: split it, or lower decode.beam"
+            self._leave_empty(lines[places[0]], chosen[0], why)
+            return
+        middle = len(places) // 2
+        for half in (places[:middle], places[middle:]):
+            yield from self._search(half, lines, sources, progress)
 
     def _output_lines(self, filled: bool, hypotheses: list[Hypothesis]) -> Iterator[str]:
         for rank in range(self.nbest):
@@ -99,19 +115,19 @@ class Translator:
                     hypothesis.log_prob,
                     to_line(self.tokenizer, hypothesis.tokens),
                 )
-            yield f"{score:.4f}\t{log_prob:.4f}\t{text}" if self.scores else text
+            yield "\t".join((f"{score:.4f}", f"{log_prob:.4f}", text.replace("\t", " "))) if self.scores else text
 
     def _max_tokens(self) -> float:
         """Return the most tokens of a source, EOS included, for which every encoder has positions."""
         limits = [network.src_embedding.positions.max_length for network in self.networks]
         return min([limit for limit in limits if limit is not None], default=math.inf)
 
-    def _is_too_long(self, ids: list[int]) -> bool:
-        return len(ids) + 1 > self._max_tokens()
-
 
 def translate_stream(translator: Translator, source: BinaryIO, target: BinaryIO) -> None:
-    """Translate every line of one stream into another, window by window; from a terminal, line by line."""
+    """Translate every line of one stream into another, window by window; from a terminal, line by line.
+
+    Raises UserError at the end where the translations of some lines had to be left empty.
+    """
     window = 1 if source.isatty() else WINDOW
     with _progress_bar(source) as progress:
         for lines in windows(source, window):
@@ -120,6 +136,9 @@ def translate_stream(translator: Translator, source: BinaryIO, target: BinaryIO)
                     target.write(text.encode() + b"\n")
             finally:
                 target.flush()
+    if numbers := translator.left_empty:
+        which = f"line {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} lines, the first of them {numbers[0]},"
+        raise UserError(f"the translation of {which} is empty, for the reason above; all others are written")
 
 
 def windows(stream: Iterable[bytes], size: int = WINDOW) -> Iterator[list[Line]]:

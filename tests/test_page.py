@@ -156,6 +156,14 @@ def test_headline_without_a_separable_change_says_so(tmp_path: Path, monkeypatch
     assert headline(summary).endswith("of 2 changes, 2 are open.")
 
 
+def test_the_page_says_how_many_seeds_rows_have(full: tuple[Summary, Results]) -> None:
+    summary, _ = full
+    learned = [row for row in summary.rows if row.n == 3]
+    assert replace(summary, rows=learned).seeds_text == "3 seeds"
+    assert summary.seeds_text == "2 to 3 seeds"  # one seed of no_norm diverged
+    assert replace(summary, seeds=1, rows=[]).seeds_text == "1 seed"
+
+
 def test_provenance_is_quiet_where_cells_agree(full: tuple[Summary, Results]) -> None:
     found = provenance(*full)
     assert found.warnings == []

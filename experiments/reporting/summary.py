@@ -110,6 +110,12 @@ class Summary:
         """Return the signature of a score of a split."""
         return self.signatures[split].get(name, UNSIGNED)
 
+    @property
+    def seeds_text(self) -> str:
+        """The seeds of a row in words: "3 seeds", or "3 to 5 seeds" where looks gave some rows more."""
+        fewest = min((row.n for row in self.rows if row.n), default=self.seeds)
+        return plural(self.seeds, "seed") if fewest >= self.seeds else f"{fewest} to {plural(self.seeds, 'seed')}"
+
     def row(self, variant: str) -> Row:
         return next(row for row in self.rows if row.variant == variant)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import COMMANDS
+from experiments.commands import describe
 from experiments.common import cli, machine
 from experiments.common.io import read_json, replace, write_json
 from experiments.common.outcome import VARIABLE, Outcome, read_outcome
+from experiments.launching.stages import Stages
 from lit_transformer.errors import TemporaryFailure, UserError
 
 
@@ -131,3 +134,35 @@ def test_every_command_takes_its_arguments_from_a_call_too(command: str, capsys)
         import_module(f"experiments.commands.{command}").main(["--help"])
     assert left.value.code == 0
     assert "--help" in capsys.readouterr().out
+
+
+def test_a_terminal_that_is_not_utf_8_gets_plain_signs() -> None:
+    script = "from experiments.common.cli import run; run(lambda: print('−1.5 ± 0.2, base → pre-norm 猫'))"
+    for encoding, expected in (
+        ("ascii", b"-1.5 +/- 0.2, base -> pre-norm ?"),
+        ("latin-1", b"-1.5 \xb1 0.2, base -> pre-norm ?"),
+    ):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, cwd=ROOT, env=environment, check=True
+        )
+        assert done.stdout.strip() == expected
+
+
+def test_options_may_stand_between_overrides(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(ROOT)
+    describe.main(["--study", "components", "model.d_model=64", "--variant", "base", "model.attention.d_k=16"])
+    shown = capsys.readouterr().out
+    describe.main(["--study", "components", "--variant", "base", "model.d_model=64", "model.attention.d_k=16"])
+    assert capsys.readouterr().out == shown
+
+
+def test_a_copy_without_git_is_told_what_dvc_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from a ZIP, or COPY into an image: DVC refuses, and the line says both ways out."""
+    (tmp_path / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", tmp_path / ".dvc/config")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=r"not a git repository; .*`git init`, or `dvc config --local core.no_scm true`"
+    ):
+        Stages(Path("dvc.yaml")).stale()

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--heads", metavar="1,2,...", help="of the pictures; all by default")
     parser.add_argument("--token", metavar="WORD", help="of the pictures; only the rows of this word")
     parser.add_argument("--averaged", action="store_true", help="the average of the weights that optim.averaging keeps")
-    draw(parser.parse_args(argv))
+    draw(parser.parse_intermixed_args(argv))
 
 
 def draw(args: argparse.Namespace) -> None:

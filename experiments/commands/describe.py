@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--length", type=int, default=25, help="tokens a sentence, without a prepared corpus (25)")
     parser.add_argument("--modules", action="store_true", help="print every module of the network too")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="change a setting, as for training")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     study = load_study(args.study)
     study.config(args.variant, study.seeds[0], args.overrides)  # refuses a mistake before torch is imported
     from experiments.planning.description import describe

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ensemble", action="store_true", help="score all trained seeds of the variant as one model")
     parser.add_argument("--with-variants", default="", metavar="A,B", help="their trained seeds join the ensemble")
     parser.add_argument("--averaged", action="store_true", help="combine the averaged weights of each")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     if args.ensemble and args.seed is not None:
         raise UserError("--ensemble takes all trained seeds; leave out --seed")
     if args.ensemble and args.tuned:

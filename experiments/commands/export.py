@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="a new or empty folder")
     about = "the average of the weights that a run with optim.averaging keeps, instead of its last weights"
     parser.add_argument("--averaged", action="store_true", help=about)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     cell = cli.parse_cell(args)
     from experiments.exporting.export import export
 

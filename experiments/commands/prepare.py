@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     which.add_argument("--study", help="prepare this study's corpus with its settings")
     which.add_argument("--corpus", help="grammar, hub:NAME, a folder of $LIT_CORPORA, or a path")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="with --corpus: such as data.vocab_size=8000")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     if args.study and args.overrides:
         parser.error("key=value goes with --corpus; a study's settings stand in its study.yaml")
     if args.study:

@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.cell_parser(__doc__ or "")
     parser.add_argument("--wandb", default="auto", help="auto (online if logged in), online, offline or disabled")
     parser.add_argument("--quiet", action="store_true", help="no progress bar; a line at each validation remains")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     cell = cli.parse_cell(args)
     from experiments.training.run import Options, train
 

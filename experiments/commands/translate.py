@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scores", action="store_true", help="put score and log-probability before each translation")
     about = "also write a page that shows the model's attention in the first lines that are not too long to draw"
     parser.add_argument("--attention", metavar="FILE.html", help=about)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     cell = cli.parse_cell(args)
     page_path = _check(args, cell.config)
     from experiments.common import machine

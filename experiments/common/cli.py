@@ -1,11 +1,13 @@
 """What every entry point shares: the study, variant and seed arguments, and errors as one line."""
 
 import argparse
+import codecs
 import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from experiments.common.outcome import write_outcome
@@ -15,6 +17,8 @@ from lit_transformer.errors import UserError
 
 STARTED_IN = Path.cwd()
 """Where the user stood, before `run` goes to the project's root: what a path of the command line is relative to."""
+PLAIN = {"−": "-", "–": "-", "±": "+/-", "→": "->", "Δ": "difference in ", "×": "x", "…": "...", "“": '"', "”": '"'}
+"""What a terminal that has no such sign is shown."""
 
 
 def run(main: Callable[[], None]) -> None:
@@ -23,6 +27,7 @@ def run(main: Callable[[], None]) -> None:
     Exit statuses: 0 done; 2 a user's mistake; 75 a temporary failure; 130 interrupted; anything else is a crash. Where
     LIT_OUTCOME names a file, a failure is written there as well (`experiments.common.outcome`).
     """
+    _print_to_any_terminal()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
     os.chdir(ROOT)
@@ -96,6 +101,20 @@ def page_folder(out: Path | None, kind: str, names: Sequence[str]) -> Path:
     """Return the folder that the user gave for a page about several studies, else one under runs/, out of git."""
     plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names)
     return Path("runs") / "report" / f"{kind}-{plain}" if out is None else STARTED_IN / out
+
+
+def _print_to_any_terminal() -> None:
+    """Let a terminal that is not UTF-8 have plain signs instead of ending a command with an error."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for the characters that could not be encoded, and where to go on."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def _leave(message: str, status: int) -> None:

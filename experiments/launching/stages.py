@@ -56,7 +56,7 @@ class Stages:
             env={**os.environ, "DVC_NO_ANALYTICS": "1"},
         )
         if done.returncode != 0:
-            raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}")
+            raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}{_without_git()}")
         return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
 
     def stale_cells(self, study: Study, stale: set[str], tuned: bool = False) -> list[Cell]:
@@ -106,3 +106,10 @@ class Stages:
     def _address(self, stage: str) -> str:
         """Return the name of a stage as DVC's command line takes it."""
         return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"
+
+
+def _without_git() -> str:
+    """Return what to do where the project is a copy without its history; nothing elsewhere."""
+    if Path(".git").exists():
+        return ""
+    return "; a copy without .git needs `git init`, or `dvc config --local core.no_scm true`"

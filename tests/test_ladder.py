@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -84,6 +85,17 @@ def test_two_changes_claim_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "2 changes tested on both corpora: too few to compare an order" in sentences
     assert "One seed on Multi30k" in sentences
     assert "Spearman" not in sentences
+
+
+def test_two_studies_of_one_corpus_are_called_by_their_own_names(two: Path) -> None:
+    """As at two lengths of training: their corpus would not tell them apart."""
+    agreement = cheap_and_dear()
+    assert agreement.names == (agreement.lower.corpus_level, agreement.upper.corpus_level)
+    summary = replace(agreement.upper.summary, corpus_level=agreement.lower.corpus_level)
+    alike = replace(agreement, upper=replace(agreement.upper, summary=summary))
+    assert alike.names == ("cheap", "dear")
+    assert grid(alike).titles[1::2] == ["Δ BLEU cheap", "Δ BLEU dear", "same sign"]
+    assert "cheap" in findings(alike)[1]
 
 
 def test_a_delta_that_differs_is_named(two: Path) -> None:

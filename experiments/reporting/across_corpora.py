@@ -51,6 +51,12 @@ class CorpusAgreement:
     changes: list[SharedChange]
     ranks: Ranks | None
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two are called: their corpora, or themselves where they share it, as at two lengths of training."""
+        lower, upper = self.lower.corpus_level, self.upper.corpus_level
+        return (lower, upper) if lower != upper else (self.lower.study.name, self.upper.study.name)
+
 
 def corpus_agreement(lower: StudyResults, upper: StudyResults) -> CorpusAgreement:
     """Pair the changes that both studies compare with their own baselines."""
@@ -90,25 +96,24 @@ def agreements_with_others(own: StudyResults) -> list[CorpusAgreement]:
 def findings(agreement: CorpusAgreement) -> list[str]:
     """Say in sentences what the lower corpus predicts of the upper one, and what it cannot."""
     lower, upper, changes = agreement.lower, agreement.upper, agreement.changes
+    below, above = agreement.names
     sentences = [_order(agreement)]
     different = [change for change in changes if change.lower.verdict in DIFFERENT]
     if different:
         same = sum(change.same_sign for change in different)
         sentences.append(
-            f"Of {_changes(len(different))} better or worse than the baseline on {lower.corpus_level}, {same} "
-            f"{_points(same)} the same way on {upper.corpus_level}."
+            f"Of {_changes(len(different))} better or worse than the baseline on {below}, {same} "
+            f"{_points(same)} the same way on {above}."
         )
     others = [change for change in changes if change.lower.verdict not in DIFFERENT]
     if others and upper.summary.compared:
         missed = sum(change.upper.verdict in DIFFERENT for change in others)
         verb = "is" if missed == 1 else "are"
-        sentences.append(
-            f"Of {_changes(len(others))} equal or open there, {missed} {verb} not on {upper.corpus_level}."
-        )
+        sentences.append(f"Of {_changes(len(others))} equal or open there, {missed} {verb} not on {above}.")
     otherwise = [change.variant for change in changes if not change.same_delta]
     if otherwise:
         sentences.append(f"Set differently in the two studies, whose baselines differ: {', '.join(otherwise)}.")
-    single = [study.corpus_level for study in (lower, upper) if study.summary.compared == 0]
+    single = [name for name, study in zip(agreement.names, (lower, upper), strict=True) if not study.summary.compared]
     if single:
         sentences.append(f"One seed on {' and on '.join(single)}: no interval here includes its noise.")
     sentences += [f"{study.study.name}: {study.origin}." for study in (lower, upper) if study.origin != AT_HAND]
@@ -116,8 +121,8 @@ def findings(agreement: CorpusAgreement) -> list[str]:
 
 
 def grid(agreement: CorpusAgreement) -> Grid:
-    """Return one row per shared change: its difference and verdict on both corpora."""
-    lower, upper = agreement.lower.corpus_level, agreement.upper.corpus_level
+    """Return one row per shared change: its difference and verdict in both studies."""
+    lower, upper = agreement.names
     rows = []
     for change in agreement.changes:
         cells = [TableCell(change.variant)]

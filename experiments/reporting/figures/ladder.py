@@ -35,29 +35,27 @@ def ladder_figure(agreement: CorpusAgreement) -> Figure:
     bars = " Bars: 95 % confidence intervals." if any(study.summary.compared for study in (lower, upper)) else ""
     caption = (
         f"BLEU, each change minus the baseline of its own corpus: {lower.study.name} on the horizontal axis, "
-        f"{upper.study.name} on the vertical; colour and shape are the verdict on {upper.corpus_level}.{bars}{shade}"
+        f"{upper.study.name} on the vertical; colour and shape are the verdict on {agreement.names[1]}.{bars}{shade}"
     )
     name = f"ladder-{lower.study.name}-{upper.study.name}"
-    title = f"What {lower.corpus_level} predicts of {upper.corpus_level}"
+    title = "What {} predicts of {}".format(*agreement.names)
     return Figure(name, title, caption, render_svg(wide), render_svg(narrow))
 
 
 def ladder_chart(agreement: CorpusAgreement, width: int, height: int) -> alt.HConcatChart:
     """Draw each shared change: its difference on the lower corpus level across, on the upper one up, with intervals."""
-    lower, upper = agreement.lower, agreement.upper
+    lower, upper, names = agreement.lower, agreement.upper, agreement.names
     differences = [change.differences for change in agreement.changes]
     x_ends, y_ends = interval_ends([below for below, _ in differences]), interval_ends([up for _, up in differences])
     x_scale, x_ticks, _ = difference_scale(x_ends, lower.summary.noise)
     y_scale, y_ticks, _ = difference_scale(y_ends, upper.summary.noise)
     data: Rows = []
     for change, (below, above) in zip(agreement.changes, differences, strict=True):
-        tooltip = (
-            f"{change.variant}: {bracketed(below)} on {lower.corpus_level}, {bracketed(above)} on {upper.corpus_level}"
-        )
+        tooltip = f"{change.variant}: {bracketed(below)} on {names[0]}, {bracketed(above)} on {names[1]}"
         common = {"variant": change.variant, "verdict": change.upper.verdict.value, "tooltip": tooltip}
         data.append({**common, **_coordinates("x", below), **_coordinates("y", above)})
-    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {lower.corpus_level}", axis=signed_axis(x_ticks))
-    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {upper.corpus_level}", axis=signed_axis(y_ticks))
+    x = alt.X("x:Q", scale=x_scale, title=f"Δ BLEU, {names[0]}", axis=signed_axis(x_ticks))
+    y = alt.Y("y:Q", scale=y_scale, title=f"Δ BLEU, {names[1]}", axis=signed_axis(y_ticks))
     base = alt.Chart(chart_data(data)).encode(x=x, y=y, color=verdict_colour())
     layers = [
         *floor_bands(lower.summary.noise_floor, "x", x_scale),

@@ -23,11 +23,12 @@ from lit_transformer.config import (
     NormConfig,
     Placement,
     PositionConfig,
+    Positions,
     Scale,
     Tying,
 )
 from lit_transformer.errors import UserError
-from lit_transformer.export.marian import obstacles, to_marian
+from lit_transformer.export.marian import Marian, obstacles, to_marian
 from lit_transformer.transformer import Transformer
 from tests.small_export import CHOICES, EVERYTHING, FITS, SOURCES, UNSEEN, trained, translated
 from tests.small_models import BASE, assert_close, batch_of, build, padded
@@ -44,6 +45,14 @@ def in_a_folder(network: Transformer, folder: Path, decode: DecodeConfig = PLAIN
     loaded, report = transformers.MarianMTModel.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values()), report
     return loaded.eval()
+
+
+def saved_again(marian: Marian, folder: Path) -> Any:
+    """Write a model, let transformers load and save it, and load what it saved."""
+    (folder / "ours").mkdir()
+    save_marian(marian, folder / "ours")
+    transformers.MarianMTModel.from_pretrained(folder / "ours").save_pretrained(folder / "theirs")
+    return transformers.MarianMTModel.from_pretrained(folder / "theirs").eval()
 
 
 def both_logits(network: Transformer, theirs: Any) -> tuple[Tensor, Tensor]:
@@ -166,14 +175,49 @@ def test_the_folder_never_says_padding_or_bos(tmp_path: Path) -> None:
     assert not (drawn[:, 1:] == 1).any()
 
 
-def test_marians_own_table_is_the_papers_where_eps_is_its_own(tmp_path: Path) -> None:
-    """Marian's `save_pretrained` leaves the tables out, and its formula brings these ones back, no others."""
-    for config, survives in ((PAPER, True), (replace(PAPER, norm=NormConfig(eps=1e-6)), False)):
-        network = build(config).eval()
-        again = tmp_path / str(survives)
-        in_a_folder(network, tmp_path).save_pretrained(again)
-        logits, others = both_logits(network, transformers.MarianMTModel.from_pretrained(again).eval())
-        assert torch.allclose(logits, others, atol=1e-5, rtol=1e-5) == survives
+SAVED_AGAIN = {
+    "default": PAPER,
+    "no scale, no tying": replace(PAPER, embeddings=EmbeddingConfig(Tying.none, scale=False)),
+    "fewer heads": replace(PAPER, d_model=24),
+}
+
+
+@pytest.mark.parametrize("eps", [1e-6, 1e-5])
+@pytest.mark.parametrize("name", SAVED_AGAIN)
+def test_what_survives_saving_is_the_same_function_after_it(name: str, eps: float, tmp_path: Path) -> None:
+    """Marian's `save_pretrained` leaves the tables out, and its formula brings these ones back."""
+    network = build(replace(SAVED_AGAIN[name], norm=NormConfig(eps=eps))).eval()
+    theirs = saved_again(to_marian(network, replace(PLAIN, beam=1), survives_saving=True), tmp_path)
+    logits, others = both_logits(network, theirs)
+    assert float((logits - others).abs().max()) <= 1e-4 * float(logits.abs().max())  # as of every export
+    assert generated(theirs, SOURCES, 9) == translated(network, SOURCES, 1, 9)
+
+
+def test_what_keeps_its_tables_is_another_model_once_it_is_saved(tmp_path: Path) -> None:
+    network = build(replace(PAPER, norm=NormConfig(eps=1e-6))).eval()
+    logits, others = both_logits(network, saved_again(to_marian(network, PLAIN), tmp_path))
+    assert float((logits - others).abs().max()) > 0.1 * float(logits.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (replace(PAPER, positions=PositionConfig(Positions.learned, max_length=40)), "model.positions.kind is learned"),
+        (
+            replace(PAPER, positions=PositionConfig(Positions.sinusoidal_concatenated)),
+            "model.positions.kind is sinusoidal_concatenated",  # its wave lengths are others
+        ),
+        (replace(PAPER, positions=PositionConfig(Positions.none)), "model.positions.kind is none"),
+        (replace(PAPER, norm=NormConfig(placement=Placement.deep_norm)), "model.norm.placement is deep_norm"),
+        (replace(PAPER, norm=NormConfig(eps=1e-3)), "model.norm.eps is 0.001 (possible there: up to 2e-05)"),
+        (replace(PAPER, norm=NormConfig(placement=Placement.pre)), "model.norm.placement is pre (possible: post"),
+    ],
+)
+def test_what_saving_would_change_is_refused(config: ModelConfig, reason: str) -> None:
+    (found,) = obstacles(config, survives_saving=True)
+    assert found.startswith(reason)
+    with pytest.raises(UserError, match="Marian cannot express this model"):
+        to_marian(build(config), PLAIN, survives_saving=True)
 
 
 def test_weights_are_the_networks_own_bits_where_nothing_is_folded() -> None:

@@ -1,6 +1,7 @@
 """Loads an export as its users do and compares it with the network it comes from; a difference is an error."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,13 +32,15 @@ def compare_safetensors(network: Transformer, folder: Path) -> str:
 
 
 def compare_marian(network: Transformer, folder: Path, corpus: PreparedCorpus) -> str:
-    """Compare the logits of some validation pairs, where transformers is installed."""
+    """Compare the logits of some validation pairs, where transformers is installed, after it has saved the model."""
     try:
         import transformers
     except ImportError:
         return "not compared with the network, since transformers is not installed"
     transformers.utils.logging.disable_progress_bar()
-    theirs: Any = transformers.MarianMTModel.from_pretrained(folder).eval()
+    with TemporaryDirectory() as again:  # what it leaves out when it saves, it must bring back itself
+        transformers.MarianMTModel.from_pretrained(folder).save_pretrained(again)
+        theirs: Any = transformers.MarianMTModel.from_pretrained(again).eval()
     batch = _batch(corpus)
     src = batch.src_layout.pad(batch.src).where(batch.src_layout.mask, 0)  # (B, S)
     tgt = batch.tgt_layout.pad(batch.tgt_in).where(batch.tgt_layout.mask, 0)  # (B, T)

@@ -45,7 +45,8 @@ def _check_possible(cell: Cell, to: Format) -> None:
     """Raise UserError, before anything is loaded, for a model that the format cannot express or a missing package."""
     if to is Format.safetensors:
         return
-    kind, reasons = cell.config.model.feed_forward.kind, obstacles(cell.config.model)
+    kind = cell.config.model.feed_forward.kind
+    reasons = obstacles(cell.config.model, survives_saving=to is Format.marian)
     if to is Format.ctranslate2:
         require_ctranslate2()
         if not any("feed_forward" in reason for reason in reasons) and kind.value not in CTRANSLATE2_ACTIVATIONS:
@@ -70,7 +71,7 @@ def _write(
             shutil.copyfile(corpus.folder / "tokenizer.json", folder / "tokenizer.json")
             return comparison.compare_safetensors(network, folder)
         case Format.marian:
-            marian = to_marian(network, decode)
+            marian = to_marian(network, decode, survives_saving=True)
             save_marian(marian, folder)
             write_json(folder / "provenance.json", provenance)
             save_tokenizer(corpus, marian.generation["max_length"], folder)

@@ -36,8 +36,8 @@ batch = tokenizer(["..."], return_tensors="pt", padding=True)
 print(tokenizer.batch_decode(model.generate(**batch), skip_special_tokens=True))
 ```
 
-The position tables are in model.safetensors. `save_pretrained` leaves them out, and what is then loaded is another
-model, unless positions are sinusoidal and model.norm.eps is 1e-5: copy this folder instead.
+`save_pretrained` leaves the position tables out, and Marian's own formula brings the same ones back: the model may be
+trained on and saved.
 """
 CTRANSLATE2 = """
 ```python

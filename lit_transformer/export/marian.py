@@ -11,6 +11,10 @@ but for rounding:
   residual connection into the branch's last matrix.
 * positions that are added to the embeddings become a table; features are reordered so that the paper's interleaved
   sines and cosines are Marian's own table, up to a factor.
+
+transformers leaves the tables out when it saves a model, and computes its own when it loads one. A conversion that
+`survives_saving` needs no other: positions are the paper's, nothing scales the residual stream, and eps stays as it is,
+which moves a normalised value by some millionths where its variance is near 1.
 """
 
 from typing import Any, NamedTuple
@@ -59,6 +63,13 @@ EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
     "residual": (Residual.identity, Residual.scaled, Residual.rezero, Residual.layer_drop),
 }
 PLACEMENTS = (Placement.post, Placement.deep_norm)
+SURVIVING = {
+    "positions.kind": (Positions.sinusoidal,),
+    "norm.placement": (Placement.post,),
+}
+"""What a model is that transformers may save again."""
+LARGEST_EPS = 2e-5
+"""The largest eps of norms that makes no difference to Marian's 1e-5."""
 IN_ATTENTION: dict[str, tuple[Any, ...]] = {
     "score": (Score.dot, Score.bilinear),
     "mask": (Mask.minus_inf, Mask.minus_1e9),
@@ -76,9 +87,9 @@ class Marian(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-def obstacles(config: ModelConfig) -> list[str]:
+def obstacles(config: ModelConfig, survives_saving: bool = False) -> list[str]:
     """Return why a model cannot be converted to Marian, one reason per setting; empty where it can."""
-    reasons = []
+    reasons = _after_saving(config) if survives_saving else []
     for section, members in EXPRESSIBLE.items():
         kind = getattr(config, section).kind
         if kind not in members:
@@ -103,17 +114,18 @@ def obstacles(config: ModelConfig) -> list[str]:
     return reasons
 
 
-def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
+def to_marian(network: Transformer, decode: DecodeConfig, survives_saving: bool = False) -> Marian:
     """Convert a network to Marian; `decode` becomes the defaults of `generate`.
 
+    `survives_saving`: transformers may load and save it again, as training goes on; otherwise the tables must stay.
     With alpha 0 both searches agree; otherwise `generate` divides by length^alpha, not by ((5 + length) / 6)^alpha.
     Raises `UserError` with all reasons where the conversion is impossible.
     """
-    if reasons := obstacles(network.config):
+    if reasons := obstacles(network.config, survives_saving):
         raise UserError(f"Marian cannot express this model: {'; '.join(reasons)}")
     by_stack = _by_stack(network.config)
     heads = {stack: _heads(attentions, network.config.d_model) or 0 for stack, attentions in by_stack.items()}
-    tensors = MarianTensors(network, heads)
+    tensors = MarianTensors(network, heads, fold_eps=not survives_saving)
     generation: dict[str, Any] = {
         "bos_token_id": BOS,
         "eos_token_id": EOS,
@@ -128,6 +140,20 @@ def to_marian(network: Transformer, decode: DecodeConfig) -> Marian:
     if decode.beam > 1:
         generation |= {"length_penalty": decode.alpha, "early_stopping": True}
     return Marian(_config(network, tensors), generation, tensors.converted())
+
+
+def _after_saving(config: ModelConfig) -> list[str]:
+    """Return why a model would be another one once transformers has saved it, without what Marian lacks anyway."""
+    reasons = []
+    for key, values in SURVIVING.items():
+        section, _, name = key.partition(".")
+        value = getattr(getattr(config, section), name)
+        if value not in values and value in (*EXPRESSIBLE["positions"], *PLACEMENTS):
+            possible = ", ".join(member.value for member in values)
+            reasons.append(f"model.{key} is {value} (possible where transformers saves the model again: {possible})")
+    if config.norm.eps > LARGEST_EPS:
+        reasons.append(f"model.norm.eps is {config.norm.eps} (possible there: up to {LARGEST_EPS})")
+    return reasons
 
 
 def _by_stack(config: ModelConfig) -> dict[str, list[AttentionConfig]]:

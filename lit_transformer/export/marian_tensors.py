@@ -26,11 +26,12 @@ POSITIONS = 1024
 class MarianTensors:
     """Marian's tensors, in float64 until `converted`. An affine map is (out, in + 1), its last column the bias.
 
-    `heads` is Marian's number of heads in each stack. After construction `shared`: both stacks have one embedding;
-    `tied`: the decoder's is the output embedding; `positions`: the number of rows of the position tables.
+    `heads` is Marian's number of heads in each stack; `fold_eps` makes the network's eps Marian's. After construction
+    `shared`: both stacks have one embedding; `tied`: the decoder's is the output embedding; `positions`: the number of
+    rows of the position tables.
     """
 
-    def __init__(self, network: Transformer, heads: dict[str, int]) -> None:
+    def __init__(self, network: Transformer, heads: dict[str, int], fold_eps: bool = True) -> None:
         config = network.config
         self.network, self.config = network, config
         self.tensors: dict[str, Tensor] = {}
@@ -40,7 +41,7 @@ class MarianTensors:
             self.order = torch.cat([self.order[0::2], self.order[1::2]])
         self.heads = heads
         deep = config.norm.placement is Placement.deep_norm
-        self.branch_factor = math.sqrt(EPS / config.norm.eps)
+        self.branch_factor = math.sqrt(EPS / config.norm.eps) if fold_eps else 1.0
         self.stream = {  # the factor on the residual stream
             stack: self.branch_factor * (deep_norm_scales(config, causal).alpha if deep else 1.0)
             for stack, causal in (("encoder", False), ("decoder", True))

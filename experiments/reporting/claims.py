@@ -83,6 +83,8 @@ def agreement(a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> str:
         named = ", ".join(f"{variant} ({a[variant]} in A, {b[variant]} in B)" for variant in differing)
         return f"Contradiction: of {plural(len(both), 'change')} decided in both, the claims differ for {named}."
     rest = f"; {len(one)} decided in one of them only" if one else ""
+    if not both:
+        return f"No change is decided in both, so nothing is confirmed and nothing contradicted{rest}."
     return f"The claims agree: {plural(len(both), 'change')} decided in both, all alike{rest}."
 
 

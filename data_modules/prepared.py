@@ -245,7 +245,7 @@ def _write_corpus(raw: RawCorpus, texts: dict[str, ParallelText], empty: int, co
             too_long += _write_split(folder / f"{name}.arrow", batches, tokenizer.vocab_size)
     if too_long == len(train):
         raise UserError(f"no training pair has at most data.max_length = {config.max_length} tokens; raise it")
-    repeats = count_repeats(texts)
+    repeats = _count_repeats(texts)
     metadata = {
         "format": FORMAT,
         "name": raw.name,
@@ -326,7 +326,7 @@ def _id_lists(sentences: list[list[int]], dtype: type[np.integer]) -> pa.ListArr
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
 
 
-def count_repeats(texts: Mapping[str, ParallelText]) -> dict[str, dict[str, int]]:
+def _count_repeats(texts: Mapping[str, ParallelText]) -> dict[str, dict[str, int]]:
     """Return by split how many pairs repeat another one, and how many of an evaluation split are in train too.
 
     A pair is both of its sides, letter for letter. A model that has seen a test pair may only remember it.

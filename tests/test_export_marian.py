@@ -209,7 +209,7 @@ def test_what_keeps_its_tables_is_another_model_once_it_is_saved(tmp_path: Path)
         ),
         (replace(PAPER, positions=PositionConfig(Positions.none)), "model.positions.kind is none"),
         (replace(PAPER, norm=NormConfig(placement=Placement.deep_norm)), "model.norm.placement is deep_norm"),
-        (replace(PAPER, norm=NormConfig(eps=1e-3)), "model.norm.eps is 0.001 (possible there: up to 2e-05)"),
+        (replace(PAPER, norm=NormConfig(eps=1e-3)), "model.norm.eps is 0.001 (possible: up to 2e-05)"),
         (replace(PAPER, norm=NormConfig(placement=Placement.pre)), "model.norm.placement is pre (possible: post"),
     ],
 )

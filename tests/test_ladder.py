@@ -59,7 +59,7 @@ def test_the_same_order_on_both_corpora_is_found(two: Path) -> None:
         one, other = pair.differences
         assert other.mean == pytest.approx(0.3 * one.mean)
     sentences = findings(found)
-    assert sentences[0].startswith("Order of 7 changes on both corpora: Spearman 1.00 [")
+    assert sentences[0].startswith("Order of 7 changes in both studies: Spearman 1.00 [")
     separable = [pair for pair in found.changes if pair.lower.verdict.value in ("better", "worse")]
     assert f"Of {len(separable)} changes better or worse than the baseline on grammar corpus" in sentences[1]
     assert f"{len(separable)} point the same way on Multi30k" in sentences[1]
@@ -82,7 +82,7 @@ def test_two_changes_claim_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = cheap_and_dear()
     assert found.ranks is None
     sentences = " ".join(findings(found))
-    assert "2 changes tested on both corpora: too few to compare an order" in sentences
+    assert "2 changes tested in both: too few to compare an order" in sentences
     assert "One seed on Multi30k" in sentences
     assert "Spearman" not in sentences
 

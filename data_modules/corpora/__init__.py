@@ -1,9 +1,11 @@
 """Corpora by name: "grammar", "hub:NAME", or a folder of parallel text files."""
 
+from pathlib import Path
+
 from data_modules.config import DataConfig
 from data_modules.corpora.text import ParallelText, RawCorpus
 
-__all__ = ["ParallelText", "RawCorpus", "load_corpus"]
+__all__ = ["ParallelText", "RawCorpus", "load_corpus", "text_folder"]
 
 
 def load_corpus(name: str, config: DataConfig) -> RawCorpus:
@@ -17,10 +19,20 @@ def load_corpus(name: str, config: DataConfig) -> RawCorpus:
         from data_modules.corpora.grammar import generate
 
         return generate(config.grammar, config.source, config.target)
-    if name.startswith("hub:"):
+    folder = text_folder(name)
+    if folder is None:
         from data_modules.corpora.hub import load_hub
 
         return load_hub(name.removeprefix("hub:"), config.source, config.target)
-    from data_modules.corpora.files import corpus_folder, load_files
+    from data_modules.corpora.files import load_files
 
-    return load_files(corpus_folder(name), config.source, config.target)
+    return load_files(folder, config.source, config.target)
+
+
+def text_folder(name: str) -> Path | None:
+    """Return the folder of a corpus's text files, None for one that has none; raises UserError where it is missing."""
+    if name == "grammar" or name.startswith("hub:"):
+        return None
+    from data_modules.corpora.files import corpus_folder
+
+    return corpus_folder(name)

@@ -3,8 +3,9 @@
     python -m experiments ladder components components_multi30k
 
 Name the studies from the cheapest corpus up. Changes of the same name are compared, each with the baseline of its own
-study: do two corpora rank them alike, and do they agree on what helps? A table and the findings for every two studies
-in the terminal, and a page with a figure of each. A study without results at hand is read as published.
+study: do two corpora, or two lengths of training, rank them alike, and do they agree on what helps? A table and the
+findings for every two studies in the terminal, and a page with a figure of each. A study without results at hand is
+read as published.
 """
 
 import argparse

@@ -71,15 +71,15 @@ def corpus_text(study: Study) -> str:
 
     Empty for a corpus that no folder holds, and where there is none of that name: `prepare` says so.
     """
-    from data_modules.corpora.files import corpus_folder
+    from data_modules.corpora import text_folder
 
-    if study.corpus == "grammar" or study.corpus.startswith("hub:"):
-        return ""
     try:
-        folder = corpus_folder(study.corpus).resolve()
+        folder = text_folder(study.corpus)
     except UserError:
+        folder = None
+    if folder is None:
         return ""
-    root = Path.cwd().resolve()
+    folder, root = folder.resolve(), Path.cwd().resolve()
     return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
 
 

@@ -224,8 +224,12 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
         parse_looks(content.get("looks"), seeds, path), parse_margin(content.get("margin"), path),
         _labels(content.get("labels"), variants, path), parse_tuning(content.get("tune"), seeds, path),
     )  # fmt: skip
+    by_label: dict[str, str] = {}
     for variant in variants:
         study.config(variant, seeds[0])
+        other, label = by_label.setdefault(study.label(variant), variant), study.label(variant)
+        if other != variant:
+            raise UserError(f"{path}: {other} and {variant} have the same label, '{label}'; call one otherwise")
     if study.tune:
         _check_tunable(study, study.tune, path)
     return study
@@ -296,10 +300,6 @@ def _labels(value: Any, variants: dict[str, Any], path: Path) -> dict[str, str]:
             raise UserError(f"{path}: labels names '{variant}', which is no variant{nearest(str(variant), variants)}")
         if not isinstance(label, str) or not label.strip() or "\n" in label:
             raise UserError(f"{path}: the label of {variant} is {label!r}; it must be one line of text")
-    shown = {variant: labels.get(variant, variant.replace("_", " ")) for variant in variants}
-    for variant, label in shown.items():
-        if same := [other for other, its in shown.items() if its == label and other != variant]:
-            raise UserError(f"{path}: {variant} and {same[0]} have the same label, '{label}'; call one otherwise")
     return labels
 
 

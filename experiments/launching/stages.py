@@ -109,7 +109,8 @@ class Stages:
 
 
 def _without_git() -> str:
-    """Return what to do where the project is a copy without its history; nothing elsewhere."""
-    if Path(".git").exists():
+    """Return what to do where the project is a copy without its history, of which DVC was not told; else nothing."""
+    settings = Path(".dvc/config.local")
+    if Path(".git").exists() or (settings.is_file() and "no_scm" in settings.read_text(encoding="utf-8")):
         return ""
     return "; a copy without .git needs `git init`, or `dvc config --local core.no_scm true`"

@@ -148,18 +148,18 @@ def _order(agreement: CorpusAgreement) -> str:
     if ranks is None:
         agree = sum(change.same_sign for change in agreement.changes)
         return (
-            f"{_changes(count)} tested on both corpora: too few to compare an order. {agree} of {count} "
+            f"{_changes(count)} tested in both: too few to compare an order. {agree} of {count} "
             f"{_points(agree)} the same way."
         )
     values = f"Spearman {correlation(ranks.spearman)}, Kendall {correlation(ranks.kendall)}"
     if ranks.n < FEWEST:
         return (
-            f"Order of {_changes(ranks.n)} on both corpora: {values}. They are too few for an interval: chance alone "
+            f"Order of {_changes(ranks.n)} in both studies: {values}. They are too few for an interval: chance alone "
             f"gives this much agreement or more, in either direction, with p = {ranks.p:.2f}."
         )
     p = "< 0.001" if ranks.p < 0.001 else f"= {ranks.p:.3f}"
     return (
-        f"Order of {_changes(ranks.n)} on both corpora: {values} (95 %, bootstrap over changes and seeds; Kendall's "
+        f"Order of {_changes(ranks.n)} in both studies: {values} (95 %, bootstrap over changes and seeds; Kendall's "
         f"test p {p})."
     )
 

@@ -159,12 +159,11 @@ def notes_of(summary: Summary) -> list[str]:
     Those on best values, which have a section of their own on the page, are not among them.
     """
     seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds per row"
-    notes = [
+    notes = [NOTHING_LEARNED] if _learned_nothing(summary) else []
+    notes.append(
         f"Evidence: {summary.corpus_level}, {seeds} unless noted otherwise; ± is the 95 % confidence interval of a row "
         "alone (Student's t), [ ] the one that the verdict uses."
-    ]
-    if _learned_nothing(summary):
-        notes.insert(0, NOTHING_LEARNED)
+    )
     by_signature = grouped((summary.signature(split), split) for split in summary.splits)
     notes += [f"BLEU on {', '.join(splits)}: {signature}" for signature, splits in by_signature.items()]
     notes += [_repeats(split, counts) for split, counts in summary.repeats.items() if any(counts.values())]

@@ -108,7 +108,7 @@ class JudgedChange:
     @property
     def nothing_learned(self) -> bool:
         """Whether neither the change nor the baseline has learned anything by which they could be told apart."""
-        return self.means is not None and max(self.means) < LEARNED
+        return self.means is not None and not _learned(self.means)
 
     def text(self, n: int) -> str:
         """Return the verdict on a row of n seeds, an open one with those that it takes: "open, ~12 seeds"."""
@@ -335,7 +335,7 @@ def _judged(
     own, base = scores[: look.seeds], baseline[: look.seeds]
     means = _means(own, base)
     more = None
-    if max(means) < LEARNED:
+    if not _learned(means):
         verdict = Verdict.OPEN
     elif verdict is Verdict.OPEN:
         error, degrees = float(decisions.error[place]), float(decisions.degrees[place])
@@ -376,6 +376,11 @@ def _means(scores: Array, baseline: Array) -> tuple[float, float]:
     """Return the means of both over the runs that both have a score for."""
     both = np.isfinite(scores) & np.isfinite(baseline)
     return float(scores[both].mean()), float(baseline[both].mean())
+
+
+def _learned(means: tuple[float, float]) -> bool:
+    """Return whether a change or its baseline has learned anything."""
+    return max(means) >= LEARNED
 
 
 def _diverged(scores: Array) -> bool:

@@ -62,12 +62,7 @@ EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
     "norm": (Norm.layer,),
     "residual": (Residual.identity, Residual.scaled, Residual.rezero, Residual.layer_drop),
 }
-PLACEMENTS = (Placement.post, Placement.deep_norm)
-SURVIVING = {
-    "positions.kind": (Positions.sinusoidal,),
-    "norm.placement": (Placement.post,),
-}
-"""What a model is that transformers may save again."""
+PLACEMENTS: tuple[Placement, ...] = (Placement.post, Placement.deep_norm)
 LARGEST_EPS = 2e-5
 """The largest eps of norms that makes no difference to Marian's 1e-5."""
 IN_ATTENTION: dict[str, tuple[Any, ...]] = {
@@ -89,14 +84,19 @@ class Marian(NamedTuple):
 
 def obstacles(config: ModelConfig, survives_saving: bool = False) -> list[str]:
     """Return why a model cannot be converted to Marian, one reason per setting; empty where it can."""
-    reasons = _after_saving(config) if survives_saving else []
-    for section, members in EXPRESSIBLE.items():
+    reasons = []
+    expressible, placements = EXPRESSIBLE, PLACEMENTS
+    if survives_saving:
+        expressible, placements = EXPRESSIBLE | {"positions": (Positions.sinusoidal,)}, (Placement.post,)
+        if config.norm.eps > LARGEST_EPS:
+            reasons.append(f"model.norm.eps is {config.norm.eps} (possible: up to {LARGEST_EPS})")
+    for section, members in expressible.items():
         kind = getattr(config, section).kind
         if kind not in members:
             possible = ", ".join(member.value for member in members)
             reasons.append(f"model.{section}.kind is {kind} (possible: {possible})")
-    if config.norm.placement not in PLACEMENTS:
-        possible = ", ".join(placement.value for placement in PLACEMENTS)
+    if config.norm.placement not in placements:
+        possible = ", ".join(placement.value for placement in placements)
         reasons.append(f"model.norm.placement is {config.norm.placement} (possible: {possible})")
     places = config.attention_at._asdict()
     for name, values in IN_ATTENTION.items():
@@ -140,20 +140,6 @@ def to_marian(network: Transformer, decode: DecodeConfig, survives_saving: bool 
     if decode.beam > 1:
         generation |= {"length_penalty": decode.alpha, "early_stopping": True}
     return Marian(_config(network, tensors), generation, tensors.converted())
-
-
-def _after_saving(config: ModelConfig) -> list[str]:
-    """Return why a model would be another one once transformers has saved it, without what Marian lacks anyway."""
-    reasons = []
-    for key, values in SURVIVING.items():
-        section, _, name = key.partition(".")
-        value = getattr(getattr(config, section), name)
-        if value not in values and value in (*EXPRESSIBLE["positions"], *PLACEMENTS):
-            possible = ", ".join(member.value for member in values)
-            reasons.append(f"model.{key} is {value} (possible where transformers saves the model again: {possible})")
-    if config.norm.eps > LARGEST_EPS:
-        reasons.append(f"model.norm.eps is {config.norm.eps} (possible there: up to {LARGEST_EPS})")
-    return reasons
 
 
 def _by_stack(config: ModelConfig) -> dict[str, list[AttentionConfig]]:

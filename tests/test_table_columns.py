@@ -193,10 +193,11 @@ def test_one_seed_says_nothing_of_the_paper(here: Path) -> None:
 def test_where_nothing_is_learned_nothing_is_equal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of 0 BLEU have no spread, which is no evidence of anything."""
     monkeypatch.setitem(VARIANTS, "base", ("{}", *VARIANTS["no_residuals"][1:]))
-    summary = read(write_study(here, names=["base", "no_residuals", "pre_norm"]))
+    summary = read(write_study(here, names=["base", "no_residuals", "pre_norm", "one_head"]))
     unlearned, learned = summary.row("no_residuals"), summary.row("pre_norm")
     assert (unlearned.verdict, unlearned.verdict_text) == (Verdict.OPEN, "open, nothing learned")
     assert learned.verdict is Verdict.BETTER
+    assert summary.noise is None
     assert summary.noise_floor is None
     assert tables.notes_of(summary)[0] == tables.NOTHING_LEARNED
 

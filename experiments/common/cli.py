@@ -17,7 +17,7 @@ from lit_transformer.errors import UserError
 
 STARTED_IN = Path.cwd()
 """Where the user stood, before `run` goes to the project's root: what a path of the command line is relative to."""
-PLAIN = {"−": "-", "–": "-", "±": "+/-", "→": "->", "Δ": "difference in ", "×": "x", "…": "...", "“": '"', "”": '"'}
+PLAIN = {"−": "-", "–": "-", "±": "+/-", "→": "->", "Δ": "difference in", "×": "x", "…": "...", "“": '"', "”": '"'}
 """What a terminal that has no such sign is shown."""
 
 

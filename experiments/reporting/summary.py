@@ -13,6 +13,7 @@ from experiments.reporting.results import AVERAGED, UNSIGNED, Record, Results
 from experiments.reporting.statistics import ALPHA, Estimate, Noise, NoiseFloor, estimate, noise, noise_floor
 from experiments.reporting.verdicts import (
     FEWEST_IN_GROUPS,
+    LEARNED,
     JudgedChange,
     Judgement,
     Verdict,
@@ -145,6 +146,8 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
     counts = {name: results.sentences(name, primary) for name in study.variants}
     wide = bootstrap.differences(counts, study.baseline, compared)
     wanted = {f"{name}/seed{seed}" for name, n in judgement.seeds_wanted.items() for seed in study.seeds[:n]}
+    baseline = list(results.scores(study.baseline, primary, "bleu").values())
+    learned = any(score >= LEARNED for score in baseline)  # else the spread of its runs is not that of a model
     averaged = [name for name in signatures.get(primary or "", {}) if name == AVERAGED + "bleu"]
     return Summary(
         study=study.name,
@@ -157,7 +160,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         signatures=signatures,
         repeats=results.repeats,
         rows=[_row(study, results, name, judgement, wide.get(name)) for name in study.variants],
-        noise=_noise(study, results, judgement),
+        noise=_noise(study, results, judgement) if learned else None,
         rule=rule(study, judgement),
         paired=judgement.paired,
         margin=study.margin,
@@ -165,7 +168,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         missing=[name for name in results.missing if name in wanted],
         unscored=[name for name in results.unscored if name in wanted],
         shown=tuple(dict.fromkeys([*averaged, *shown])),
-        noise_floor=noise_floor(list(results.scores(study.baseline, primary, "bleu").values())),
+        noise_floor=noise_floor(baseline) if learned else None,
         extras=collect_extras(study, results),
         tuned=at_their_best(study, results.tuned) if results.tuned else None,
     )

@@ -38,7 +38,13 @@ class TranslationDataModule(pl.LightningDataModule):
     tokens of its whole optimiser step, over all ranks and accumulated batches.
     """
 
-    def __init__(self, corpus: PreparedCorpus, config: DataConfig, seed: int = 0, endless: bool = False) -> None:
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        config: DataConfig = DataConfig(),  # noqa: B008 (frozen)
+        seed: int = 0,
+        endless: bool = False,
+    ) -> None:
         super().__init__()
         self.corpus = corpus
         self.config = config

@@ -82,7 +82,7 @@ class LitTransformer(pl.LightningModule):
             return super().load_from_checkpoint(checkpoint_path, *args, **named)
         except UserError as error:
             raise UserError(f"{checkpoint_path}: {error}") from None
-        except (OSError, EOFError, LookupError, TypeError, RuntimeError, UnpicklingError) as error:
+        except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, UnpicklingError) as error:
             reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             raise UserError(f"{checkpoint_path} is not a checkpoint of this LitTransformer ({reason})") from error
 

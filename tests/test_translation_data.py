@@ -25,7 +25,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
 def module(
     corpus: PreparedCorpus, rank: int = 0, ranks: int = 1, seed: int = 7, done: int | None = None
 ) -> TranslationDataModule:
-    """Return the endless stream; with `ranks` or `done`, as of a trainer that is training and has had `done` batches."""
+    """Return the endless stream; with `ranks` or `done`, of a trainer that is training and has had `done` batches."""
     data = TranslationDataModule(corpus, CONFIG, seed, endless=True)
     if ranks > 1 or done is not None:
         data.trainer = SimpleNamespace(  # type: ignore[assignment]

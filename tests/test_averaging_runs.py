@@ -67,7 +67,7 @@ def averager(config: AveragingConfig, folder: Path) -> Averager:
 
 def run(averaging: Averager, *callbacks: pl.Callback, resume: Path | None = None, accumulate: int = 1) -> Weights:
     """Train to the last step, or go on from a checkpoint; return the average."""
-    lit = module()
+    lit = module(accumulate=accumulate)
     position = torch.load(resume, weights_only=True)["global_step"] * accumulate if resume else 0
     whole = trainer(
         STEPS,

@@ -11,6 +11,7 @@ from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import OptimConfig
 from lit_transformer.training.losses import cross_entropy
 from lit_transformer.training.objective import Hidden, build_objective
+from lit_transformer.training.randomness import step_seed
 from lit_transformer.training.schedule import LearningRate
 from lit_transformer.transformer import Transformer
 
@@ -51,7 +52,7 @@ class LitTransformer(pl.LightningModule):
 
     def on_train_batch_start(self, batch: TranslationBatch, batch_idx: int) -> None:
         """Seed the step's dropout."""
-        torch.manual_seed(self.seed * 1_000_003 + batch_idx * 1009 + self.global_rank)
+        torch.manual_seed(step_seed(self.seed, batch_idx, self.global_rank))
 
     def training_step(self, batch: TranslationBatch, batch_idx: int) -> dict[str, Any]:
         """Return the loss, and its terms by name: `loss`, the objective's, and the auxiliary losses.

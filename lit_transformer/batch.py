@@ -166,8 +166,8 @@ class TranslationBatch:
 class FusedBatch:
     """The batches of the K members of a fused network, one after another; see `Layout.fused`.
 
-    src (K * n_s,), tgt_in (K * n_t,) and tgt_out (K, n_t) hold PAD where a member has fewer tokens than the largest;
-    src_tokens and tgt_tokens are the tokens of each member, target_tokens the divisors of their losses.
+    src (K * n_s,), tgt_in (K * n_t,) and tgt_out (K, n_t) hold PAD where a member has fewer tokens than the largest.
+    `members` are the batches themselves, which stay where they are when the fused one moves to a device.
     """
 
     src: Tensor
@@ -175,9 +175,7 @@ class FusedBatch:
     tgt_in: Tensor
     tgt_out: Tensor
     tgt_layout: Layout
-    src_tokens: tuple[int, ...]
-    tgt_tokens: tuple[int, ...]
-    target_tokens: tuple[int, ...]
+    members: tuple[TranslationBatch, ...]
 
     @classmethod
     def from_batches(cls, batches: Sequence[TranslationBatch], equal_sentences: bool = False) -> Self:
@@ -188,9 +186,7 @@ class FusedBatch:
             tgt_in=_slots([batch.tgt_in for batch in batches]).flatten(),
             tgt_out=_slots([batch.tgt_out for batch in batches]),
             tgt_layout=Layout.fused([batch.tgt_layout for batch in batches], equal_sentences),
-            src_tokens=tuple(len(batch.src) for batch in batches),
-            tgt_tokens=tuple(len(batch.tgt_in) for batch in batches),
-            target_tokens=tuple(batch.target_tokens for batch in batches),
+            members=tuple(batches),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:

@@ -1,6 +1,6 @@
 """LitFusedTransformer: the LightningModule around a fused network, which trains K networks as one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,12 +57,11 @@ class LitFusedTransformer(pl.LightningModule):
             eps=self.optim.eps,
             fused=True,
         )
-        rates = [lambda steps, schedule=schedule: schedule(steps + 1) for schedule in schedules]
-        rate = torch.optim.lr_scheduler.LambdaLR(adam, rates)
+        rate = torch.optim.lr_scheduler.LambdaLR(adam, [_after(schedule) for schedule in schedules])
         return {"optimizer": adam, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        assert self.trainer.world_size == 1, "the members of a fused network train in one process"
+        assert self.trainer.world_size == 1, "a fused network trains in one process"
 
     def on_train_batch_start(self, batch: FusedBatch, batch_idx: int) -> None:
         """Seed the members' dropout of the step."""
@@ -71,27 +70,18 @@ class LitFusedTransformer(pl.LightningModule):
     def training_step(self, batch: FusedBatch, batch_idx: int) -> dict[str, Any]:
         """Return the loss, the sum of the members', and its terms, (K,) each; see `LitTransformer.training_step`."""
         passes = [self.network.hidden(batch) for _ in range(forward_passes(self.optim))]
-        losses = torch.stack(
-            [
-                self._nats([hidden[:tokens] for hidden in hiddens], weight, targets[:tokens]) / divisor
-                for *hiddens, weight, targets, tokens, divisor in zip(
-                    *passes,
-                    self.network.output_weights,
-                    batch.tgt_out,
-                    batch.tgt_tokens,
-                    batch.target_tokens,
-                    strict=True,
-                )
-            ]
-        )  # (K,)
+        losses = torch.stack([self._loss(passes, batch, member) for member in range(self.network.size)])  # (K,)
         losses = losses * self.trainer.accumulate_grad_batches
         return {"loss": losses.sum(), "terms": {"loss": losses.detach()}}
 
-    def _nats(self, passes: list[Tensor], weight: Tensor, targets: Tensor) -> Tensor:
-        """Return the objective of one member, summed over its tokens."""
+    def _loss(self, passes: list[Tensor], batch: FusedBatch, member: int) -> Tensor:
+        """Return the objective of one member, divided by the target tokens of its step."""
+        tokens, divisor = len(batch.members[member].tgt_out), batch.members[member].target_tokens
+        weight, targets = self.network.output_weights[member], batch.tgt_out[member, :tokens]
+        first, last = passes[0][member, :tokens], passes[-1][member, :tokens]
         if len(passes) == 1:
-            return label_smoothed_cross_entropy(passes[0], weight, targets, self.smoothing)
-        return r_drop_loss(*passes, weight, targets, self.smoothing, self.optim.r_drop)
+            return label_smoothed_cross_entropy(first, weight, targets, self.smoothing) / divisor
+        return r_drop_loss(first, last, weight, targets, self.smoothing, self.optim.r_drop) / divisor
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip each member's gradient by its own norm."""
@@ -125,11 +115,22 @@ def require_alike(optims: Sequence[OptimConfig]) -> None:
     )
 
 
+def _after(schedule: LearningRate) -> Callable[[int], float]:
+    return lambda steps: schedule(steps + 1)
+
+
 @torch.no_grad()
-def clip_each(parameters: Any, most: float) -> None:
-    """Scale the gradient of each of K members to a norm of at most `most`; (K, ...) each."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
-    factors = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)  # (K,), as clip_grad_norm_
-    for gradient in gradients:
-        gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+def gradient_norms(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Return the norm of the gradient of each of K members, (K,); parameters are (K, ...)."""
+    norms = [torch.linalg.vector_norm(p.grad.flatten(1), dim=1) for p in parameters if p.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+@torch.no_grad()
+def clip_each(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Scale the gradient of each of K members to a norm of at most `most`; parameters are (K, ...)."""
+    clipped = [parameter for parameter in parameters if parameter.grad is not None]
+    factors = (most / (gradient_norms(clipped) + 1e-6)).clamp(max=1.0)  # (K,), as in torch's clip_grad_norm_
+    for parameter in clipped:
+        assert parameter.grad is not None
+        parameter.grad.mul_(factors.view(-1, *[1] * (parameter.dim() - 1)))

@@ -72,8 +72,11 @@ class FusedTransformer(nn.Module):
         return FusedBatch.from_batches(batches, self.equal_sentences)
 
     def hidden(self, batch: FusedBatch) -> Tensor:
-        """Return the members' decoder outputs (K, n_t, D): those of member k are the first tgt_tokens[k] of row k."""
-        self.draws.tokens = {"source": batch.src_tokens, "target": batch.tgt_tokens}
+        """Return the members' decoder outputs (K, n_t, D), of each as many as its batch has target tokens."""
+        self.draws.tokens = {
+            "source": [len(member.src) for member in batch.members],
+            "target": [len(member.tgt_in) for member in batch.members],
+        }
         memory = self.network.encode_packed(batch.src, batch.src_layout)
         return self.network.decode(batch.tgt_in, batch.tgt_layout, memory).unflatten(0, (self.size, -1))
 
@@ -128,7 +131,7 @@ class Draws:
 
     def __init__(self) -> None:
         self.generators: list[torch.Generator] = []
-        self.tokens: dict[str, tuple[int, ...]] = {}
+        self.tokens: dict[str, Sequence[int]] = {}
 
     def seed(self, seeds: Sequence[int], device: torch.device) -> None:
         """Seed the generators: each member then draws what its network draws after `torch.manual_seed`."""

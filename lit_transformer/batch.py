@@ -77,16 +77,10 @@ class Layout:
             mask.append(F.pad(layout.mask, (0, wider, 0, added)))
             mask[-1][layout.sentences :, 0] = True
             first_cell += (layout.sentences + added) * max_seqlen
-        indices_of_all = torch.cat(indices)
-        rectangular = first_cell == sum(layout.tokens for layout in layouts)
+        cells = torch.cat(indices)
+        rectangular = len(cells) == first_cell == sum(layout.tokens for layout in layouts)
         return cls(
-            torch.cat(lengths),
-            indices_of_all % max_seqlen,
-            indices_of_all,
-            torch.cat(rows),
-            torch.cat(mask),
-            max_seqlen,
-            rectangular,
+            torch.cat(lengths), cells % max_seqlen, cells, torch.cat(rows), torch.cat(mask), max_seqlen, rectangular
         )
 
     @property

@@ -246,7 +246,8 @@ def test_batches_without_padding_are_one_without_padding() -> None:
     fused = Layout.fused([even, even])
     assert fused.rectangular
     assert torch.equal(fused.pad(torch.arange(12)), torch.arange(12).view(4, 3))
-    assert not Layout.fused([even, Layout.uniform(3, 2)]).rectangular
+    for other in (Layout.uniform(3, 2), Layout.uniform(1, 3), Layout.from_lengths(torch.tensor([3, 2, 1]))):
+        assert not Layout.fused([even, other]).rectangular
 
 
 REFUSALS = {

@@ -48,8 +48,8 @@ from lit_transformer.config import require
 from lit_transformer.fused_module import LitFusedTransformer, gradient_norms
 from lit_transformer.fusion import FusedTransformer, require_fusable
 
-Callbacks = Losses | Probe | Curve | History | Averager
-"""What a member has of its own; a checkpoint is of all members."""
+OWN = (Losses, Probe, Curve, History, Averager)
+"""The callbacks of which each member has its own; a checkpoint is of all members."""
 
 
 def train_fused(cells: Sequence[Cell], options: Options) -> None:
@@ -186,9 +186,9 @@ class Member:
     def __init__(self, run: Run, training: Training) -> None:
         self.run = run
         self.module = training.module
-        self.trainer: Any = MemberTrainer(training.module)
+        self.trainer = cast(Any, MemberTrainer(training.module))
         self.training = replace(training, trainer=self.trainer)
-        self.callbacks = [callback for callback in training.trainer.callbacks if isinstance(callback, Callbacks)]
+        self.callbacks = [callback for callback in cast(Any, training.trainer).callbacks if isinstance(callback, OWN)]
         self.probe = next(callback for callback in self.callbacks if isinstance(callback, Probe))
 
     def share_memory(self, network: FusedTransformer, number: int) -> None:

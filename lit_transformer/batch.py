@@ -10,9 +10,10 @@ from typing import Self, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lit_transformer.tokens import BOS, EOS, Ids, IntArray
+from lit_transformer.tokens import BOS, EOS, PAD, Ids, IntArray
 
 
 @dataclass(eq=False)  # not frozen: Lightning's bf16-true and 64-true convert a copy, field by field
@@ -51,6 +52,36 @@ class Layout:
         rows = indices.view(sentences, length)
         lengths = torch.full((sentences,), length, device=device)
         return cls(lengths, indices % length, indices, rows, torch.ones_like(rows, dtype=torch.bool), length, True)
+
+    @classmethod
+    def fused(cls, layouts: Sequence["Layout"], equal_sentences: bool = False) -> Self:
+        """Lay out K batches one after another, each in as many slots as the largest has tokens: N is K times that.
+
+        A slot without a token stands, wherever a slot's place is read, for its own batch's first token; nothing reads
+        what is computed there. `equal_sentences`: each batch gets as many sentences as the largest, too, those added
+        being its first token alone.
+        """
+        slots = max(layout.tokens for layout in layouts)
+        max_seqlen = max(layout.max_seqlen for layout in layouts)
+        most = max(layout.sentences for layout in layouts)
+        lengths, indices, rows, mask = [], [], [], []
+        first_cell = 0  # of a batch in the flattened padded tensor
+        for first_slot, layout in zip(range(0, slots * len(layouts), slots), layouts, strict=True):
+            added = most - layout.sentences if equal_sentences else 0
+            wider = max_seqlen - layout.max_seqlen
+            cells = first_cell + layout.sentence_ids * max_seqlen + layout.positions
+            indices.append(F.pad(cells, (0, slots - layout.tokens), value=first_cell))
+            repeated = torch.cat([layout.rows, layout.rows[:, :1].expand(-1, wider)], dim=1)
+            rows.append(first_slot + F.pad(repeated, (0, 0, 0, added)))
+            lengths.append(F.pad(layout.lengths, (0, added), value=1))
+            mask.append(F.pad(layout.mask, (0, wider, 0, added)))
+            mask[-1][layout.sentences :, 0] = True
+            first_cell += (layout.sentences + added) * max_seqlen
+        cells = torch.cat(indices)
+        rectangular = len(cells) == first_cell == sum(layout.tokens for layout in layouts)
+        return cls(
+            torch.cat(lengths), cells % max_seqlen, cells, torch.cat(rows), torch.cat(mask), max_seqlen, rectangular
+        )
 
     @property
     def sentences(self) -> int:
@@ -130,7 +161,43 @@ class TranslationBatch:
         return _to(self, device, non_blocking)
 
 
-T = TypeVar("T", bound=Layout | TranslationBatch)
+@dataclass(frozen=True, eq=False)
+class FusedBatch:
+    """The batches of the K members of a fused network, one after another; see `Layout.fused`.
+
+    src (K * n_s,), tgt_in (K * n_t,) and tgt_out (K, n_t) hold PAD where a member has fewer tokens than the largest.
+    `members` are the batches themselves, which stay where they are when the fused one moves to a device.
+    """
+
+    src: Tensor
+    src_layout: Layout
+    tgt_in: Tensor
+    tgt_out: Tensor
+    tgt_layout: Layout
+    members: tuple[TranslationBatch, ...]
+
+    @classmethod
+    def from_batches(cls, batches: Sequence[TranslationBatch], equal_sentences: bool = False) -> Self:
+        """Fuse one batch of each member."""
+        return cls(
+            src=_slots([batch.src for batch in batches]).flatten(),
+            src_layout=Layout.fused([batch.src_layout for batch in batches], equal_sentences),
+            tgt_in=_slots([batch.tgt_in for batch in batches]).flatten(),
+            tgt_out=_slots([batch.tgt_out for batch in batches]),
+            tgt_layout=Layout.fused([batch.tgt_layout for batch in batches], equal_sentences),
+            members=tuple(batches),
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        return _to(self, device, non_blocking)
+
+
+def _slots(ids: Sequence[Tensor]) -> Tensor:
+    """Return the ids of K batches in rows of the longest's length, (K, n)."""
+    return torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True, padding_value=PAD)
+
+
+T = TypeVar("T", bound=Layout | TranslationBatch | FusedBatch)
 
 
 def _to(item: T, device: torch.device | str, non_blocking: bool) -> T:

@@ -20,6 +20,7 @@ from lit_transformer.config.plain import from_plain, to_plain
 from lit_transformer.errors import UserError
 from lit_transformer.training.losses import cross_entropy
 from lit_transformer.training.objective import Hidden, build_objective
+from lit_transformer.training.randomness import step_seed
 from lit_transformer.training.schedule import LearningRate, with_highest_rate
 from lit_transformer.transformer import Transformer, build_transformer
 
@@ -162,7 +163,7 @@ class LitTransformer(pl.LightningModule):
         """Seed the batch's dropout by its number from the start of training."""
         per_epoch = self.trainer.num_training_batches
         number = batch_idx if per_epoch == math.inf else self.current_epoch * int(per_epoch) + batch_idx
-        torch.manual_seed(self.seed * 1_000_003 + number * 1009 + self.global_rank)
+        torch.manual_seed(step_seed(self.seed, number, self.global_rank))
 
     def training_step(self, batch: TranslationBatch, batch_idx: int) -> dict[str, Any]:
         """Return the loss, and its terms by name: `loss`, the objective's, and the auxiliary losses.

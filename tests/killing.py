@@ -66,11 +66,17 @@ def write_project(root: Path) -> None:
 
 
 def trained(
-    root: Path, variant: str, *arguments: str, moments: Sequence[Moment] = (), rank: int = 0, by: int = signal.SIGKILL
+    root: Path,
+    variant: str,
+    *arguments: str,
+    moments: Sequence[Moment] = (),
+    rank: int = 0,
+    by: int = signal.SIGKILL,
+    seeds: Sequence[str] = ("--seed", "3"),
 ) -> list[int]:
     """Train a variant, killed at each moment, started again, and let live; return the statuses, -9 for a kill."""
     command = [sys.executable, str(Path(__file__))]
-    command += ["--study", "killed", "--variant", variant, "--seed", "3", *arguments]
+    command += ["--study", "killed", "--variant", variant, *seeds, *arguments]
     own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     own |= {"KILLED_ROOT": str(root), "KILLED_AT": json.dumps([*moments, None]), "KILLED_RANK": str(rank)}
     own["KILLED_BY"] = str(int(by))

@@ -26,8 +26,9 @@ ORDER = [
     {"components", "decoding"},
     {"layers", "initialisation"},
     {"transformer"},
+    {"fusion"},
     {"inference", "training"},
-    {"attention_maps", "export", "flops", "module", "packing"},
+    {"attention_maps", "export", "flops", "fused_module", "module", "packing"},
 ]
 # The folders of the studies, from the bottom up: each may import those above it in this list, and itself.
 FOLDERS = [
@@ -114,7 +115,7 @@ def test_the_model_needs_few_libraries(name: str) -> None:
     tops = {target.partition(".")[0] for target in imported(name)} - {MODEL}
     assert tops <= MODEL_LIBRARIES | sys.stdlib_module_names
     if "pytorch_lightning" in tops:
-        assert name == "lit_transformer.module"
+        assert name in ("lit_transformer.module", "lit_transformer.fused_module")
     if "safetensors" in tops:
         assert name.startswith("lit_transformer.export")
 

@@ -88,6 +88,19 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
+def seed_range(text: str) -> list[int]:
+    """Return the numbers of a list of numbers and ranges, such as 0-9 or 0,3,5-7: an argparse type."""
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of seeds such as 0-9 or 0,3,5-7")
+    seeds: dict[int, None] = {}
+    for span in text.split(","):
+        first, _, last = span.partition("-")
+        seeds |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"'{text}' has no seed: the first of a range is the smallest")
+    return list(seeds)
+
+
 def parse_cell(args: argparse.Namespace) -> Cell:
     """Turn parsed arguments into a checked cell; no seed is the study's first."""
     study = load_study(args.study)

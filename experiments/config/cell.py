@@ -11,6 +11,7 @@ A tuned cell, at the value that its trials choose, has tuned/ before <variant> i
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +142,15 @@ class Cell:
 def cells_of(study: Study, tuned: bool = False) -> list[Cell]:
     """Return every cell of a study, seed by seed, so that an interrupted study holds whole comparisons."""
     return [Cell(study, variant, seed, tuned=tuned) for seed in study.seeds for variant in study.variants]
+
+
+def fused_folder(cells: Sequence[Cell]) -> Path:
+    """Return the run folder of the fused training of cells of one variant: runs/<study>/<variant>/fused0-4_7."""
+    seeds = sorted(cell.seed for cell in cells)
+    firsts = [seed for seed in seeds if seed - 1 not in seeds]
+    lasts = [seed for seed in seeds if seed + 1 not in seeds]
+    spans = [f"{first}-{last}" if first < last else f"{first}" for first, last in zip(firsts, lasts, strict=True)]
+    return cells[0].run_folder.with_name(f"fused{'_'.join(spans)}")
 
 
 def cell_of(trial: Trial) -> Cell:

@@ -18,6 +18,8 @@ TRAINING_CODE = (
     "lit_transformer/errors.py",
     "lit_transformer/export",
     "lit_transformer/flops.py",
+    "lit_transformer/fused_module.py",
+    "lit_transformer/fusion.py",
     "lit_transformer/initialisation.py",
     "lit_transformer/layers.py",
     "lit_transformer/module.py",

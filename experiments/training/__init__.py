@@ -6,4 +6,5 @@ averaging.py     averages of the weights
 probe.py         softmax and gradient statistics of the model; probe_csv.py: their file
 distributed.py   one process per device, whoever starts them
 record.py        training.json, written last
+fused.py         several seeds as one training
 """

@@ -47,6 +47,7 @@ class Curve(pl.Callback):
         self.work = [0, 0, 0, 0, 0]
         self.seconds = 0.0
         self.since = 0.0
+        self.share = 1.0  # of the time that passes: in a fused training its members share it
         self.pending: Tensor | None = None  # this rank's work since the ranks were last summed
         self.mean_loss = math.nan
         self._strategy: Any = None
@@ -107,7 +108,7 @@ class Curve(pl.Callback):
 
     def training_seconds(self) -> float:
         """Return the training time so far, including that before a resumed run was interrupted."""
-        return self.seconds + (time.perf_counter() - self.since if self.since else 0.0)
+        return self.seconds + (self.share * (time.perf_counter() - self.since) if self.since else 0.0)
 
     def _sum_ranks(self) -> None:
         """Sum the pending work over ranks; every rank calls this at the same step."""

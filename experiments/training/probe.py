@@ -138,9 +138,11 @@ class Probe(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Add the gradient's norm, before clipping, to the sum and the maximum since the last row."""
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).double()
+        self.add_norm(torch.nn.utils.get_total_norm(gradients).double())
+
+    def add_norm(self, norm: Tensor) -> None:
+        """Add a step's gradient norm, before clipping, to the sum and the maximum since the last row."""
         before = norm.new_zeros(2) if self.norms is None else self.norms.to(norm.device)
         self.norms = torch.stack([before[0] + norm, torch.maximum(before[1], norm)])
         self.steps += 1

@@ -96,18 +96,19 @@ def train(cell: Cell, options: Options) -> None:
     processes = Processes.of(cell.config.trainer)
     try:
         with only_writer(cell.run_folder) if processes.first else nullcontext():
-            run = _set_up(cell, options, processes)
+            run = set_up(cell, options, processes)
             start = _resume_point(run) if processes.first else ResumePoint()
             if not start.complete or processes.others_wait:
                 _fit(run, start)
             if processes.first:
-                _write_outputs(run)
+                write_outputs(run)
     except UserError:
         if processes.first:
             raise
 
 
-def _set_up(cell: Cell, options: Options, processes: Processes) -> Run:
+def set_up(cell: Cell, options: Options, processes: Processes) -> Run:
+    """Set the machine up for a cell and return its run."""
     config = cell.config
     machine.set_up(config.trainer.matmul.value)
     machine.git_commit()  # of the code as loaded: the repository may move on while the run lasts
@@ -119,11 +120,11 @@ def _set_up(cell: Cell, options: Options, processes: Processes) -> Run:
 
 def _resume_point(run: Run) -> ResumePoint:
     """Find what earlier starts have left, and say so; a training about to happen writes its config."""
-    _check_fit(run)
+    check_fit(run)
     if run.cell.tuned and _take_from_recipe(run):
         return ResumePoint(complete=True)
     checkpoint = newest(run.folder, run.run_hash)
-    if checkpoint and _is_complete(run, checkpoint.step):
+    if is_complete(run, checkpoint):
         print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
         return ResumePoint(checkpoint, complete=True)
     (run.folder / RECORD).unlink(missing_ok=True)  # of a training that came further; the copies of it stay
@@ -133,9 +134,12 @@ def _resume_point(run: Run) -> ResumePoint:
     return ResumePoint(checkpoint)
 
 
-def _is_complete(run: Run, step: int) -> bool:
+def is_complete(run: Run, checkpoint: Checkpoint | None) -> bool:
+    """Return whether the run folder has all of this training; a member of a fused one leaves no checkpoint there."""
     record = _record(run.folder)
-    return record.get("run_hash") == run.run_hash and record["steps"] == step and (run.folder / MODEL).is_dir()
+    if record.get("run_hash") != run.run_hash or not (run.folder / MODEL).is_dir():
+        return False
+    return "fused" in record or (checkpoint is not None and record["steps"] == checkpoint.step)
 
 
 def _take_from_recipe(run: Run) -> bool:
@@ -155,7 +159,7 @@ def _record(folder: Path) -> Mapping[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _check_fit(run: Run) -> None:
+def check_fit(run: Run) -> None:
     """Refuse now what evaluation would refuse after hours of training."""
     if not set(run.corpus.splits) - {"train", "valid"}:
         raise UserError(f"{run.cell.study.data_folder} has no test split beside train and valid; add one to the corpus")
@@ -176,17 +180,17 @@ def _check_fit(run: Run) -> None:
 def _fit(run: Run, start: ResumePoint) -> None:
     """Train to the end and leave the record and the model in the run folder; the processes of a run do so together."""
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
-    training = _build(run)
+    training = build(run)
     run.processes.start(training.trainer)
     start = training.trainer.strategy.broadcast(start)
     if start.complete:
         return
     try:
-        training.history.run = _tracked(run)
+        training.history.run = tracked(run)
         path = start.checkpoint.path if start.checkpoint else None
         with run.processes.together():
             training.trainer.fit(training.module, datamodule=training.data, ckpt_path=path, weights_only=True)
-        record = _finish(run, training) if run.processes.first else None
+        record = finish(run, training) if run.processes.first else None
     except BaseException:
         tracking.finish(exit_code=1)
         raise
@@ -198,7 +202,7 @@ def _fit(run: Run, start: ResumePoint) -> None:
         print(summary(record), flush=True)
 
 
-def _build(run: Run) -> Training:
+def build(run: Run) -> Training:
     """Build the network and all that surrounds it, the same for every process of the run."""
     config, corpus, folder = run.config, run.corpus, run.folder
     data = TranslationDataModule(corpus, config.data, config.seed, endless=True)
@@ -214,10 +218,11 @@ def _build(run: Run) -> Training:
     averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
     writer = CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash)
     callbacks = [losses, probe, curve, history, *([averager] if averager else []), writer, progress]
-    return Training(module, data, _trainer(run, callbacks), losses, curve, history, averager)
+    return Training(module, data, build_trainer(run, callbacks), losses, curve, history, averager)
 
 
-def _trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+def build_trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Build the Trainer that the config asks for."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = run.config
@@ -247,7 +252,7 @@ def _trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
     )
 
 
-def _tracked(run: Run) -> tracking.SafeRun | None:
+def tracked(run: Run) -> tracking.SafeRun | None:
     """Open the run on W&B, unless that is not wanted or another process does."""
     mode = login.wandb_mode(run.options.wandb) if run.processes.first else "disabled"
     if mode == "disabled":
@@ -266,7 +271,7 @@ def _tracked(run: Run) -> tracking.SafeRun | None:
     )
 
 
-def _finish(run: Run, training: Training) -> dict[str, Any]:
+def finish(run: Run, training: Training) -> dict[str, Any]:
     """Write the model into the run folder, none for a diverged training, and return the record."""
     record = training_record(
         run.cell, run.config, run.corpus, run.config_hash, run.run_hash, training.trainer, training.curve,
@@ -294,7 +299,7 @@ def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) ->
         save_exported(network, averaged, provenance | {"weights": "averaged"})
 
 
-def _write_outputs(run: Run) -> None:
+def write_outputs(run: Run) -> None:
     """Copy what the finished training left into the places where DVC looks for the cell's results."""
     cell = run.cell
     for name, path in ((RECORD, cell.record_path), (CURVE, cell.curve_path), (PROBE, cell.probe_path)):

@@ -1,6 +1,7 @@
 """Faster ways of a CPU to do what torch does: dropout masks, short softmaxes, small products, packed weights."""
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,6 +46,14 @@ def random_words(like: Tensor, count: int) -> Tensor:
     return torch.empty(count, dtype=torch.int64, device=like.device).random_(-(2**63), None)
 
 
+def fused_dropout_bits(generators: Sequence[torch.Generator], counts: Sequence[int], width: int) -> Tensor:
+    """Draw the bits of K masks, (K, width) int16: in row k the first counts[k] are those of `Dropout` alone."""
+    words = torch.empty(len(counts), (width + 3) // 4, dtype=torch.int64, device=generators[0].device)
+    for row, generator, count in zip(words, generators, counts, strict=True):
+        row[: (count + 3) // 4].random_(-(2**63), None, generator=generator)
+    return words.view(torch.int16)[:, :width]
+
+
 traced_random_words = torch.library.custom_op(
     "lit_transformer::random_words", random_words, mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
 )
@@ -64,20 +73,24 @@ class DropoutFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, level: int) -> Tensor:
-        """Return x with dropout, any shape; the mask is kept for the backward pass, x is not."""
-        count = (x.numel() + 3) // 4
-        words = traced_random_words(x, count) if torch.compiler.is_compiling() else random_words(x, count)
-        bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 .. 32767
+    def forward(ctx: Any, x: Tensor, level: int, bits: Tensor | None = None) -> Tensor:
+        """Return x with dropout, any shape; the mask is kept for the backward pass, x is not.
+
+        bits: int16 of x's shape, uniform over -32768 .. 32767; drawn here unless given.
+        """
+        if bits is None:
+            count = (x.numel() + 3) // 4
+            words = traced_random_words(x, count) if torch.compiler.is_compiling() else random_words(x, count)
+            bits = words.view(torch.int16)[: x.numel()].view(x.shape)
         mask = (bits >= level - DROPOUT_LEVELS // 2).to(x.dtype).mul_(DROPOUT_LEVELS / (DROPOUT_LEVELS - level))
         ctx.save_for_backward(mask)
         return x * mask
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (mask,) = ctx.saved_tensors
-        return upstream * mask, None
+        return upstream * mask, None, None
 
 
 class PackedLinear(nn.Module):

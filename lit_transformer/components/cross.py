@@ -71,14 +71,14 @@ class Context(FixedReading):
     """The source's last token, for every target token."""
 
     def init_cache(self, memory: Tensor, layout: Layout) -> SourceCache:
-        return SourceCache(memory, layout.lengths.cumsum(0) - 1, torch.zeros_like(layout.lengths))
+        return SourceCache(memory, layout.rows[:, 0] + layout.lengths - 1, torch.zeros_like(layout.lengths))
 
 
 class Aligned(FixedReading):
     """The source token at the target token's own position."""
 
     def init_cache(self, memory: Tensor, layout: Layout) -> SourceCache:
-        return SourceCache(memory, layout.lengths.cumsum(0) - layout.lengths, layout.lengths - 1)
+        return SourceCache(memory, layout.rows[:, 0], layout.lengths - 1)
 
 
 def build_cross(config: ModelConfig) -> CrossAttention | FixedReading:

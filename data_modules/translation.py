@@ -79,7 +79,7 @@ class TranslationDataModule(pl.LightningDataModule):
 
     def batches_per_epoch(self) -> int:
         """Return the number of global batches of one pass over the training pairs."""
-        return self._sampler().batches_per_epoch
+        return self.sampler().batches_per_epoch
 
     def train_dataloader(self) -> BatchLoader:
         """Return the training batches from the trainer's on; raise UserError where the checkpoint is of others."""
@@ -92,8 +92,8 @@ class TranslationDataModule(pl.LightningDataModule):
                 )
         split = self.corpus.split(TRAIN)
         if self.endless:
-            return batch_loader(PackedBatches(split, self._sampler(self.progress()[1])))
-        sampler = self._sampler()
+            return batch_loader(PackedBatches(split, self.sampler(self.progress()[1])))
+        sampler = self.sampler()
         return batch_loader(SizedBatches(split, _CurrentEpoch(self, sampler), sampler.batches_per_epoch))
 
     def progress(self) -> tuple[int, int]:
@@ -120,7 +120,8 @@ class TranslationDataModule(pl.LightningDataModule):
         """
         return evaluation_loader(self.corpus, split, batch_tokens or self.config.batch_tokens, *self._rank())
 
-    def _sampler(self, position: int = 0) -> TokenBatchSampler:
+    def sampler(self, position: int = 0) -> TokenBatchSampler:
+        """Return this rank's training batches, from global batch number `position` on."""
         split = self.corpus.split(TRAIN)
         lengths = split.source_lengths, split.target_lengths
         rank, world_size = self._rank()

@@ -148,9 +148,8 @@ def _training_batches(
     streams = []
     for run, training in zip(runs, trainings, strict=True):
         training.data.trainer = training.trainer  # which says how many batches a step has
-        sampler = training.data.sampler()
-        sampler.position = checkpoint.step * run.config.optim.accumulate if checkpoint else 0
-        streams.append(PackedBatches(run.corpus.split(TRAIN), sampler))
+        position = checkpoint.step * run.config.optim.accumulate if checkpoint else 0
+        streams.append(PackedBatches(run.corpus.split(TRAIN), training.data.sampler(position)))
     return batch_loader(FusedBatches(network, streams))  # type: ignore[arg-type]
 
 

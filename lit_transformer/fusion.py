@@ -296,5 +296,5 @@ def _members(x: Tensor, members: int) -> Tensor:
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return weight * x + bias for each member: (K * n, D), (K, D) twice -> (K * n, D)."""
-    return torch.addcmul(bias[:, None], _members(x, len(weight)), weight[:, None]).view(x.shape)
+    """Return weight * x + bias for each member, in the type of x: (K * n, D), (K, D) twice -> (K * n, D)."""
+    return torch.addcmul(bias[:, None], _members(x, len(weight)), weight[:, None]).view(x.shape).to(x.dtype)

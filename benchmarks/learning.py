@@ -156,7 +156,7 @@ def learn(contestant: Contestant, seed: int, data_folder: Path, args: argparse.N
         started = now()
         stepper.step(batch)
         seconds += now() - started
-        if step % config.trainer.validate_every == 0:
+        if step % config.trainer.validate_every == 0 or step == config.optim.steps:
             nats = _nats(learner, task, validation) / int(valid.target_lengths.sum())
             perplexity = math.exp(nats if nats < 700 else 700)  # also of a training that diverged to nan
             curve.append((step, perplexity, round(seconds, 2)))

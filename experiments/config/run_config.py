@@ -58,7 +58,7 @@ class TrainerConfig:
     compile: bool = False
     """torch.compile of encoder and decoder, meant for GPUs: the first steps take minutes."""
     validate_every: int = 1000
-    """Optimiser steps between validations; divides optim.steps, so that the last step is validated."""
+    """Optimiser steps between validations; the last step is validated anyway."""
     checkpoint_every: int = 1000
     """Optimiser steps between checkpoints; one is also written at each validation."""
 
@@ -105,11 +105,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, f"seed is {self.seed}; it must be at least 0 and below 2^31")
-        require(
-            self.optim.steps % self.trainer.validate_every == 0,
-            f"trainer.validate_every ({self.trainer.validate_every}) does not divide optim.steps ({self.optim.steps}); "
-            "choose one that does, so that the last step is validated",
-        )
 
 
 def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), where: str = "config") -> RunConfig:

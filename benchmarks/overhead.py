@@ -78,7 +78,7 @@ def measure(mode: str, study: Study, steps: int) -> dict[str, float]:
     unique = f"optim.clip_norm={1 + time.time_ns() % 10**6 / 10**9}"  # so that its run folder is new
     cell = Cell(study, study.baseline, 0, (f"optim.steps={steps}", unique))
     env = {**os.environ, MODE: mode, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.overhead", *cell.arguments.split(), "--wandb", "offline", "--quiet"]
+    command = [sys.executable, "-m", "benchmarks.overhead", *cell.arguments, "--wandb", "offline", "--quiet"]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
     shutil.rmtree(cell.run_folder.parent, ignore_errors=True)
     if done.returncode:

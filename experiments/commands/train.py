@@ -1,8 +1,12 @@
-"""Train one cell of a study: `python -m experiments train --study S --variant V --seed K [key=value ...]`.
+"""Train a cell of a study: `python -m experiments train --study S --variant V --seed K [key=value ...]`.
 
 Reads data/<study>, works in runs/<study>/<variant>/seed<k>/ and, at the end, writes the cell's model, training.json,
 curve.csv and probe.csv. Run the same command again after an interruption and it resumes from the last checkpoint; a run
 that is complete and unchanged is not trained twice.
+
+--variant A,B and --seed 0,1,2 train several cells, one after another; one that fails leaves the others running, and the
+exit status is then not 0. --cfg only prints what would be trained: every setting, with a mark on those that the study,
+the variant and the command line set.
 """
 
 from collections.abc import Sequence
@@ -12,11 +16,21 @@ from experiments.common import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
-    parser = cli.cell_parser(__doc__ or "")
+    parser = cli.cell_parser(__doc__ or "", several=True)
     parser.add_argument("--wandb", default="auto", help="auto (online if logged in), online, offline or disabled")
     parser.add_argument("--quiet", action="store_true", help="no progress bar; a line at each validation remains")
+    parser.add_argument("--cfg", action="store_true", help="print the resolved config and stop")
     args = parser.parse_intermixed_args(argv)
-    cell = cli.parse_cell(args)
-    from experiments.training.run import Options, train
+    cells = cli.parse_cells(args)
+    if args.cfg:
+        from experiments.config.marked import marked_yaml
 
-    train(cell, Options(args.wandb, args.quiet))
+        print("\n---\n".join(map(marked_yaml, cells)))
+    elif len(cells) > 1:
+        from experiments.common.in_turn import run_in_turn
+
+        run_in_turn("train", cells, ["--wandb", args.wandb, *(["--quiet"] if args.quiet else [])])
+    else:
+        from experiments.training.run import Options, train
+
+        train(cells[0], Options(args.wandb, args.quiet))

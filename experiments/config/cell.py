@@ -35,12 +35,15 @@ class Cell:
     @property
     def config(self) -> RunConfig:
         """The settings of this cell; raises UserError for a tuned one while one of its trials is missing."""
-        chosen: tuple[str, ...] = ()
-        if self.tuned:
-            value = chosen_value(self.study, self.variant, self.seed)
-            assert self.study.tune
-            chosen = (f"{self.study.tune.key}={value}",)
-        return self.study.config(self.variant, self.seed, (*chosen, *self.overrides))
+        return self.study.config(self.variant, self.seed, (*self.chosen, *self.overrides))
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """What the trials of a tuned cell chose, as key=value; raises UserError while one of them is missing."""
+        if not self.tuned:
+            return ()
+        assert self.study.tune
+        return (f"{self.study.tune.key}={chosen_value(self.study, self.variant, self.seed)}",)
 
     @property
     def row(self) -> str:
@@ -63,10 +66,10 @@ class Cell:
         return f"{self.study.name} / {self.label} / seed {self.seed}"
 
     @property
-    def arguments(self) -> str:
+    def arguments(self) -> list[str]:
         """The command line arguments that name this cell."""
         named = ["--study", self.study.name, "--variant", self.variant, "--seed", str(self.seed)]
-        return " ".join([*named, *(["--tuned"] if self.tuned else []), *self.overrides])
+        return [*named, *(["--tuned"] if self.tuned else []), *self.overrides]
 
     def stage(self, kind: str) -> str:
         """Return the name of this cell's stage in its dvc.yaml, tuning/dvc.yaml if tuned; kind: train or evaluate."""
@@ -124,7 +127,7 @@ class Cell:
 
     @property
     def metrics_path(self) -> Path:
-        """The headline scores, as `dvc metrics show` prints them."""
+        """The headline scores, few enough for `dvc metrics show FILE ...`."""
         return self.evaluation_folder / "metrics.json"
 
     @property

@@ -114,8 +114,9 @@ def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), whe
     from yaml import YAMLError
 
     try:
-        written = [*layers, *(_override(text) for text in overrides)]
-        resolved = OmegaConf.to_object(OmegaConf.merge(_defaults(), *_with_recipes(written)))
+        written = [*layers, *map(parse_override, overrides)]
+        settings = [own for _, own in with_recipes(written)]
+        resolved = OmegaConf.to_object(OmegaConf.merge(_defaults(), *settings))
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(f"{where}: {_explain(error)}") from None
     except UserError as error:
@@ -124,23 +125,27 @@ def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), whe
     return resolved
 
 
-def _override(text: str) -> "DictConfig":
+def parse_override(text: str) -> dict[str, Any]:
+    """Return `key=value` as a nested dict; raises UserError where it is of another form."""
     from omegaconf import OmegaConf
 
     if "=" not in text:
         raise UserError(f"'{text}' is not of the form key=value, as in model.d_model=256")
-    return OmegaConf.from_dotlist([text])
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))
 
 
-def _with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[Mapping[Any, Any]]:
-    """Yield the layers, before each that names a recipe what leads to it from the recipe before, at first the paper."""
+def with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+    """Yield the settings of the layers, each with the number of its layer.
+
+    Before the settings of a layer that names a recipe comes what leads to it from the recipe before, at first the paper.
+    """
     before = Recipe.paper
-    for layer in layers:
+    for number, layer in enumerate(layers):
         if "recipe" in layer:
             recipe = _recipe(layer["recipe"])
-            yield switched(before, recipe)
+            yield number, switched(before, recipe)
             before = recipe
-        yield layer
+        yield number, layer
 
 
 def _recipe(name: Any) -> Recipe:

@@ -191,7 +191,7 @@ def _write(cell: Cell, frame: Mapping[str, Any], counts: Mapping[str, Any], head
 
 
 def _headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the scores that `dvc metrics show` prints: those of the split on which cells are judged."""
+    """Return the scores of metrics.json: those of the split on which cells are judged."""
     own = scores[primary_split(list(scores))]
     return {name: round(own[name], 4) for name in HEADLINE}
 

@@ -1,5 +1,6 @@
 """Trained models of cells, and what they translate: for evaluation, translation, export and pictures of attention."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def _has_model(record_path: Path) -> bool:
 
 
 def _train(cell: Cell) -> str:
-    return f"python -m experiments train {cell.arguments}"
+    return f"python -m experiments train {shlex.join(cell.arguments)}"
 
 
 def _joint_step(networks: Sequence[Transformer], kind: Ensemble) -> tuple[Any, Any]:

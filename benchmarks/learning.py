@@ -77,7 +77,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=cli.at_least(1), default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="write the trainings and the machine as JSON, each as it finishes")
+    parser.add_argument(
+        "--out", type=cli.user_path, help="write the trainings and the machine as JSON, each as it finishes"
+    )
     parser.add_argument("--resume", action="store_true", help="keep the trainings of --out")
     compare(parser.parse_args())
 

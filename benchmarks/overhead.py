@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -56,7 +55,7 @@ def main() -> None:
         return train(mode)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=cli.at_least(1), default=200, help="steps of the training (%(default)s)")
-    parser.add_argument("--out", type=Path, help="also write the measurements and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the measurements and the machine as JSON")
     args = parser.parse_args()
     study = load_study(STUDY)
     load_before = machine.load()

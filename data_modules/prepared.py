@@ -121,6 +121,7 @@ class PreparedCorpus:
         self.counts: dict[str, dict[str, int]] = metadata["splits"]
         self.left_out: dict[str, int] = metadata["left_out"]
         self.notes: list[str] = metadata["notes"]
+        self.revision: str = metadata.get("revision", "")
         self._splits: dict[str, Split] = {}
 
     @classmethod
@@ -183,6 +184,7 @@ class PreparedCorpus:
             line += f", {counts['in_train']:,} are in {TRAIN} too" if "in_train" in counts else ""
             lines.append(line)
         lines += [f"  {TRAIN}: {count:,} pairs left out: {why}" for why, count in self.left_out.items() if count]
+        lines += [f"  revision {self.revision}"] if self.revision else []
         return lines + [f"  {note}" for note in self.notes]
 
 
@@ -258,6 +260,7 @@ def _write_corpus(raw: RawCorpus, texts: dict[str, ParallelText], empty: int, co
             "empty source or target": empty,
             f"longer than {config.max_length} tokens (data.max_length)": too_long,
         },
+        **({"revision": raw.revision} if raw.revision else {}),
         "notes": [*raw.notes, *(f"split '{name}' left out: it is empty" for name in raw.splits if name not in texts)],
     }
     metadata["hash"] = PreparedCorpus(folder, metadata).content_hash()

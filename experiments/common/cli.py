@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from data_modules.corpora.files import VARIABLE as CORPORA
 from experiments.common.outcome import write_outcome
 from experiments.config.cell import Cell
 from experiments.config.study import ROOT, load_study
@@ -24,12 +25,16 @@ PLAIN = {"−": "-", "–": "-", "±": "+/-", "→": "->", "Δ": "difference in"
 def run(main: Callable[[], None]) -> None:
     """Run an entry point from the project's root; a `UserError` is one line on stderr and its exit status.
 
+    A relative LIT_CORPORA is from where the user stands, as a path of the command line is.
+
     Exit statuses: 0 done; 2 a user's mistake; 75 a temporary failure; 130 interrupted; anything else is a crash. Where
     LIT_OUTCOME names a file, a failure is written there as well (`experiments.common.outcome`).
     """
     _print_to_any_terminal()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
+    if corpora := os.environ.get(CORPORA):
+        os.environ[CORPORA] = str(user_path(corpora))
     os.chdir(ROOT)
     try:
         main()
@@ -84,6 +89,11 @@ def cell_parser(
     return parser
 
 
+def user_path(text: str) -> Path:
+    """An argparse type: a path from where the user stands."""
+    return STARTED_IN / Path(text).expanduser()
+
+
 def at_least(least: int) -> Callable[[str], int]:
     """Return an argparse type for a whole number of at least `least`."""
 
@@ -126,7 +136,7 @@ def parse_cells(args: argparse.Namespace) -> list[Cell]:
 def page_folder(out: Path | None, kind: str, names: Sequence[str]) -> Path:
     """Return the folder that the user gave for a page about several studies, else one under runs/, out of git."""
     plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names)
-    return Path("runs") / "report" / f"{kind}-{plain}" if out is None else STARTED_IN / out
+    return Path("runs") / "report" / f"{kind}-{plain}" if out is None else out
 
 
 def _names(text: str) -> list[str]:

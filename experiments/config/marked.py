@@ -1,4 +1,4 @@
-"""A cell's config as YAML in which every setting that a study or the command line made says so, and what it replaces."""
+"""A cell's config as YAML: what is no default says which layer set it, and what it replaces."""
 
 import json
 from collections.abc import Mapping

@@ -137,7 +137,7 @@ def parse_override(text: str) -> dict[str, Any]:
 def with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
     """Yield the settings of the layers, each with the number of its layer.
 
-    Before the settings of a layer that names a recipe comes what leads to it from the recipe before, at first the paper.
+    Before those of a layer that names a recipe comes what leads to it from the recipe before, at first the paper.
     """
     before = Recipe.paper
     for number, layer in enumerate(layers):
@@ -191,9 +191,11 @@ def to_yaml(config: RunConfig) -> str:
 def config_hash(config: RunConfig, data_hash: str) -> str:
     """Return 12 hex digits of the settings and data that the trained weights depend on: not decoding, not checkpoints.
 
-    Nor the recipe's name: its settings are there, and the same settings without the name train the same weights.
+    Nor the recipe's name: its settings are there, and the same settings without the name train the same weights. Nor
+    the corpus's revision: the data are there.
     """
     plain = to_dict(config)
+    plain["data"].pop("revision")
     for key in ("decode", "recipe"):
         plain.pop(key)
     for key in ("accelerator", "checkpoint_every"):

@@ -94,7 +94,15 @@ class Cell:
         """Where the outputs of `evaluate` go."""
         if not self.overrides:
             return self.study.results(self.row, self.seed)
-        return self.run_folder / f"results{_hashed([key for key in self.overrides if key.startswith('decode.')])}"
+        return self.run_folder / f"results{_hashed(self._decoding_overrides)}"
+
+    def testset_folder(self, name: str) -> Path:
+        """Where the scores on a test set of sacreBLEU go, which is none of the study's."""
+        return self.run_folder / f"testsets{_hashed(self._decoding_overrides)}" / name.replace("/", "_")
+
+    @property
+    def _decoding_overrides(self) -> list[str]:
+        return [key for key in self.overrides if key.startswith("decode.")]
 
     @property
     def _training_overrides(self) -> list[str]:

@@ -281,10 +281,11 @@ def test_experiments_are_compared_in_few_columns(trier: Path) -> None:
 @pytest.mark.slow
 def test_metrics_and_params_of_an_experiment_are_compared(trier: Path) -> None:
     params = json.loads(call(trier, "dvc", "params", "diff", "HEAD", "short", "--json").stdout)
-    assert params == {KEY: {"base.optim.steps": {"old": 160, "new": 50}}}
+    assert params == {KEY: {"base.optim.steps": {"old": 160, "new": 50, "diff": -110}}}
     metrics = json.loads(call(trier, "dvc", "metrics", "diff", "HEAD", "short", "--json").stdout)
-    (means,) = (own for path, own in metrics["diff"].items() if path.endswith("components/metrics.json"))
-    assert means["base.ppl"]["old"] != means["base.ppl"]["new"]
+    means = metrics["experiments/studies/components/metrics.json"]
+    assert means["base.ppl"]["diff"] == pytest.approx(means["base.ppl"]["new"] - means["base.ppl"]["old"])
+    assert means["base.ppl"]["diff"] != 0
 
 
 @pytest.mark.slow

@@ -147,8 +147,8 @@ def evaluate_testset(cell: Cell, name: str) -> Path:
     """
     config = cell.config
     machine.set_up(config.trainer.matmul.value)
+    split, text = name.replace("/", "_"), read_testset(name, config.data.source, config.data.target)
     (network,), corpus = load_models([cell])
-    split, text = name.replace("/", "_"), read_testset(name, corpus.source, corpus.target)
     with TemporaryDirectory() as temporary:
         testset = corpus.encode(f"sacrebleu:{name}", {split: text}, Path(temporary))
         _check_positions(network, testset, split)

@@ -63,7 +63,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write the table and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the table and the machine as JSON")
 
 
 def set_up(matmul: str, threads: int) -> None:

@@ -10,7 +10,6 @@ Errors are relative to float64; the gradient is that of one training step of the
 
 import argparse
 import copy
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -42,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="also write the table and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the table and the machine as JSON")
     args = parser.parse_args()
     machine.set_up()
     torch.set_num_threads(args.threads)

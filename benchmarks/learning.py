@@ -77,7 +77,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=cli.at_least(1), default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="write the trainings and the machine as JSON, each as it finishes")
+    parser.add_argument(
+        "--out", type=cli.user_path, help="write the trainings and the machine as JSON, each as it finishes"
+    )
     parser.add_argument("--resume", action="store_true", help="keep the trainings of --out")
     compare(parser.parse_args())
 
@@ -156,7 +158,7 @@ def learn(contestant: Contestant, seed: int, data_folder: Path, args: argparse.N
         started = now()
         stepper.step(batch)
         seconds += now() - started
-        if step % config.trainer.validate_every == 0:
+        if step % config.trainer.validate_every == 0 or step == config.optim.steps:
             nats = _nats(learner, task, validation) / int(valid.target_lengths.sum())
             perplexity = math.exp(nats if nats < 700 else 700)  # also of a training that diverged to nan
             curve.append((step, perplexity, round(seconds, 2)))

@@ -78,8 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=200, help=f"a multiple of {SEEDS} (%(default)s)")
     parser.add_argument("--slots", type=int, default=machine.cores(), help="cells at once (%(default)s)")
-    parser.add_argument("--keep", type=Path, help="work in this new folder and leave it")
-    parser.add_argument("--out", type=Path, help="write the measurements as JSON")
+    parser.add_argument("--keep", type=cli.user_path, help="work in this new folder and leave it")
+    parser.add_argument("--out", type=cli.user_path, help="write the measurements as JSON")
     args = parser.parse_args()
     if args.cells < SEEDS or args.cells % SEEDS:
         raise UserError(f"--cells is {args.cells}; it must be a multiple of {SEEDS}, the seeds of a variant")
@@ -89,7 +89,7 @@ def main() -> None:
         measured = measure(copy(top / "project", stages, args.cells), stages, args.cells, args.slots)
     print(json.dumps(measured, indent=1))
     if args.out:
-        write_json(cli.STARTED_IN / args.out, measured)
+        write_json(args.out, measured)
 
 
 def copy(project: Path, stages: Path, cells: int) -> Path:

@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -56,7 +55,7 @@ def main() -> None:
         return train(mode)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=cli.at_least(1), default=200, help="steps of the training (%(default)s)")
-    parser.add_argument("--out", type=Path, help="also write the measurements and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the measurements and the machine as JSON")
     args = parser.parse_args()
     study = load_study(STUDY)
     load_before = machine.load()
@@ -78,7 +77,7 @@ def measure(mode: str, study: Study, steps: int) -> dict[str, float]:
     unique = f"optim.clip_norm={1 + time.time_ns() % 10**6 / 10**9}"  # so that its run folder is new
     cell = Cell(study, study.baseline, 0, (f"optim.steps={steps}", unique))
     env = {**os.environ, MODE: mode, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.overhead", *cell.arguments.split(), "--wandb", "offline", "--quiet"]
+    command = [sys.executable, "-m", "benchmarks.overhead", *cell.arguments, "--wandb", "offline", "--quiet"]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
     shutil.rmtree(cell.run_folder.parent, ignore_errors=True)
     if done.returncode:

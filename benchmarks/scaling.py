@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -107,7 +106,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="timed steps per point (5)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="also write the tables and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the tables and the machine as JSON")
     args = parser.parse_args()
     load = [machine.load()]
     axes = {axis: measure(axis, args) for axis in args.axis}

@@ -9,7 +9,6 @@ operations is not included.
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks.decoding import set_up
 from benchmarks.environment import describe
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--size", choices=list(SIZES), default="small", help="small: d_model 256, 3 + 3 layers")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of training")
     parser.add_argument("--tokens", type=int, default=4096, help="padded tokens of a training batch (4096)")
-    parser.add_argument("--out", type=Path, help="also write the shares and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the shares and the machine as JSON")
     args = parser.parse_args()
     set_up("medium", threads=1)
     works = {

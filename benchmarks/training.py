@@ -16,7 +16,6 @@ our settings.
 import argparse
 import statistics
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from benchmarks.random_pairs import draw
@@ -82,7 +81,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true", help="add torch.compile of ours and of the plain loop")
     parser.add_argument("--only", nargs="*", metavar="SYSTEM", help=f"only these of {', '.join(OTHERS)}")
-    parser.add_argument("--out", type=Path, help="also write the table and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the table and the machine as JSON")
     args = parser.parse_args()
     compare(args)
 

@@ -64,6 +64,8 @@ class DataConfig:
     max_length: int = 256
     """Maximum length of a training sentence on either side, in tokens with EOS; longer pairs are left out, and their
     number is reported. Validation and test pairs are never left out."""
+    revision: str = ""
+    """The commit, tag or branch of a data set of the Hugging Face hub; empty for its newest, which is recorded too."""
     batch_tokens: int = 25_000
     """Token budget of a batch on either side, padding included, over all ranks (section 5.1)."""
     grammar: GrammarConfig = field(default_factory=GrammarConfig)

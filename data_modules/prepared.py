@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -121,6 +122,7 @@ class PreparedCorpus:
         self.counts: dict[str, dict[str, int]] = metadata["splits"]
         self.left_out: dict[str, int] = metadata["left_out"]
         self.notes: list[str] = metadata["notes"]
+        self.revision: str = metadata.get("revision", "")
         self._splits: dict[str, Split] = {}
 
     @classmethod
@@ -160,6 +162,17 @@ class PreparedCorpus:
             self._splits[name] = Split(self.folder / f"{name}.arrow")
         return self._splits[name]
 
+    def encode(self, name: str, texts: Mapping[str, ParallelText], folder: Path) -> "PreparedCorpus":
+        """Write all pairs of other text, by split, with this tokenizer and these languages into an empty folder."""
+        self.tokenizer.save(folder / "tokenizer.json")
+        for split, text in texts.items():
+            batches = _encode_split(text, self.tokenizer, None, lambda pairs: None)
+            _write_split(folder / f"{split}.arrow", batches, self.vocab_size)
+        languages = {"source": self.source, "target": self.target}
+        about = {"name": name, **languages, "vocab_size": self.vocab_size}
+        _write_metadata(folder, about, {split: {} for split in texts})
+        return PreparedCorpus.open(folder)
+
     def repeats(self, split: str) -> dict[str, int]:
         """Return how many pairs of a split repeat another, and how many are in train; empty if that was not counted."""
         return {key: self.counts[split][key] for key in ("repeated", "in_train") if key in self.counts[split]}
@@ -183,6 +196,7 @@ class PreparedCorpus:
             line += f", {counts['in_train']:,} are in {TRAIN} too" if "in_train" in counts else ""
             lines.append(line)
         lines += [f"  {TRAIN}: {count:,} pairs left out: {why}" for why, count in self.left_out.items() if count]
+        lines += [f"  revision {self.revision}"] if self.revision else []
         return lines + [f"  {note}" for note in self.notes]
 
 
@@ -245,20 +259,32 @@ def _write_corpus(raw: RawCorpus, texts: dict[str, ParallelText], empty: int, co
             too_long += _write_split(folder / f"{name}.arrow", batches, tokenizer.vocab_size)
     if too_long == len(train):
         raise UserError(f"no training pair has at most data.max_length = {config.max_length} tokens; raise it")
-    repeats = _count_repeats(texts)
+    languages = {"source": raw.source, "target": raw.target}
+    left_out = {
+        "empty source or target": empty,
+        f"longer than {config.max_length} tokens (data.max_length)": too_long,
+    }
+    notes = [*raw.notes, *(f"split '{name}' left out: it is empty" for name in raw.splits if name not in texts)]
+    revision = {"revision": raw.revision} if raw.revision else {}
+    about = {"name": raw.name, **languages, "vocab_size": tokenizer.vocab_size, **revision}
+    _write_metadata(folder, about, _count_repeats(texts), left_out, notes)
+
+
+def _write_metadata(
+    folder: Path,
+    about: Mapping[str, Any],
+    splits: Mapping[str, Mapping[str, int]],
+    left_out: Mapping[str, int] = MappingProxyType({}),
+    notes: Sequence[str] = (),
+) -> None:
+    """Write corpus.json of a folder that has its tokenizer and splits, with their counts beside those given."""
     metadata = {
         "format": FORMAT,
-        "name": raw.name,
-        "source": raw.source,
-        "target": raw.target,
-        "vocab_size": tokenizer.vocab_size,
+        **about,
         "hash": "",
-        "splits": {name: _counts(Split(folder / f"{name}.arrow")) | repeats[name] for name in texts},
-        "left_out": {
-            "empty source or target": empty,
-            f"longer than {config.max_length} tokens (data.max_length)": too_long,
-        },
-        "notes": [*raw.notes, *(f"split '{name}' left out: it is empty" for name in raw.splits if name not in texts)],
+        "splits": {name: _counts(Split(folder / f"{name}.arrow")) | more for name, more in splits.items()},
+        "left_out": dict(left_out),
+        "notes": list(notes),
     }
     metadata["hash"] = PreparedCorpus(folder, metadata).content_hash()
     (folder / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -148,6 +148,12 @@ def test_a_report_writes_every_verdict_as_numbers(study: Study, capsys: pytest.C
     assert row["p"][0] < row["p_adjusted"] < 0.05
     assert row["p"][1] is None
     assert rows["no_scaling"]["seeds_to_decide"] > 3
+    means = read_json(study.metrics_path)
+    assert set(means) == set(NAMES)
+    for name, scores in means.items():
+        bleu = summary.row(name).score("test", "bleu")
+        assert bleu is not None
+        assert scores["bleu"] == pytest.approx(bleu.mean, abs=1e-4)
     first = study.verdicts_path.read_bytes()
     report.main(["--study", "made_up"])
     assert study.verdicts_path.read_bytes() == first

@@ -54,6 +54,21 @@ def test_a_failure_is_written_for_the_launcher(tmp_path, monkeypatch, capsys):
     assert ending(UserError("no folder to write to"), capsys) == (2, "error: no folder to write to\n")
 
 
+@pytest.mark.parametrize("corpora", ["corpora", "../corpora", "{}/elsewhere"])
+def test_paths_are_relative_to_where_the_user_stands(corpora: str, tmp_path, monkeypatch):
+    """For what is read and what is written, and for the processes that are started, which find LIT_CORPORA absolute."""
+    stood = tmp_path / "below"
+    monkeypatch.setattr(cli, "STARTED_IN", stood)
+    monkeypatch.setenv("LIT_CORPORA", corpora.format(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    cli.run(lambda: seen.append((Path.cwd(), os.environ["LIT_CORPORA"])))
+    assert seen == [(cli.ROOT, str(stood / corpora.format(tmp_path)))]
+    assert cli.user_path("out/page") == stood / "out/page"
+    assert cli.user_path("/out") == Path("/out")
+    assert cli.user_path("~/out") == Path.home() / "out"
+
+
 def test_an_interruption_is_one_line(capsys):
     assert ending(KeyboardInterrupt(), capsys) == (130, "error: interrupted\n")
 

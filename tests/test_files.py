@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_modules.config import DataConfig
-from data_modules.corpora import load_corpus
+from data_modules.corpora import corpus_from, load_corpus
 from data_modules.corpora.files import load_files, read_lines
 from lit_transformer.errors import UserError
 
@@ -145,6 +145,16 @@ def test_corpora_are_found_by_variable_or_path(folder: Path, monkeypatch: pytest
     assert len(load_corpus(str(folder), CONFIG).splits["train"]) == 5
     monkeypatch.chdir(folder.parent)
     assert load_corpus("./tiny", CONFIG).name == "tiny"
+
+
+def test_a_path_of_the_command_line_is_from_where_the_user_stands(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    assert corpus_from(tmp_path, "./mine") == str(tmp_path / "mine")
+    assert corpus_from(tmp_path, "../texts/mine") == str(tmp_path / "../texts/mine")
+    assert corpus_from(tmp_path, "~/mine") == str(Path.home() / "mine")
+    assert corpus_from(tmp_path, "hub:./set") == f"hub:{tmp_path / 'set'}"
+    for name in ("grammar", "multi30k", "hub:wmt14", "hub:some/set:de-en"):
+        assert corpus_from(tmp_path, name) == name
 
 
 @pytest.mark.parametrize(

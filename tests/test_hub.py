@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict, Features, Translation, Value
 
 from data_modules.config import DataConfig
 from data_modules.corpora import hub, load_corpus
+from data_modules.prepared import PreparedCorpus, prepare
 from lit_transformer.errors import UserError
 
 CONFIG = DataConfig(source="de", target="en")
@@ -74,7 +75,7 @@ def test_the_layout_of_a_parquet_conversion(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     import datasets
 
-    arguments = hub._repository("iwslt2017", "", "de", "en")
+    arguments = hub._repository("iwslt2017", "", "de", "en", {})
     assert arguments.pop("revision") == "refs/convert/parquet"
     data = datasets.load_dataset(
         **arguments | {"path": str(tmp_path / "conversion")}, cache_dir=str(tmp_path / "cache")
@@ -117,6 +118,67 @@ def test_what_is_asked_of_the_hub(
     monkeypatch.setattr("datasets.get_dataset_config_names", lambda path: ["books-de-en", "books-de-fr"])
     hub._load(name, *languages)
     assert seen == [arguments]
+
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+
+
+def downloaded(commit: str = SHA) -> DatasetDict:
+    """Return a data set that knows its files on the hub, as one that `load_dataset` has downloaded does."""
+    data = translation_set()
+    for split, part in data.items():
+        source = f"hf://datasets/some/set@{commit}/data/{split}-00000-of-00001.parquet"
+        part.info.download_checksums = {source: {"num_bytes": 1, "checksum": None}}
+    return data
+
+
+def test_the_commit_of_a_data_set_is_kept_with_the_prepared_corpus(tmp_path: Path) -> None:
+    downloaded().save_to_disk(str(tmp_path / "set"))
+    config = DataConfig(source="de", target="en", vocab_size=270)
+    corpus = prepare(load_corpus(f"hub:{tmp_path / 'set'}", config), config, tmp_path / "prepared")
+    assert corpus.revision == SHA
+    assert f"  revision {SHA}" in corpus.report()
+    assert PreparedCorpus.open(tmp_path / "prepared").revision == SHA
+    text = (tmp_path / "prepared/corpus.json").read_text()
+    assert '"name": "hub:set"' in text
+    assert str(tmp_path) not in text
+
+
+def test_a_folder_is_of_the_revision_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    downloaded().save_to_disk(str(tmp_path / "known"))
+    known, config = f"hub:{tmp_path / 'known'}", DataConfig(source="de", target="en", revision=SHA)
+    assert load_corpus(known, config).revision == SHA
+    assert load_corpus(f"hub:{folder}", CONFIG).revision == ""
+    assert f"{folder} is a folder of no known revision, not of data.revision {SHA}" in refusal(f"hub:{folder}", config)
+    other = DataConfig(source="de", target="en", revision="main")
+    assert f"is a folder of {SHA}, not of data.revision main" in refusal(known, other)
+
+
+def test_a_revision_is_of_the_hub_alone(tmp_path: Path) -> None:
+    config = DataConfig(source="de", target="en", revision="main")
+    for name in ("grammar", str(tmp_path)):
+        assert "is no data set of the hub; leave it out" in refusal(name, config)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("wmt14", {"name": "de-en"}), ("iwslt14", {"data_dir": "de-en"})])
+def test_a_revision_is_asked_for_and_the_commit_behind_it_recorded(
+    name: str, extra: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For `iwslt14` it stands in place of the branch that is read by default."""
+    seen: list[dict[str, Any]] = []
+
+    def load(**arguments: Any) -> DatasetDict:
+        seen.append(arguments)
+        return downloaded()
+
+    monkeypatch.setattr(hub, "_hub_resolves", lambda: True)
+    monkeypatch.setattr("datasets.load_dataset", load)
+    corpus = hub.load_hub(name, "de", "en", "v1")
+    (arguments,) = seen
+    assert arguments.items() >= {"revision": "v1", **extra}.items()
+    assert corpus.revision == SHA
+    notes = " ".join(corpus.notes)
+    assert ("not the split of fairseq" in notes) == (name == "iwslt14")
 
 
 def test_several_configurations_that_fit_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,6 +173,14 @@ def test_provenance_is_quiet_where_cells_agree(full: tuple[Summary, Results]) ->
     assert facts["Evidence"] == "grammar corpus; 36 of 36 cells trained"
 
 
+def test_provenance_names_the_revision_of_a_corpus_of_the_hub(full: tuple[Summary, Results]) -> None:
+    summary, results = full
+    title, sha = "Revision of the corpus on the hub", "0123456789abcdef0123456789abcdef01234567"
+    assert title not in dict(provenance(summary, results).facts)
+    records = [replace(record, training=record.training | {"corpus_revision": sha}) for record in results.records]
+    assert dict(provenance(summary, replace(results, records=records)).facts)[title] == sha
+
+
 @pytest.mark.parametrize(
     ("file", "change", "told"),
     [

@@ -34,6 +34,8 @@ FOUR_CELLS = study_yaml(f"{CHANGES}seeds: [0, 1]")
 CELLS = [(variant, seed) for variant in ("base", "h1") for seed in (0, 1)]
 """Those of FOUR_CELLS, which clusters run."""
 RESULTS = "experiments/studies/components/results"
+KEY = "experiments/studies/components/study.yaml"
+"""The file of `dvc exp run -S FILE:key=value`."""
 CELL = ("--study", "components", "--variant", "base", "--seed", "0")
 
 
@@ -201,20 +203,128 @@ def test_a_text_that_changes_is_prepared_again(project: Path, tmp_path: Path) ->
 
 
 def test_metrics_and_plots_are_declared(project: Path) -> None:
-    metrics = json.loads(call(project, "dvc", "metrics", "show", "--json").stdout)
-    (own,) = metrics.values()
-    assert set(own["data"][f"{RESULTS}/base/seed0/metrics.json"]["data"]) == {"bleu", "chrf", "ppl", "exact_match"}
-    verdicts = own["data"]["experiments/studies/components/verdicts.json"]["data"]
+    """Few metrics: the means of each variant, and the verdicts; those of a cell are shown when asked for."""
+
+    def shown(*files: str) -> dict[str, dict[str, dict[str, float]]]:
+        (found,) = json.loads(call(project, "dvc", "metrics", "show", "--json", *files).stdout).values()
+        return {path: own["data"] for path, own in found["data"].items()}
+
+    declared = shown()
+    assert set(declared) == {f"experiments/studies/components/{name}.json" for name in ("metrics", "verdicts")}
+    verdicts = declared["experiments/studies/components/verdicts.json"]
     assert verdicts == {"better": 0, "worse": 0, "equal": 0, "open": 0}, "one seed"
-    assert len(own["data"]) == 3
+    means = declared["experiments/studies/components/metrics.json"]
+    cells = shown(*(f"{RESULTS}/{variant}/seed0/metrics.json" for variant in ("base", "h1")))
+    for path, scores in cells.items():
+        assert set(scores) == {"bleu", "chrf", "ppl", "exact_match"}
+        assert means[Path(path).parts[-3]] == {name: scores[name] for name in ("bleu", "ppl")}
     page = call(project, "dvc", "plots", "show", "--out", "plots", "--json").stdout
     assert f"{RESULTS}/base/seed0/curve.csv" in page
+    call(project, "dvc", "plots", "show", f"{RESULTS}/base/seed0/curve.csv", "--out", "plots")
+    drawn = (project / "plots/index.html").read_text()
+    assert "valid_ppl" in drawn
+    assert "curve.csv" in drawn
     shutil.rmtree(project / "plots", ignore_errors=True)
+
+
+def test_the_graph_of_stages_is_readable(project: Path) -> None:
+    drawn = call(project, "dvc", "dag", "--collapse-foreach-matrix", "dvc.yaml").stdout
+    assert max(map(len, drawn.splitlines())) < 80
+    assert [drawn.count(f" {stage} ") for stage in ("prepare", "train", "evaluate", "report")] == [1, 1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def trier(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with everything pulled, and two experiments: all cells decode greedily; one cell is trained shorter."""
+    clone = tmp_path_factory.mktemp("experiments") / "clone"
+    git(project, "clone", "-q", str(project), str(clone))
+    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
+    call(clone, "dvc", "pull")
+    git(clone, "config", "user.name", "A")
+    git(clone, "config", "user.email", "a@b.c")
+    ran = call(clone, "dvc", "exp", "run", "-n", "greedy", "-S", f"{KEY}:++base.decode.beam=1").stdout
+    assert "Running stage 'train" not in ran
+    back(clone)
+    one_cell = ("train@base-0", "evaluate@base-0", "report")
+    call(clone, "dvc", "exp", "run", "-n", "short", "-s", "-S", f"{KEY}:base.optim.steps=50", *one_cell)
+    back(clone)
+    return clone
+
+
+def back(clone: Path) -> None:
+    """Undo what an experiment has left in the workspace."""
+    git(clone, "checkout", "-q", ".")
+    call(clone, "dvc", "checkout", "-q")
+    assert stale(clone) == set()
+
+
+def table(clone: Path, *options: str) -> dict[str, dict[str, str]]:
+    """Return what `dvc exp show` prints, by name of experiment and column."""
+    shown = call(clone, "dvc", "exp", "show", "--csv", *options).stdout
+    return {row["Experiment"] or row["rev"]: row for row in csv.DictReader(shown.splitlines())}
+
+
+@pytest.mark.slow
+def test_experiments_are_compared_in_few_columns(trier: Path) -> None:
+    rows = table(trier, "--only-changed", "--drop", "experiments|lit_transformer|data_modules|data/")
+    columns = set(rows["greedy"]) - {"Experiment", "rev", "typ", "Created", "parent"}
+    assert columns == {"base.bleu", "base.ppl", "h1.bleu", "h1.ppl", "base.decode.beam", "base.optim.steps"}
+    assert (rows["greedy"]["base.decode.beam"], rows["workspace"]["base.decode.beam"]) == ("1", "")
+    assert (rows["short"]["base.optim.steps"], rows["greedy"]["base.optim.steps"]) == ("50", "160")
+    assert rows["short"]["base.ppl"] != rows["greedy"]["base.ppl"] == rows["workspace"]["base.ppl"]
+    assert not rows["short"]["h1.bleu"], "of other settings than the cell that was run"
+    names = table(trier)["greedy"]
+    assert not [name for name in names if name.endswith("metrics.json:bleu")]
+    assert list(names).index("base.bleu") < list(names).index("base.decode.beam") < list(names).index("lit_transformer")
+
+
+@pytest.mark.slow
+def test_metrics_and_params_of_an_experiment_are_compared(trier: Path) -> None:
+    params = json.loads(call(trier, "dvc", "params", "diff", "HEAD", "short", "--json").stdout)
+    assert params == {KEY: {"base.optim.steps": {"old": 160, "new": 50, "diff": -110}}}
+    metrics = json.loads(call(trier, "dvc", "metrics", "diff", "HEAD", "short", "--json").stdout)
+    means = metrics["experiments/studies/components/metrics.json"]
+    assert means["base.ppl"]["diff"] == pytest.approx(means["base.ppl"]["new"] - means["base.ppl"]["old"])
+    assert means["base.ppl"]["diff"] != 0
+
+
+@pytest.mark.slow
+def test_an_experiment_is_applied(trier: Path) -> None:
+    call(trier, "dvc", "exp", "apply", "short")
+    assert json.loads((results(trier, "base") / "training.json").read_text())["steps"] == 50
+    assert [int(row["step"]) for row in csv.DictReader((results(trier, "base") / "curve.csv").open())] == [50]
+    assert "steps: 50" in (trier / KEY).read_text()
+    back(trier)
+
+
+@pytest.mark.slow
+def test_a_single_stage_runs_alone(trier: Path) -> None:
+    path = trier / KEY
+    path.write_text(path.read_text().replace("extra_length: 3\n", "extra_length: 4\n"))
+    ran = call(trier, "dvc", "repro", "-s", "evaluate@base-0").stdout
+    assert ran.count("Running stage") == 1
+    assert stale(trier) == {"evaluate@h1-0", "report"}
+    back(trier)
+
+
+@pytest.mark.slow
+def test_queued_experiments_run_two_at_a_time(trier: Path) -> None:
+    """`++KEY=2,3` queues one for each value."""
+    call(trier, "dvc", "exp", "run", "--queue", "-S", f"{KEY}:++base.decode.beam=2,3")
+    call(trier, "dvc", "queue", "start", "-j", "2")
+    deadline = time.monotonic() + 600
+    while (status := call(trier, "dvc", "queue", "status").stdout).count("Success") < 2:
+        assert "Failed" not in status
+        assert time.monotonic() < deadline, status
+        time.sleep(5)
+    rows = table(trier)
+    assert sorted(row["base.decode.beam"] for row in rows.values()) == ["", "", "", "1", "2", "3"]
+    assert all(row["base.bleu"] for row in rows.values())
 
 
 @pytest.mark.slow
 def test_an_experiment_in_a_temporary_folder_scores_without_training(project: Path) -> None:
-    change = "experiments/studies/components/study.yaml:base.decode.extra_length=4"
+    change = f"{KEY}:base.decode.extra_length=4"
     ran = call(project, "dvc", "exp", "run", "--temp", "-S", change).stdout
     assert "Running stage 'evaluate@base-0'" in ran
     assert "Running stage 'train" not in ran
@@ -344,6 +454,41 @@ def test_a_compiled_training_is_the_plain_one_but_for_rounding(project: Path):
     assert len(curves) == 2
     for one, other in zip(*curves, strict=True):
         assert float(one["valid_loss"]) == pytest.approx(float(other["valid_loss"]), rel=1e-3)
+
+
+def test_several_cells_run_in_turn_and_one_that_fails_stops_no_other(project: Path) -> None:
+    both = python(project, "train", "--study", "components", "--variant", "base,h1", "--seed", "0")
+    assert both.stdout.count("nothing to do") == 2
+    several = ("--study", "components", "--variant", "base", "--seed", "9,0", "--wandb", "disabled")
+    done = python(project, "evaluate", *several, "decode.extra_length=5", check=False)
+    assert done.returncode == 2
+    assert "FAILED components / base / seed 9: " in done.stdout
+    assert "train the cell first" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: 1 of 2 cells failed (see above)")
+    scores = [
+        json.loads(path.read_text()) for path in (project / "runs/components/base/seed0").glob("results+*/*.json")
+    ]
+    assert 5 in [own["decode"]["extra_length"] for own in scores if "decode" in own]
+
+
+def test_paths_are_relative_to_a_folder_below_or_outside_of_the_project(project: Path, tmp_path: Path) -> None:
+    for split, pairs in (("train", 40), ("valid", 4), ("test", 4)):
+        for language, word in (("en", "one more dog"), ("de", "ein Hund mehr")):
+            path = tmp_path / "corpora/mine" / f"{split}.{language}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{word} {n}\n" for n in range(pairs)))
+    for name, folder in (("../corpora/mine", "corpora-mine"), ("mine", "mine")):
+        stood = tmp_path / "here"
+        stood.mkdir(exist_ok=True)
+        python(
+            stood, "prepare", "--corpus", name, "data.vocab_size=280", PYTHONPATH=str(project), LIT_CORPORA="../corpora"
+        )
+        assert (project / "data" / folder / "corpus.json").is_file()
+        assert list(stood.iterdir()) == []
+    below = project / "docs"
+    python(below, "export", *CELL, "--to", "safetensors", "--out", "../exported", PYTHONPATH=str(project))
+    assert (project / "exported/model.safetensors").is_file()
+    shutil.rmtree(project / "exported")
 
 
 @pytest.mark.usefixtures("standing")

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.training import losses as kept
+from experiments.training.callbacks import FinalValidation
 from experiments.training.stopping import SIGNALS, CheckpointWriter
 from lit_transformer.errors import UserError
 from tests.small_training import BATCHES, OPTIM, Losses, endless, loader, module, trainer, weights
@@ -65,6 +66,31 @@ def test_checkpoints_come_every_so_many_steps_and_carry_the_runs_hash(tmp_path: 
     trainer(7, callbacks=[checkpoint], accumulate_grad_batches=2, **NEVER_VALIDATING).fit(lit, endless(BATCHES))
     assert steps == [2, 4, 6]
     assert torch.load(checkpoint.path, weights_only=True)["run_hash"] == "hash"
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("steps", "validated"), [(7, [3, 6, 7]), (6, [3, 6]), (2, [2])])
+def test_the_last_step_is_validated_and_its_checkpoint_comes_after(
+    tmp_path: Path, steps: int, validated: list[int], accumulate: int
+) -> None:
+    """Once, whether or not the interval divides the steps."""
+    seen: list[tuple[str, int]] = []
+
+    class Validations(pl.Callback):
+        def on_validation_start(self, trainer: pl.Trainer, lit: pl.LightningModule) -> None:
+            seen.append(("validation", trainer.global_step))
+
+    class Watched(CheckpointWriter):
+        def save(self, trainer: pl.Trainer) -> None:
+            super().save(trainer)
+            seen.append(("checkpoint", trainer.global_step))
+
+    callbacks = [Validations(), FinalValidation(), Watched(tmp_path, every=1000, run_hash="hash")]
+    settings: dict[str, Any] = {"val_check_interval": 3 * accumulate, "check_val_every_n_epoch": None}
+    running = trainer(steps, callbacks=callbacks, accumulate_grad_batches=accumulate, **settings)
+    running.fit(module(), endless(BATCHES), loader(BATCHES))
+    assert seen == [(what, step) for step in validated for what in ("validation", "checkpoint")]
+    assert running.global_step == steps
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from experiments.config.cell import Cell
 from experiments.config.dvc_yaml import check_read_alike
-from experiments.config.run_config import read_yaml
+from experiments.config.run_config import read_yaml, resolve
 from experiments.config.study import (
     KEYS,
     MARGIN,
@@ -277,3 +278,17 @@ def test_numbers_that_both_read_alike_are_taken(tmp_path: Path):
     path = tmp_path / "study.yaml"
     path.write_text("a: 10_000\nb: 1e-3\nc: .5\nd: -.inf\ne: .nan\nf: [1, {g: true, h: null, i: 'no', j: 4E-4}]\n")
     check_read_alike(read_yaml(path), path)
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_dvc_sets_the_settings_that_people_try(name: str, tmp_path: Path) -> None:
+    """As `dvc exp run -S` does: it refuses a key that the file does not hold, unless `++` is before it."""
+    from dvc.utils.hydra import apply_overrides
+
+    path = tmp_path / "study.yaml"
+    shutil.copy(STUDIES / name / "study.yaml", path)
+    apply_overrides(path, ["base.decode.beam=1", "++base.optim.steps=50", "++base.model.dropout=0.2"])
+    content = read_yaml(path)
+    check_read_alike(content, path)
+    config = resolve([content["base"]])
+    assert (config.decode.beam, config.optim.steps, config.model.dropout) == (1, 50, 0.2)

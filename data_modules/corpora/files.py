@@ -14,12 +14,17 @@ SplitFiles = dict[str, dict[str, Path]]
 """Split -> language -> file."""
 
 
+def is_path(name: str) -> bool:
+    """Return whether a corpus is named by a path and not by a name in $LIT_CORPORA."""
+    return os.sep in name or name.startswith((".", "~"))
+
+
 def corpus_folder(name: str) -> Path:
     """Return the folder of a corpus: a path when `name` looks like one, else a folder of that name in $LIT_CORPORA.
 
     Raises UserError that names the missing folder and those that exist.
     """
-    if os.sep in name or name.startswith((".", "~")):
+    if is_path(name):
         folder = Path(name).expanduser()
         if not folder.is_dir():
             raise UserError(f"corpus '{name}': there is no folder {folder}; {_alternatives(name)}")

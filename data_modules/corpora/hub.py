@@ -8,6 +8,7 @@ hub:/data/corpus                        a data set written by `save_to_disk`, or
 import os
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,37 +21,61 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 KNOWN = ("multi30k", "iwslt14", "iwslt2017", "wmt14")
+NOTES = {
+    "iwslt14": "not the split of fairseq, on which most papers report: other training pairs, validation and test sets, "
+    "so that BLEU does not compare (docs/corpora.md)"
+}
+"""What a reader of the scores on a known data set has to know."""
 
 
-def load_hub(name: str, source: str, target: str) -> RawCorpus:
+def load_hub(name: str, source: str, target: str, revision: str = "") -> RawCorpus:
     """Load a data set that has a translation feature, or one text column per language.
 
-    `validation` becomes "valid"; other splits keep their names. Raises UserError when the data set cannot be reached or
-    read, lacks a language, or has an empty line in an evaluation split.
+    `validation` becomes "valid"; other splits keep their names. `revision` is a commit, tag or branch, by default the
+    newest commit. Raises UserError when the data set cannot be reached or read, lacks a language, has an empty line in
+    an evaluation split, or is a folder of another revision.
     """
-    data = _load(name, source, target)
-    notes: list[str] = []
+    data, local = _load(name, source, target, revision), _folder(name)
+    commit = _commit(data)
+    if local and revision and revision != commit:
+        raise UserError(f"hub:{name} is a folder of {commit or 'no known revision'}, not of data.revision {revision}")
+    notes = [f"hub:{name} is {NOTES[name]}"] if name in NOTES else []
     splits = {}
     for hub_split, dataset in data.items():
         split = ALIASES.get(str(hub_split), str(hub_split))
         locations = f"hub:{name}/{hub_split}.{source}", f"hub:{name}/{hub_split}.{target}"
         splits[split] = align(split, *_sides(dataset, name, source, target), locations, notes)
     require_train_and_valid(list(splits), f"hub:{name}")
-    return RawCorpus(f"hub:{name}", source, target, splits, notes)
+    shown = local.name if local else name  # kept with the results: no absolute path of this machine
+    return RawCorpus(f"hub:{shown}", source, target, splits, notes, commit or revision)
 
 
-def _load(name: str, source: str, target: str) -> "DatasetDict":
+def _folder(name: str) -> Path | None:
+    """Return the folder on disk that a name means, None for a repository of the hub."""
+    local = Path(name.partition(":")[0]).expanduser()
+    return local if local.is_dir() else None
+
+
+def _commit(data: "DatasetDict") -> str:
+    """Return the commit that a data set was downloaded from, empty where it does not know."""
+    sources = {source for split in data.values() for source in split.info.download_checksums or ()}
+    commits = {found[1] for source in sources if (found := re.match(r"hf://datasets/[^@]+@([^/]+)/", source))}
+    return commits.pop() if len(commits) == 1 else ""
+
+
+def _load(name: str, source: str, target: str, revision: str = "") -> "DatasetDict":
     path, _, configuration = name.partition(":")
-    local = Path(path).expanduser()
-    if not local.is_dir() and not _hub_resolves():
+    local = _folder(name)
+    if not local and not _hub_resolves():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the client would retry for half a minute; its cache still works
     import datasets  # imported late: takes more than a second, and reads HF_HUB_OFFLINE
 
     datasets.disable_progress_bars()
     try:
-        if local.is_dir():
+        if local:
             return _from_disk(local)
-        return datasets.load_dataset(**_repository(path, configuration, source, target))
+        pinned = {"revision": revision} if revision else {}
+        return datasets.load_dataset(**_repository(path, configuration, source, target, pinned) | pinned)
     except UserError:
         raise
     except Exception as error:  # the client raises a dozen types that share no base
@@ -78,7 +103,7 @@ def _from_disk(folder: Path) -> "DatasetDict":
     return datasets.load_dataset(str(folder))
 
 
-def _repository(path: str, configuration: str, source: str, target: str) -> dict[str, Any]:
+def _repository(path: str, configuration: str, source: str, target: str, pinned: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments of `load_dataset` for a repository.
 
     Checked against the repositories in 2026. multi30k has one text column per language and no configurations.
@@ -103,14 +128,14 @@ def _repository(path: str, configuration: str, source: str, target: str) -> dict
             foreign = target if source == "en" else source
             return {"path": "wmt/wmt14", "name": configuration or f"{foreign}-en"}
         case _:
-            return {"path": path, "name": configuration or _configuration(path, source, target)}
+            return {"path": path, "name": configuration or _configuration(path, source, target, pinned)}
 
 
-def _configuration(path: str, source: str, target: str) -> str:
+def _configuration(path: str, source: str, target: str, pinned: Mapping[str, str]) -> str:
     """Return the name of the configuration that names both languages, or of the only one."""
     import datasets
 
-    names = datasets.get_dataset_config_names(path)
+    names = datasets.get_dataset_config_names(path, **pinned)
     if len(names) == 1:
         return str(names[0])
     matching = [name for name in names if {source, target} <= set(re.split(r"[^A-Za-z]+", name))]

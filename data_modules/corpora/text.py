@@ -30,7 +30,8 @@ class ParallelText:
 class RawCorpus:
     """A corpus of one language pair (`source` and `target` are language codes such as "en") with its named splits.
 
-    `notes` are sentences for the reader about what was counted, left out or changed while loading.
+    `notes` are sentences for the reader about what was counted, left out or changed while loading; `revision` is the
+    commit of a data set of the Hugging Face hub, where it is known.
     """
 
     name: str
@@ -38,6 +39,7 @@ class RawCorpus:
     target: str
     splits: dict[str, ParallelText]
     notes: list[str] = field(default_factory=list)
+    revision: str = ""
 
 
 def tidy(lines: list[str], location: str, notes: list[str]) -> list[str]:

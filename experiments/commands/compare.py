@@ -15,7 +15,6 @@ change is better in one and worse or equal in the other. An open verdict contrad
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments.common import cli
 from lit_transformer.errors import UserError
@@ -26,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("a", metavar="A", help="a study, study@published or study@revision")
     parser.add_argument("b", metavar="B", help="a study, study@published or study@revision")
-    parser.add_argument("--out", type=Path, help="folder of the page (default: runs/report/compare-A-B)")
+    parser.add_argument("--out", type=cli.user_path, help="folder of the page (default: runs/report/compare-A-B)")
     args = parser.parse_args(argv)
     if args.a == args.b:
         raise UserError(f"A and B are both {args.a}; name two studies, or a revision of it: {args.a}@HEAD~1 {args.a}")

@@ -10,7 +10,6 @@ overrides are those of the training; decode.* become the defaults of Marian's `g
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments.common import cli
 from experiments.exporting.model_card import Format
@@ -20,11 +19,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and export."""
     parser = cli.cell_parser(__doc__ or "")
     parser.add_argument("--to", required=True, choices=list(map(str, Format)), help="the format")
-    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="a new or empty folder")
+    parser.add_argument("--out", required=True, type=cli.user_path, metavar="FOLDER", help="a new or empty folder")
     about = "the average of the weights that a run with optim.averaging keeps, instead of its last weights"
     parser.add_argument("--averaged", action="store_true", help=about)
     args = parser.parse_intermixed_args(argv)
     cell = cli.parse_cell(args)
     from experiments.exporting.export import export
 
-    export(cell, Format(args.to), cli.STARTED_IN / args.out, args.averaged)
+    export(cell, Format(args.to), args.out, args.averaged)

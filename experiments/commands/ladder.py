@@ -10,7 +10,6 @@ read as published.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments.common import cli
 from experiments.config.study import load_study
@@ -23,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "studies", nargs="+", metavar="STUDY", help="folders of experiments/studies, the cheapest corpus first"
     )
-    parser.add_argument("--out", type=Path, help="folder of the page (default: runs/report/ladder-STUDY-STUDY)")
+    parser.add_argument(
+        "--out", type=cli.user_path, help="folder of the page (default: runs/report/ladder-STUDY-STUDY)"
+    )
     args = parser.parse_args(argv)
     if len(args.studies) < 2 or len(set(args.studies)) < len(args.studies):
         raise UserError("ladder needs two studies or more, each once; name the cheapest first")

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help=f"small sizes that take seconds, into {QUICK}")
     parser.add_argument("--stage", choices=["measure", "report"], help="run one stage (default: both)")
     parser.add_argument("--repeats", type=int, help="timed passes of each layer, instead of the settings'")
-    parser.add_argument("--out", type=Path, help=f"folder of results and report (default: {STUDY})")
+    parser.add_argument("--out", type=cli.user_path, help=f"folder of results and report (default: {STUDY})")
     args = parser.parse_args(argv)
     settings = read_settings(STUDY / "layers.yaml")
     settings = quick(settings) if args.quick else settings
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.repeats < 1:
             raise UserError(f"--repeats {args.repeats}: it must be at least 1")
         settings = replace(settings, repeats=args.repeats)
-    folder = cli.STARTED_IN / args.out if args.out else QUICK if args.quick else STUDY
+    folder = args.out if args.out else QUICK if args.quick else STUDY
     results = folder / "results/layers.json"
     if args.stage != "report":
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or torch's profiler prints that it starts

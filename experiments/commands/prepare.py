@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.common import cli
 from experiments.common.io import only_writer
 from experiments.config.run_config import resolve
 from experiments.config.study import load_study
@@ -34,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         name, config = args.corpus, resolve([], args.overrides, where="command line").data
         folder = Path("data") / re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
 
-    from data_modules.corpora import load_corpus
+    from data_modules.corpora import corpus_from, load_corpus
     from data_modules.prepared import prepare
 
-    raw = load_corpus(name, config)
+    raw = load_corpus(name if args.study else corpus_from(cli.STARTED_IN, name), config)
     with only_writer(Path("runs/prepare") / folder.name, patience=PATIENCE):
         corpus = prepare(raw, config, folder)
     print(f"{folder}:", "\n".join(corpus.report()))

@@ -10,8 +10,8 @@ says what the cheaper corpus predicts of the other.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from experiments.common import cli
 from experiments.config.study import load_study
 
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
     parser.add_argument(
-        "--data", type=Path, help="the prepared corpus, for the sample sentences (default: the study's)"
+        "--data", type=cli.user_path, help="the prepared corpus, for the sample sentences (default: the study's)"
     )
     parser.add_argument(
         "--scores", nargs="+", default=[], metavar="SCORE", help="further scores as columns, such as chrfpp ter"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from data_modules.corpora.files import VARIABLE as CORPORA
 from experiments.common.outcome import write_outcome
 from experiments.config.cell import Cell
 from experiments.config.study import ROOT, load_study
@@ -24,12 +25,16 @@ PLAIN = {"−": "-", "–": "-", "±": "+/-", "→": "->", "Δ": "difference in"
 def run(main: Callable[[], None]) -> None:
     """Run an entry point from the project's root; a `UserError` is one line on stderr and its exit status.
 
+    A relative LIT_CORPORA is from where the user stands, as a path of the command line is.
+
     Exit statuses: 0 done; 2 a user's mistake; 75 a temporary failure; 130 interrupted; anything else is a crash. Where
     LIT_OUTCOME names a file, a failure is written there as well (`experiments.common.outcome`).
     """
     _print_to_any_terminal()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
+    if corpora := os.environ.get(CORPORA):
+        os.environ[CORPORA] = str(user_path(corpora))
     os.chdir(ROOT)
     try:
         main()
@@ -52,14 +57,26 @@ def run(main: Callable[[], None]) -> None:
 
 
 def cell_parser(
-    description: str, seed_required: bool = True, no_seed: str = "the study's first where none is given"
+    description: str,
+    seed_required: bool = True,
+    no_seed: str = "the study's first where none is given",
+    several: bool = False,
 ) -> argparse.ArgumentParser:
-    """Return a parser for --study, --variant, --seed, --tuned and key=value; `no_seed` says what no seed means."""
+    """Return a parser for --study, --variant, --seed, --tuned and key=value; `no_seed` says what no seed means.
+
+    `several`: variants and seeds may be lists, such as 0,1,2, for `parse_cells`.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="a folder of experiments/studies")
-    parser.add_argument("--variant", required=True, help="a variant of that study")
-    about = "a seed; any number, the study's own or another" + ("" if seed_required else f"; {no_seed}")
-    parser.add_argument("--seed", type=int, required=seed_required, help=about)
+    about_seed = "a seed; any number, the study's own or another" + ("" if seed_required else f"; {no_seed}")
+    if several:
+        about = "a variant of that study, or several: base,one_head"
+        parser.add_argument("--variant", type=_names, required=True, metavar="A[,B...]", help=about)
+        about_seed += "; or several: 0,1,2 or 0-9"
+        parser.add_argument("--seed", type=seed_range, required=seed_required, metavar="N[,N...]", help=about_seed)
+    else:
+        parser.add_argument("--variant", required=True, help="a variant of that study")
+        parser.add_argument("--seed", type=int, required=seed_required, help=about_seed)
     parser.add_argument(
         "--tuned", action="store_true", help="at the value that the variant's trials chose: `tune` in study.yaml"
     )
@@ -70,6 +87,11 @@ def cell_parser(
         help="change a setting of this run, such as optim.steps=100; such a run keeps its results under runs/",
     )
     return parser
+
+
+def user_path(text: str) -> Path:
+    """An argparse type: a path from where the user stands."""
+    return STARTED_IN / Path(text).expanduser()
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -110,10 +132,32 @@ def parse_cell(args: argparse.Namespace) -> Cell:
     return cell
 
 
+def parse_cells(args: argparse.Namespace) -> list[Cell]:
+    """Return the cells of a parser of `several`, seed by seed; one alone is checked as a whole, of many the names."""
+    study = load_study(args.study)
+    seeds = [study.seeds[0]] if args.seed is None else args.seed
+    cells = [
+        Cell(study, variant, seed, tuple(args.overrides), args.tuned) for seed in seeds for variant in args.variant
+    ]
+    for variant in args.variant:
+        study.delta(variant)
+    if len(cells) == 1:
+        _ = cells[0].config
+    return cells
+
+
 def page_folder(out: Path | None, kind: str, names: Sequence[str]) -> Path:
     """Return the folder that the user gave for a page about several studies, else one under runs/, out of git."""
     plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names)
-    return Path("runs") / "report" / f"{kind}-{plain}" if out is None else STARTED_IN / out
+    return Path("runs") / "report" / f"{kind}-{plain}" if out is None else out
+
+
+def _names(text: str) -> list[str]:
+    """Return the names of a list such as base,one_head, each once."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list such as base,one_head")
+    return list(dict.fromkeys(names))
 
 
 def _print_to_any_terminal() -> None:

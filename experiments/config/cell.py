@@ -36,12 +36,15 @@ class Cell:
     @property
     def config(self) -> RunConfig:
         """The settings of this cell; raises UserError for a tuned one while one of its trials is missing."""
-        chosen: tuple[str, ...] = ()
-        if self.tuned:
-            value = chosen_value(self.study, self.variant, self.seed)
-            assert self.study.tune
-            chosen = (f"{self.study.tune.key}={value}",)
-        return self.study.config(self.variant, self.seed, (*chosen, *self.overrides))
+        return self.study.config(self.variant, self.seed, (*self.chosen, *self.overrides))
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """What the trials of a tuned cell chose, as key=value; raises UserError while one of them is missing."""
+        if not self.tuned:
+            return ()
+        assert self.study.tune
+        return (f"{self.study.tune.key}={chosen_value(self.study, self.variant, self.seed)}",)
 
     @property
     def row(self) -> str:
@@ -64,10 +67,10 @@ class Cell:
         return f"{self.study.name} / {self.label} / seed {self.seed}"
 
     @property
-    def arguments(self) -> str:
+    def arguments(self) -> list[str]:
         """The command line arguments that name this cell."""
         named = ["--study", self.study.name, "--variant", self.variant, "--seed", str(self.seed)]
-        return " ".join([*named, *(["--tuned"] if self.tuned else []), *self.overrides])
+        return [*named, *(["--tuned"] if self.tuned else []), *self.overrides]
 
     def stage(self, kind: str) -> str:
         """Return the name of this cell's stage in its dvc.yaml, tuning/dvc.yaml if tuned; kind: train or evaluate."""
@@ -92,7 +95,15 @@ class Cell:
         """Where the outputs of `evaluate` go."""
         if not self.overrides:
             return self.study.results(self.row, self.seed)
-        return self.run_folder / f"results{_hashed([key for key in self.overrides if key.startswith('decode.')])}"
+        return self.run_folder / f"results{_hashed(self._decoding_overrides)}"
+
+    def testset_folder(self, name: str) -> Path:
+        """Where the scores on a test set of sacreBLEU go, which is none of the study's."""
+        return self.run_folder / f"testsets{_hashed(self._decoding_overrides)}" / name.replace("/", "_")
+
+    @property
+    def _decoding_overrides(self) -> list[str]:
+        return [key for key in self.overrides if key.startswith("decode.")]
 
     @property
     def _training_overrides(self) -> list[str]:
@@ -125,7 +136,7 @@ class Cell:
 
     @property
     def metrics_path(self) -> Path:
-        """The headline scores, as `dvc metrics show` prints them."""
+        """The headline scores, few enough for `dvc metrics show FILE ...`."""
         return self.evaluation_folder / "metrics.json"
 
     @property

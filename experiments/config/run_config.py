@@ -58,7 +58,7 @@ class TrainerConfig:
     compile: bool = False
     """torch.compile of encoder and decoder, meant for GPUs: the first steps take minutes."""
     validate_every: int = 1000
-    """Optimiser steps between validations; divides optim.steps, so that the last step is validated."""
+    """Optimiser steps between validations; the last step is validated anyway."""
     checkpoint_every: int = 1000
     """Optimiser steps between checkpoints; one is also written at each validation."""
 
@@ -105,11 +105,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, f"seed is {self.seed}; it must be at least 0 and below 2^31")
-        require(
-            self.optim.steps % self.trainer.validate_every == 0,
-            f"trainer.validate_every ({self.trainer.validate_every}) does not divide optim.steps ({self.optim.steps}); "
-            "choose one that does, so that the last step is validated",
-        )
 
 
 def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), where: str = "config") -> RunConfig:
@@ -119,8 +114,9 @@ def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), whe
     from yaml import YAMLError
 
     try:
-        written = [*layers, *(_override(text) for text in overrides)]
-        resolved = OmegaConf.to_object(OmegaConf.merge(_defaults(), *_with_recipes(written)))
+        written = [*layers, *map(parse_override, overrides)]
+        settings = [own for _, own in with_recipes(written)]
+        resolved = OmegaConf.to_object(OmegaConf.merge(_defaults(), *settings))
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(f"{where}: {_explain(error)}") from None
     except UserError as error:
@@ -129,23 +125,27 @@ def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), whe
     return resolved
 
 
-def _override(text: str) -> "DictConfig":
+def parse_override(text: str) -> dict[str, Any]:
+    """Return `key=value` as a nested dict; raises UserError where it is of another form."""
     from omegaconf import OmegaConf
 
     if "=" not in text:
         raise UserError(f"'{text}' is not of the form key=value, as in model.d_model=256")
-    return OmegaConf.from_dotlist([text])
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))
 
 
-def _with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[Mapping[Any, Any]]:
-    """Yield the layers, before each that names a recipe what leads to it from the recipe before, at first the paper."""
+def with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+    """Yield the settings of the layers, each with the number of its layer.
+
+    Before those of a layer that names a recipe comes what leads to it from the recipe before, at first the paper.
+    """
     before = Recipe.paper
-    for layer in layers:
+    for number, layer in enumerate(layers):
         if "recipe" in layer:
             recipe = _recipe(layer["recipe"])
-            yield switched(before, recipe)
+            yield number, switched(before, recipe)
             before = recipe
-        yield layer
+        yield number, layer
 
 
 def _recipe(name: Any) -> Recipe:
@@ -191,9 +191,11 @@ def to_yaml(config: RunConfig) -> str:
 def config_hash(config: RunConfig, data_hash: str) -> str:
     """Return 12 hex digits of the settings and data that the trained weights depend on: not decoding, not checkpoints.
 
-    Nor the recipe's name: its settings are there, and the same settings without the name train the same weights.
+    Nor the recipe's name: its settings are there, and the same settings without the name train the same weights. Nor
+    the corpus's revision: the data are there.
     """
     plain = to_dict(config)
+    plain["data"].pop("revision")
     for key in ("decode", "recipe"):
         plain.pop(key)
     for key in ("accelerator", "checkpoint_every"):

@@ -7,7 +7,8 @@ runs/<study>/<variant>/seed<k>/            checkpoints, log, W&B files
 experiments/studies/<study>/models/...     trained models
 experiments/studies/<study>/results/...    what each cell found; trials in tuning/, cells at their best value in tuned/
 experiments/studies/<study>/report/        table, figures, page; and beside it
-experiments/studies/<study>/verdicts.json  every verdict as numbers; none of these is in git, DVC keeps the last four
+experiments/studies/<study>/metrics.json   BLEU and perplexity of each variant, means over seeds
+experiments/studies/<study>/verdicts.json  every verdict as numbers; none of these is in git, DVC keeps the last five
 """
 
 import math
@@ -81,6 +82,11 @@ class Study:
     @property
     def report_folder(self) -> Path:
         return self.folder / "report"
+
+    @property
+    def metrics_path(self) -> Path:
+        """BLEU and perplexity of each variant, beside the report: what `dvc exp show` and `dvc metrics` compare."""
+        return self.folder / "metrics.json"
 
     @property
     def verdicts_path(self) -> Path:

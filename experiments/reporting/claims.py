@@ -14,6 +14,8 @@ from experiments.reporting.summary import Row, Summary
 from experiments.reporting.verdicts import CLAIMS, JudgedChange, Verdict
 
 COUNTED = (*CLAIMS, Verdict.OPEN)
+MEANS = ("bleu", "ppl")
+"""The scores of a variant that people compare between experiments; all others are in the report."""
 
 
 def write_verdicts(study: Study, summary: Summary, results: Results) -> None:
@@ -25,6 +27,15 @@ def write_verdicts(study: Study, summary: Summary, results: Results) -> None:
     if summary.tuned and results.tuned:
         content["tuned"] = _tuned(summary, summary.tuned, results.tuned.cells)
     write_json(study.verdicts_path, content)
+
+
+def write_metrics(study: Study, summary: Summary) -> None:
+    """Write metrics.json: the means over seeds of each variant that has scores, on the split that verdicts rest on."""
+    means = {
+        row.variant: {name: round(score.mean, 4) for name in MEANS if (score := row.score(summary.primary, name))}
+        for row in summary.rows
+    }
+    write_json(study.metrics_path, {variant: scores for variant, scores in means.items() if scores})
 
 
 def protocol(study: Study, summary: Summary) -> dict[str, Any]:

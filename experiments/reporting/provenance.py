@@ -25,6 +25,7 @@ def provenance(summary: Summary, results: Results) -> Provenance:
         ("Evidence", f"{summary.corpus_level}; {len(trained)} of {len(trained) + len(summary.missing)} cells trained"),
         ("Commit of the code", _list(trained, "git_commit")),
         ("Data (sha256)", _list(trained, "data_hash")),
+        ("Revision of the corpus on the hub", _list(trained, "corpus_revision")),
         *((f"BLEU on {', '.join(splits)}", signature) for signature, splits in _by_signature(summary).items()),
         (
             "Decoding",

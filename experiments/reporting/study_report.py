@@ -13,7 +13,7 @@ from experiments.config.study import Study
 from experiments.reporting import against_published, tables
 from experiments.reporting.across_corpora import agreements_with_others
 from experiments.reporting.against_published import AgainstPublished
-from experiments.reporting.claims import write_verdicts
+from experiments.reporting.claims import write_metrics, write_verdicts
 from experiments.reporting.figures import draw_figures
 from experiments.reporting.figures.forest import forest_chart
 from experiments.reporting.figures.ladder import ladder_figure
@@ -65,6 +65,7 @@ def write_report(
         picture = render_png(forest)
         replace(folder / "forest.png", lambda path: path.write_bytes(picture))
     write_text(folder / "table.md", tables.markdown(summary) + (against_published.markdown(beside) if beside else ""))
+    write_metrics(study, summary)
     write_verdicts(study, summary, results)
     write_text(folder / "table.csv", tables.comma_separated(summary))
     write_text(folder / "table.tex", tables.latex(summary))

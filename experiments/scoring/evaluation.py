@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -29,8 +30,10 @@ from experiments.scoring.inference import (
 )
 from experiments.scoring.perplexity import perplexities
 from experiments.scoring.sentences import count_sentences, write_counts
+from experiments.scoring.testsets import read_testset
 from lit_transformer import Transformer
 from lit_transformer.attention_maps import cross_attention
+from lit_transformer.errors import UserError
 
 PRIMARY = ("test", "test2016")
 """Splits that a cell is judged on, best first; a corpus without either is judged on its first test split."""
@@ -137,6 +140,44 @@ def evaluate_ensemble(cell: Cell, other_variants: Sequence[str], averaged: bool)
     return folder
 
 
+def evaluate_testset(cell: Cell, name: str) -> Path:
+    """Translate and score a test set of sacreBLEU with a cell's model; return the folder of scores and translations.
+
+    Raises UserError where the set is not on disk, the cell has no model, or a sentence has no place in it.
+    """
+    config = cell.config
+    machine.set_up(config.trainer.matmul.value)
+    split, text = name.replace("/", "_"), read_testset(name, config.data.source, config.data.target)
+    (network,), corpus = load_models([cell])
+    with TemporaryDirectory() as temporary:
+        testset = corpus.encode(f"sacrebleu:{name}", {split: text}, Path(temporary))
+        _check_positions(network, testset, split)
+        scores, translations = score_splits([network], config, testset)
+        frame = {
+            "study": cell.study.name,
+            "variant": cell.label,
+            "seed": cell.seed,
+            "testset": name,
+            "testset_hash": testset.hash,
+            "data_hash": corpus.hash,
+            "config_hash": training_record(cell, corpus)["config_hash"],
+            "decode": decoding_settings(config),
+            "splits": scores,
+        }
+    with replace_folder(cell.testset_folder(name)) as folder:
+        write_lines(folder, translations)
+        write_json(folder / "scores.json", frame)
+    return cell.testset_folder(name)
+
+
+def _check_positions(network: Transformer, corpus: PreparedCorpus, split: str) -> None:
+    """Raise UserError for a sentence that is longer than the model's learned positions."""
+    limit, own = network.src_embedding.positions.max_length, corpus.split(split)
+    longest = int(max(own.source_lengths.max(), own.target_lengths.max()))
+    if limit is not None and longest > limit:
+        raise UserError(f"{split} has a sentence of {longest} tokens, and the model has {limit} learned positions")
+
+
 def score_splits(
     networks: Sequence[Transformer], config: RunConfig, corpus: PreparedCorpus, title: str = ""
 ) -> tuple[dict[str, Any], dict[str, Translations]]:
@@ -191,7 +232,7 @@ def _write(cell: Cell, frame: Mapping[str, Any], counts: Mapping[str, Any], head
 
 
 def _headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the scores that `dvc metrics show` prints: those of the split on which cells are judged."""
+    """Return the scores of metrics.json: those of the split on which cells are judged."""
     own = scores[primary_split(list(scores))]
     return {name: round(own[name], 4) for name in HEADLINE}
 

@@ -1,5 +1,6 @@
 """Trained models of cells, and what they translate: for evaluation, translation, export and pictures of attention."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,4 +133,4 @@ def _has_model(record_path: Path) -> bool:
 
 
 def _train(cell: Cell) -> str:
-    return f"python -m experiments train {cell.arguments}"
+    return f"python -m experiments train {shlex.join(cell.arguments)}"

@@ -126,6 +126,19 @@ class Curve(pl.Callback):
         write_text(self.path, text.getvalue())
 
 
+class FinalValidation(pl.Callback):
+    """Lets Lightning validate the last step where trainer.validate_every does not divide optim.steps.
+
+    A Trainer that should stop validates first. Place it before `CheckpointWriter`.
+    """
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
+
+
 class History(pl.Callback):
     """Numbers the rows of a run's history, keeps them in the checkpoint, and logs them to W&B where there is a run.
 

@@ -22,7 +22,7 @@ from experiments.config.cell import Cell, fused_folder
 from experiments.config.run_config import RunConfig, short_hash, to_yaml
 from experiments.tracking import wandb as tracking
 from experiments.training.averaging import Averager
-from experiments.training.callbacks import Curve, History
+from experiments.training.callbacks import Curve, FinalValidation, History
 from experiments.training.checkpoints import Checkpoint, newest
 from experiments.training.distributed import Processes
 from experiments.training.losses import Losses
@@ -114,7 +114,7 @@ def _fit(runs: Sequence[Run], writer: CheckpointWriter) -> None:
     network = FusedTransformer([training.module.network for training in trainings])
     module = LitFusedTransformer(network, [run.config.optim for run in runs], [run.config.seed for run in runs])
     members = Members([Member(*each) for each in zip(runs, trainings, strict=True)])
-    trainer = build_trainer(runs[0], [members, writer])
+    trainer = build_trainer(runs[0], [members, FinalValidation(), writer])
     trainer.fit(
         module,
         train_dataloaders=_training_batches(network, runs, trainings, checkpoint),

@@ -60,6 +60,7 @@ def training_record(
         "precision": config.trainer.precision.value,
         "matmul": config.trainer.matmul.value,
         "data_hash": corpus.hash,
+        **({"corpus_revision": corpus.revision} if corpus.revision else {}),
         "config_hash": config_hash,
         "run_hash": run_hash,
         "code_hash": machine.code_hash(),

@@ -22,7 +22,7 @@ from experiments.config.run_config import Precision, RunConfig, config_hash, sho
 from experiments.tracking import login
 from experiments.tracking import wandb as tracking
 from experiments.training.averaging import Averager, build_averager
-from experiments.training.callbacks import Curve, History, Progress
+from experiments.training.callbacks import Curve, FinalValidation, History, Progress
 from experiments.training.checkpoints import Checkpoint, CheckpointFiles, newest
 from experiments.training.distributed import Processes
 from experiments.training.losses import Losses
@@ -217,7 +217,7 @@ def build(run: Run) -> Training:
     probe = Probe(folder / PROBE, probe_batch(corpus.split(VALID)), history.add)
     averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
     writer = CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash)
-    callbacks = [losses, probe, curve, history, *([averager] if averager else []), writer, progress]
+    callbacks = [losses, probe, curve, history, *([averager] if averager else []), FinalValidation(), writer, progress]
     return Training(module, data, build_trainer(run, callbacks), losses, curve, history, averager)
 
 

@@ -96,8 +96,8 @@ class CheckpointWriter(pl.Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # a checkpoint holds no accumulated gradient, and a resumed run counts its batches in whole steps
         self._flag.start_vote(self.stop_signal is not None)
-        validates = trainer.val_check_interval and (batch_idx + 1) % int(trainer.val_check_interval) == 0
-        if validates:
+        due = trainer.val_check_interval and (batch_idx + 1) % int(trainer.val_check_interval) == 0
+        if due or trainer.should_stop:
             return
         if self._flag.stop or (step % self.every == 0 and step != self.saved_step):
             self.save(trainer)

@@ -36,6 +36,8 @@ variants:
   batch_norm: {model: {norm: {kind: batch}}}
 """
 Moment = tuple[str, int, int]
+TIMED = ("cost/target_tokens_per_second", "cost/share_of_peak", "cost/memory_gb")
+"""Columns of a run's history that depend on the moment, as times do."""
 
 
 def write_project(root: Path) -> None:
@@ -87,8 +89,12 @@ def left(folder: Path) -> dict[str, Any]:
 
     saved = torch.load(folder / "last.ckpt", weights_only=True)
     saved["callbacks"]["Curve"].pop("seconds")
+    saved["callbacks"]["Throughput"]["before"].pop("seconds")
     for row in saved["callbacks"]["Curve"]["rows"]:
         row.pop("seconds")
+    for row in saved["callbacks"]["History"]["rows"]:
+        for name in TIMED:
+            row.pop(name, None)
     record = json.loads((folder / "training.json").read_text())
     timed = (
         "seconds",

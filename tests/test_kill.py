@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.killing import Moment, assert_same, left, trained, write_project
+from tests.killing import TIMED, Moment, assert_same, left, trained, write_project
 from tests.wandb_server import wandb_server
 
 TRAINING_CALLS = 800_000
@@ -41,7 +41,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "wandb", "sync", *map(str, pieces)]
         subprocess.run(command, check=True, capture_output=True, cwd=folder, env={**os.environ, **own})
         (run,) = server.runs.values()
-    timed = ("_timestamp", "_runtime", "training/seconds", "training/target_tokens_per_second")
+    timed = ("_timestamp", "_runtime", "training/seconds", "training/target_tokens_per_second", *TIMED)
     return [{key: value for key, value in row.items() if key not in timed} for row in run.history]
 
 
@@ -63,6 +63,8 @@ def test_three_kills_leave_no_trace(projects: tuple[Path, Path]) -> None:
     assert [row["_step"] for row in rows] == list(range(len(rows)))
     assert [row["trainer/global_step"] for row in rows if "train/loss" in row] == [4, 8, 12, 16, 20, 24]
     assert [row["trainer/global_step"] for row in rows if "valid/loss" in row] == [12, 24]
+    validations = [row for row in rows if "valid/loss" in row]
+    assert all(row["train/gradient_norm"] > 0 for row in validations)
     assert "training/parameters" in rows[-1]
 
 

@@ -30,6 +30,8 @@ def run(main: Callable[[], None]) -> None:
     _print_to_any_terminal()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
+    if folder := os.environ.get("WANDB_DIR"):
+        os.environ["WANDB_DIR"] = str(STARTED_IN / folder)
     os.chdir(ROOT)
     try:
         main()

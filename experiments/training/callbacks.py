@@ -131,12 +131,14 @@ class History(pl.Callback):
     W&B writes rows late: it loses the last ones of a killed process, or has rows from after the last checkpoint. So a
     resumed run logs all rows of its checkpoint again, and W&B knows them by number. There is a row every `READ_EVERY`
     steps, with the learning rate and the mean of each term of the loss over these steps; a row per validation, with its
-    loss and perplexity; and whatever others `add`. Place it after `Losses` and before `CheckpointWriter`.
+    loss and perplexity and the values of `more`; and whatever others `add`. Place it after `Losses` and before
+    `CheckpointWriter`.
     """
 
-    def __init__(self, losses: Losses, run: SafeRun | None = None) -> None:
+    def __init__(self, losses: Losses, more: Callable[[], Mapping[str, float]] = dict) -> None:
         self.losses = losses
-        self.run = run
+        self.more = more
+        self.run: SafeRun | None = None
         self.rows: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -165,7 +167,8 @@ class History(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
-        self.add({name: float(metrics[name]) for name in ("valid/loss", "valid/ppl")}, trainer.global_step)
+        losses = {name: float(metrics[name]) for name in ("valid/loss", "valid/ppl")}
+        self.add({**losses, **self.more()}, trainer.global_step)
 
     def _log(self, number: int) -> None:
         if self.run:

@@ -31,6 +31,7 @@ base:
 variants:
   everything:
     trainer: {precision: bfloat16}
+    tracking: {loggers: [csv, tensorboard]}
     optim: {accumulate: 2, averaging: {kind: last, last: 2, every: 3}}
   moving: {optim: {averaging: {kind: ema, decay: 0.9}}}
   batch_norm: {model: {norm: {kind: batch}}}

@@ -90,10 +90,19 @@ class ScoringConfig(DecodeConfig):
         check_name(self.bleu_tokenizer)
 
 
+class LoggerKind(StrEnum):
+    """A logger beside W&B."""
+
+    tensorboard = "tensorboard"
+    csv = "csv"
+
+
 @dataclass(frozen=True)
 class TrackingConfig:
     """What is logged of a run. None of it changes a result: it is part of no hash, and makes no stage stale."""
 
+    loggers: list[LoggerKind] = field(default_factory=list)
+    """Loggers beside W&B, in folders of their names in the run's folder."""
     probes: bool = True
     """Log what the probe measures to W&B; probe.csv holds it in any case."""
     upload_model: bool = False

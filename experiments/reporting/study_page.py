@@ -21,7 +21,13 @@ def study_page(study: Study) -> StudyPage:
     results = read_results(study)
     summary = summarise(study, results)
     _check_report(study, summary)
-    runs = {(record.variant, record.seed): record.training.get("run_hash", "") for record in results.records}
+    runs = {
+        (record.variant, record.seed): record.training["run_hash"]
+        for record in results.records
+        if "run_hash" in record.training
+    }
+    if not runs:
+        raise UserError(f"the results of {study.name} are of an older version, without the hashes of their runs")
     baseline = next((seed for variant, seed in runs if variant == study.baseline), None)
     forest = forest_figure(summary)
     return StudyPage(
@@ -30,7 +36,7 @@ def study_page(study: Study) -> StudyPage:
         headline=headline(summary),
         splits=summary.splits,
         variants=len(summary.rows),
-        runs=list(dict.fromkeys(run_hash for run_hash in runs.values() if run_hash)),
+        runs=list(dict.fromkeys(runs.values())),
         baseline_run=""
         if baseline is None
         else RunIdentity(study.name, study.baseline, baseline, runs[study.baseline, baseline]).run_id,

@@ -33,9 +33,9 @@ PROBED = {
 class StudyPage:
     """What a study's page shows. Texts are Markdown; `picture` is the forest plot as SVG, empty where there is none.
 
-    `runs` are the hashes of the runs that the study's report counts, `baseline_run` and `report_run` the ids of a run
-    of the baseline, and of one that holds the picture. `splits` has the one on which the study is judged first, and is
-    empty before the first score.
+    `runs` are the hashes of the runs that the study's report counts, one at least; `baseline_run` and `report_run` the
+    ids of a run of the baseline, and of one that holds the picture. `splits` has the one on which the study is judged
+    first, and is empty before the first score.
     """
 
     study: str
@@ -55,7 +55,7 @@ class StudyPage:
 def build_workspace(page: StudyPage, entity: str, project: str) -> "Workspace":
     """Return the workspace: scores, curves, differences, cost and samples open, probes closed."""
     ws, wr = _library()
-    count = max(len(page.runs), 1)
+    count = len(page.runs)
     sections = [
         ws.Section(
             "What each change is worth",
@@ -117,18 +117,16 @@ def build_report(page: StudyPage, entity: str, project: str, *, known: bool) -> 
 
     `known`: the project is on the server, which is asked for its id.
     """
-    _, wr = _library()
+    ws, wr = _library()
     place = {"entity": entity, "project": project} if known else {}
 
     def runs_of(name: str, *filters: Any, **more: Any) -> Any:
         return wr.Runset(name=name, filters=list(filters), **place, **more)
 
-    from wandb_workspaces import expr
-
-    counted = expr.Config("run_hash").isin(list(page.runs))
-    study = runs_of(page.study, expr.Config("study") == page.study, counted, groupby=["config.variant"])
-    picture = runs_of("report", expr.Metric("ID") == page.report_run)
-    baseline = runs_of("baseline", expr.Metric("ID") == page.baseline_run)
+    counted = ws.Config("run_hash").isin(list(page.runs))
+    study = runs_of(page.study, ws.Config("study") == page.study, counted, groupby=["config.variant"])
+    picture = runs_of("report", ws.Metric("ID") == page.report_run)
+    baseline = runs_of("baseline", ws.Metric("ID") == page.baseline_run)
     wide = wr.Layout(w=24, h=14)
     blocks = [
         wr.P(page.headline),
@@ -151,9 +149,9 @@ def build_report(page: StudyPage, entity: str, project: str, *, known: bool) -> 
 def specification(page: StudyPage, entity: str, project: str) -> dict[str, Any]:
     """Return what would be saved, as the library sends it, without asking any server."""
     workspace, report = build_workspace(page, entity, project), build_report(page, entity, project, known=False)
-    built = {"workspace": workspace, "report": report}
-    return {
-        name: item._to_model().model_dump(mode="json", by_alias=True, exclude_none=True) for name, item in built.items()
+    return {  # the library has no public name for what `save` sends
+        name: built._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+        for name, built in (("workspace", workspace), ("report", report))
     }
 
 
@@ -203,7 +201,8 @@ def _send_picture(page: StudyPage, entity: str, project: str, folder: Path) -> N
     arguments = {"project": project, "entity": entity, "id": page.report_run, "name": f"{page.study}/report"}
     run = open_run(folder, "online", **arguments, job_type="report", config={"report_of": page.study})
     run.summary["headline"] = page.headline
-    run.log({PICTURE: wandb.Html(page.picture, inject=False, data_is_not_path=True)})
+    if page.picture:
+        run.log({PICTURE: wandb.Html(page.picture, inject=False, data_is_not_path=True)})
     finish()
 
 
@@ -228,8 +227,8 @@ def _bars(page: StudyPage, wr: Any) -> list[Any]:
             groupby=wr.Config("variant"),
             groupby_aggfunc="mean",
             groupby_rangefunc="stderr",
-            max_runs_to_show=max(len(page.runs), 1),
-            max_bars_to_show=max(page.variants, 1),
+            max_runs_to_show=len(page.runs),
+            max_bars_to_show=page.variants,
         )
         for name in names
     ]
@@ -244,7 +243,7 @@ def _curve(wr: Any, count: int, metric: str | None, title: str, **more: Any) -> 
         groupby=wr.Config("variant"),
         groupby_aggfunc="mean",
         groupby_rangefunc="stderr",
-        max_runs_to_show=max(count, 1),
+        max_runs_to_show=count,
         **more,
     )
 

@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 from torch import Tensor
 
 from experiments.common.io import write_json, write_text
-from experiments.tracking.wandb import STEP, SafeRun
+from experiments.tracking.wandb import STEP
 from experiments.training.losses import READ_EVERY, Losses
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.flops import Work, work_sums
@@ -125,8 +125,15 @@ class Curve(pl.Callback):
         write_text(self.path, text.getvalue())
 
 
+class RowLog(Protocol):
+    """Where the rows of a history go: W&B, TensorBoard, a CSV file."""
+
+    def log(self, row: Mapping[str, float], number: int) -> None:
+        """Add row `number`, counted from 0; a resumed training logs all rows of its checkpoint again."""
+
+
 class History(pl.Callback):
-    """Numbers the rows of a run's history, keeps them in the checkpoint, and logs them to W&B where there is a run.
+    """Numbers the rows of a run's history, keeps them in the checkpoint, and logs them to its `outputs`.
 
     W&B writes rows late: it loses the last ones of a killed process, or has rows from after the last checkpoint. So a
     resumed run logs all rows of its checkpoint again, and W&B knows them by number. There is a row every `READ_EVERY`
@@ -138,7 +145,7 @@ class History(pl.Callback):
     def __init__(self, losses: Losses, more: Callable[[], Mapping[str, float]] = dict) -> None:
         self.losses = losses
         self.more = more
-        self.run: SafeRun | None = None
+        self.outputs: list[RowLog] = []
         self.rows: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -171,8 +178,8 @@ class History(pl.Callback):
         self.add({**losses, **self.more()}, trainer.global_step)
 
     def _log(self, number: int) -> None:
-        if self.run:
-            self.run.log(self.rows[number], number)
+        for output in self.outputs:
+            output.log(self.rows[number], number)
 
 
 class Progress(pl.Callback):

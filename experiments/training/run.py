@@ -26,6 +26,7 @@ from experiments.training.averaging import Averager, build_averager
 from experiments.training.callbacks import Curve, History, Progress
 from experiments.training.checkpoints import Checkpoint, CheckpointFiles, newest
 from experiments.training.distributed import Processes
+from experiments.training.loggers import open_loggers
 from experiments.training.losses import Losses
 from experiments.training.probe import Probe, probe_batch
 from experiments.training.record import summary, training_record
@@ -170,7 +171,8 @@ def _fit(run: Run, start: ResumePoint) -> None:
     if start.checkpoint:
         training.data.position = start.checkpoint.step * run.config.optim.accumulate
     try:
-        training.history.run = _tracked(run)
+        loggers = open_loggers(run.config.tracking.loggers, run.folder) if run.processes.first else []
+        training.history.outputs = [*loggers, *_tracked(run)]
         path = start.checkpoint.path if start.checkpoint else None
         with run.processes.together():
             training.trainer.fit(training.module, datamodule=training.data, ckpt_path=path, weights_only=True)
@@ -179,6 +181,8 @@ def _fit(run: Run, start: ResumePoint) -> None:
         tracking.finish(exit_code=1)
         raise
     tracking.finish()
+    for logger in loggers:
+        logger.close()
     if record:  # written last: a run that is killed before is not complete, and does all this again
         write_json(run.folder / RECORD, record)
         if training.averager:
@@ -238,14 +242,15 @@ def _trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
     )
 
 
-def _tracked(run: Run) -> tracking.SafeRun | None:
-    """Open the run on W&B, unless that is not wanted or another process does."""
+def _tracked(run: Run) -> list[tracking.SafeRun]:
+    """Open the run on W&B, unless that is not wanted or another process does; return it where it is open."""
     mode = login.wandb_mode(run.options.wandb) if run.processes.first else "disabled"
     if mode == "disabled":
-        return None
+        return []
     identity = identity_of(run.cell, run.run_hash)
     config = page_config(run.cell, identity, run.corpus.hash)
-    return tracking.start_training(identity, config, files_folder(run.folder), mode)
+    opened = tracking.start_training(identity, config, files_folder(run.folder), mode)
+    return [opened] if opened else []
 
 
 def _finish(run: Run, training: Training) -> dict[str, Any]:

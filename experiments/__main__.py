@@ -29,6 +29,7 @@ COMMANDS = {
         "attention": "draw what a model attends to",
         "export": "write safetensors, Hugging Face Marian or CTranslate2",
         "sync": "send offline runs to W&B",
+        "dashboard": "make or update a study's page on W&B",
     },
     "Look things up": {
         "components": "list every component, with its source and the line that selects it",

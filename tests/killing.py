@@ -31,11 +31,14 @@ base:
 variants:
   everything:
     trainer: {precision: bfloat16}
+    tracking: {loggers: [csv, tensorboard]}
     optim: {accumulate: 2, averaging: {kind: last, last: 2, every: 3}}
   moving: {optim: {averaging: {kind: ema, decay: 0.9}}}
   batch_norm: {model: {norm: {kind: batch}}}
 """
 Moment = tuple[str, int, int]
+TIMED = ("cost/target_tokens_per_second", "cost/share_of_peak", "cost/memory_gb")
+"""Columns of a run's history that depend on the moment, as times do."""
 
 
 def write_project(root: Path) -> None:
@@ -93,8 +96,12 @@ def left(folder: Path) -> dict[str, Any]:
 
     saved = torch.load(folder / "last.ckpt", weights_only=True)
     saved["callbacks"]["Curve"].pop("seconds")
+    saved["callbacks"]["Throughput"]["before"].pop("seconds")
     for row in saved["callbacks"]["Curve"]["rows"]:
         row.pop("seconds")
+    for row in saved["callbacks"]["History"]["rows"]:
+        for name in TIMED:
+            row.pop(name, None)
     record = json.loads((folder / "training.json").read_text())
     timed = (
         "seconds",

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.killing import Moment, assert_same, left, trained, write_project
+from tests.killing import TIMED, Moment, assert_same, left, trained, write_project
+from tests.test_loggers import csv_rows, scalars
 from tests.wandb_server import wandb_server
 
 TRAINING_CALLS = 800_000
 """About the calls of one training, from its set-up to its end."""
 WRITING_CALLS = 27_000
 """About the calls that write one checkpoint."""
+TIMES = ("_timestamp", "_runtime", "training/seconds", "training/target_tokens_per_second", *TIMED)
 
 
 @pytest.fixture
@@ -41,8 +43,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "wandb", "sync", *map(str, pieces)]
         subprocess.run(command, check=True, capture_output=True, cwd=folder, env={**os.environ, **own})
         (run,) = server.runs.values()
-    timed = ("_timestamp", "_runtime", "training/seconds", "training/target_tokens_per_second")
-    return [{key: value for key, value in row.items() if key not in timed} for row in run.history]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in run.history]
 
 
 def test_three_kills_leave_no_trace(projects: tuple[Path, Path]) -> None:
@@ -63,6 +64,17 @@ def test_three_kills_leave_no_trace(projects: tuple[Path, Path]) -> None:
     assert [row["_step"] for row in rows] == list(range(len(rows)))
     assert [row["trainer/global_step"] for row in rows if "train/loss" in row] == [4, 8, 12, 16, 20, 24]
     assert [row["trainer/global_step"] for row in rows if "valid/loss" in row] == [12, 24]
+    own_rows = [{key: value for key, value in row.items() if key not in TIMES} for row in csv_rows(one)]
+    assert own_rows == [{key: value for key, value in row.items() if key not in TIMES} for row in csv_rows(other)]
+    assert len(own_rows) == len(rows)
+    events = scalars(one)
+    assert [step for step, _ in events["train/loss"]] == [4, 8, 12, 16, 20, 24]
+    assert [step for step, _ in events["valid/loss"]] == [12, 24]
+    killed_events = scalars(other)
+    assert events.keys() == killed_events.keys()
+    assert all(events[tag] == killed_events[tag] for tag in events if tag not in TIMES)
+    validations = [row for row in rows if "valid/loss" in row]
+    assert all(row["train/gradient_norm"] > 0 for row in validations)
     assert "training/parameters" in rows[-1]
 
 

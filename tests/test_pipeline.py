@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from experiments.commands import evaluate, train
 from lit_transformer.errors import TemporaryFailure
@@ -124,6 +126,27 @@ def test_every_cell_left_an_offline_wandb_run(project: Path):
         assert len({run.name.rpartition("-")[2] for run in runs}) == 1
         (page,) = (path for run in runs for path in run.glob("files/media/html/attention_*.html"))
         assert f"components / {variant} / seed 0" in page.read_text()
+
+
+def test_an_agent_of_the_sweep_trains_and_scores_a_cell_in_its_run(project: Path) -> None:
+    """The command is put together by W&B's own code, as its agent does; no account can start one here."""
+    sweep = yaml.safe_load((ROOT / "examples/sweep.yaml").read_text())
+    variants = sweep["parameters"]["variant"]["values"]
+    assert variants == list(
+        yaml.safe_load((ROOT / "experiments/studies/components/study.yaml").read_text())["variants"]
+    )
+    chosen = {"args": {"seed": {"value": 5}, "variant": {"value": variants[0]}}}
+    values = {**create_sweep_command_args(chosen), "env": ["/usr/bin/env"]}
+    command = [
+        part
+        for word in create_sweep_command(sweep["command"])
+        for part in (values[word[2:-1]] if word.startswith("${") else [word])
+    ]
+    call(project, *command, WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="agentrun")
+    folder = project / "runs/components/base/seed5/wandb"
+    assert len(list(folder.glob("offline-run-*-agentrun/*.wandb"))) == 2, "training, then scores"
+    assert json.loads((results(project, "base", 5) / "metrics.json").read_text())["bleu"] >= 0
+    shutil.rmtree(results(project, "base", 5))
 
 
 def test_the_report_is_there(project: Path):

@@ -15,7 +15,7 @@ from experiments.tracking import sync
 from experiments.tracking import wandb as tracking
 from experiments.tracking.run_files import find_run_files
 from lit_transformer.errors import UserError
-from tests.test_tracking import CELL, CONFIG, ID, KEY, LOSSES, SAMPLES, SCORES, check_page, train
+from tests.test_tracking import CELL, CONFIG, FINDINGS, ID, KEY, LOSSES, check_page, train
 from tests.wandb_server import Server, no_account, wandb_server
 
 
@@ -36,7 +36,7 @@ from pathlib import Path
 from experiments.tracking import wandb as tracking
 from tests.test_tracking import CELL, CONFIG, LOSSES
 folder, rows = Path(sys.argv[1]), int(sys.argv[2])
-run = tracking.start_training(**CELL, config=CONFIG, folder=folder, tags=["table3", "row:A"], mode="online")
+run = tracking.start_training(CELL, CONFIG, folder, "online")
 for number, (step, loss) in enumerate(list(LOSSES.items())[:rows]):
     run.log({"valid/loss": loss, tracking.STEP: step}, number)
 input()
@@ -65,7 +65,7 @@ def goes_to(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scores(folder: Path) -> None:
-    tracking.log_scores(**CELL, folder=folder, mode="online", scores=SCORES, samples=SAMPLES)
+    tracking.log_scores(CELL, folder, "online", FINDINGS)
 
 
 def test_killed_online_and_resumed_without_a_server(
@@ -107,7 +107,7 @@ def test_a_server_that_answers_500_half_way(
     with wandb_server() as server:
         goes_to(server, monkeypatch)
         server.rows_until_it_refuses = rows
-        run = tracking.start_training(**CELL, config=CONFIG, folder=tmp_path, tags=["table3", "row:A"], mode="online")
+        run = tracking.start_training(CELL, CONFIG, tmp_path, "online")
         for number, (step, loss) in enumerate(LOSSES.items()):
             run.log({"valid/loss": loss, tracking.STEP: step}, number)
             end = time.monotonic() + 60

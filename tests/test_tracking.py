@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,27 @@ import pytest
 from experiments.common.io import only_writer
 from experiments.tracking import login as wandb_login
 from experiments.tracking import wandb as tracking
+from experiments.tracking.identity import RunIdentity
 from tests.wandb_server import no_account, wandb_server
 
 KEY = "a" * 40
-CELL = {"project": "p", "study": "table3", "variant": "no_scaling", "seed": 1, "config_hash": "cafe"}
-CONFIG = {"model": {"attention": {"heads": 4}}, "optim": {"steps": 40}}
+CELL = RunIdentity("table3", "no_scaling", 1, "cafe", "grammar", "no scaling", "attention.scaling sqrt -> none")
+HASH = "5e" * 32
+CONFIG = {
+    "model": {"attention": {"heads": 4}},
+    "optim": {"steps": 40},
+    "variant": "no_scaling",
+    "seed": 1,
+    "corpus": "grammar",
+    "data_hash": HASH,
+}
 SCORES = {
     "test": {"bleu": 31.5, "bleu_signature": "nrefs:1", "by_length": [{"words": "1-4"}]},
     "test_long": {"bleu": 3},
 }
 SAMPLES = [{"source": "ein Hund", "reference": "a dog", "hypothesis": "one dog"}]
-ID = tracking.run_id(**CELL)
+FINDINGS = tracking.Findings(SCORES, "test", SAMPLES, "<p>ein Hund")
+ID = CELL.run_id
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +50,7 @@ LOSSES = {10: 3.0, 20: 2.0, 30: 2.5, 40: 2.25}
 
 def train(folder: Path, mode: str, losses: dict[int, float], cost: float = 12.5) -> None:
     """Log what a training logs, from its beginning on, as a resumed one does too."""
-    run = tracking.start_training(**CELL, config=CONFIG, folder=folder, tags=["table3", "row:A"], mode=mode)
+    run = tracking.start_training(CELL, CONFIG, folder, mode)
     for number, (step, loss) in enumerate(losses.items()):
         run.log({"valid/loss": loss, tracking.STEP: step}, number)
     if len(losses) == len(LOSSES):
@@ -62,17 +73,18 @@ def check_page(server) -> None:
     """See on the server one run with everything that was logged by a training in two parts and an evaluation."""
     assert list(server.runs) == [ID]
     run = server.runs[ID]
-    assert run.group == "no_scaling"
+    assert run.group == "table3/no_scaling"
     assert run.display_name == "table3/no_scaling/seed1"
-    assert run.tags == ["table3", "row:A"]
+    assert run.tags == ["table3", "grammar"]
+    assert run.notes == "no scaling: attention.scaling sqrt -> none"
     assert run.config["model"]["value"] == CONFIG["model"]
     assert run.config["seed"]["value"] == 1
     points = [(row["trainer/global_step"], row["valid/loss"]) for row in run.history if "valid/loss" in row]
     assert points == [(10, 3.0), (20, 2.0), (30, 2.5), (40, 2.25)]
     assert run.summary["test/bleu"] == 31.5
     assert run.summary["test_long/bleu"] == 3
-    assert run.summary["test/bleu_signature"] == "nrefs:1"
-    assert "test/by_length" not in run.summary
+    assert run.config["signatures"]["value"] == {"test": {"bleu": "nrefs:1"}}
+    assert not any("signature" in key or "by_length" in key for key in run.summary)
     assert run.summary["valid/loss"]["last"] == 2.25
     assert run.summary["training/seconds"] == 12.5
     assert run.summary["samples"]["_type"] == "table-file"
@@ -86,15 +98,13 @@ def test_an_offline_run_can_be_inspected_and_synced(
     seen = inspect(tmp_path)
     assert seen["run_id"] == ID
     assert seen["name"] == "table3/no_scaling/seed1"
-    assert seen["tags"] == ["table3", "row:A"]
+    assert seen["tags"] == ["table3", "grammar"]
     assert seen["config"]["model"] == CONFIG["model"]
     assert seen["config"]["variant"] == "no_scaling"
     assert seen["summary"]["valid/loss"] == {"min": 2, "last": 2}
     assert seen["summary"]["trainer/global_step"] == 20
     train(tmp_path, "offline", LOSSES)
-    tracking.log_scores(
-        **CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES, attention="<p>ein Hund"
-    )
+    tracking.log_scores(CELL, tmp_path, "offline", FINDINGS)
     [page] = (tmp_path / "wandb").glob("offline-run-*/files/media/html/attention_*.html")
     assert page.read_text() == "<p>ein Hund"
     [table] = (tmp_path / "wandb").glob("offline-run-*/files/media/table/samples_*.json")
@@ -120,7 +130,7 @@ def test_rows_that_were_synced_before_the_resume_are_not_sent_twice(
             wandb_command("sync", *(tmp_path / "wandb").glob("offline-run-*"), folder=tmp_path)
             assert len(server.runs[ID].history) == known
         train(tmp_path, "offline", LOSSES)
-        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+        tracking.log_scores(CELL, tmp_path, "offline", FINDINGS)
         wandb_command("sync", *sorted((tmp_path / "wandb").glob("offline-run-*")), folder=tmp_path)
         check_page(server)
 
@@ -136,9 +146,10 @@ def test_an_online_run_is_resumed_by_training_and_by_evaluation(
         train(tmp_path, mode, {10: 3.0, 20: 2.0})
         train(tmp_path, mode, LOSSES)
         train(tmp_path, mode, LOSSES, cost=99.0)  # killed at its very end, and started again
-        tracking.log_scores(**CELL, folder=tmp_path, mode=mode, scores=SCORES, samples=SAMPLES)
+        tracking.log_scores(CELL, tmp_path, mode, FINDINGS)
         check_page(server)
-    assert capfd.readouterr() == ("", "")
+        address = f"W&B: {server.url}/someone/lit_transformer/runs/{ID}\n"
+    assert capfd.readouterr() == (3 * address, ""), "once at each start of the training"
 
 
 def test_without_a_server_one_line_is_said_and_the_run_is_offline(
@@ -163,18 +174,18 @@ def test_a_server_that_goes_away_holds_nobody_up(
     monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1)
     with wandb_server() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        run = tracking.start_training(**CELL, config=CONFIG, folder=tmp_path, tags=[], mode="online")
+        run = tracking.start_training(CELL, CONFIG, tmp_path, "online")
     run.log({"valid/loss": 3.0}, 0)
     tracking.finish()  # gives up after FINISH_TIMEOUT; what was not sent stays in the run's folder
     assert sys.modules["wandb"].run is None
     assert len(list((tmp_path / "wandb").glob("run-*/*.wandb"))) == 1
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_run_that_breaks_is_reported_once_and_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = tracking.start_training(**CELL, config={}, folder=tmp_path, tags=[], mode="offline")
+    run = tracking.start_training(CELL, {}, tmp_path, "offline")
 
     def broken(*arguments: Any, **named: Any) -> None:
         raise ConnectionError("the service\nis gone")
@@ -206,7 +217,7 @@ def test_nothing_can_start_and_training_goes_on(
 
     monkeypatch.setattr(wandb, "init", refuse)
     train(tmp_path, "offline", {10: 3.0})
-    tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+    tracking.log_scores(CELL, tmp_path, "offline", FINDINGS)
     assert (
         capfd.readouterr().err.splitlines()
         == ["wandb: cannot start offline (OSError: disk full); going on disabled"] * 2
@@ -219,8 +230,8 @@ def test_not_even_a_disabled_run_can_start_and_training_goes_on(
     """As where wandb is not installed, or refuses its own environment."""
     with monkeypatch.context() as gone:
         gone.setitem(sys.modules, "wandb", None)
-        run = tracking.start_training(**CELL, config={}, folder=tmp_path, tags=[], mode="disabled")
-        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+        run = tracking.start_training(CELL, {}, tmp_path, "disabled")
+        tracking.log_scores(CELL, tmp_path, "offline", FINDINGS)
         tracking.finish()
     assert run is None
     lines = capfd.readouterr().err.splitlines()
@@ -234,25 +245,26 @@ def test_scores_wait_for_whoever_sends_the_run(
 ) -> None:
     monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 0.2)
     with only_writer(tmp_path):
-        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+        tracking.log_scores(CELL, tmp_path, "offline", FINDINGS)
     assert "scores not logged (TemporaryFailure: " in capfd.readouterr().err
     monkeypatch.undo()
     with ExitStack() as holds:
         holds.enter_context(only_writer(tmp_path))
         threading.Timer(0.5, holds.pop_all().close).start()
-        tracking.log_scores(**CELL, folder=tmp_path, mode="offline", scores=SCORES, samples=SAMPLES)
+        tracking.log_scores(CELL, tmp_path, "offline", FINDINGS)
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
 
 
 def test_a_second_cell_in_one_process_has_its_own_run(tmp_path: Path) -> None:
-    first = tracking.start_training(**CELL, config={}, folder=tmp_path / "a", tags=[], mode="offline")
-    other = {**CELL, "seed": 2}
-    second = tracking.start_training(**other, config={}, folder=tmp_path / "b", tags=[], mode="offline")
+    first = tracking.start_training(CELL, {}, tmp_path / "a", "offline")
+    other = replace(CELL, seed=2)
+    second = tracking.start_training(other, {}, tmp_path / "b", "offline")
     assert first.run.id == ID
-    assert second.run.id == tracking.run_id(**other) != ID
+    assert second.run.id == other.run_id != ID
 
 
 def test_the_id_is_the_cell() -> None:
-    assert ID == tracking.run_id("p", "table3", "no_scaling", 1, "cafe") == "bbad3d70ef2c"
-    changes = [{"project": "q"}, {"study": "x"}, {"variant": "base"}, {"seed": 2}, {"config_hash": "beef"}]
-    assert len({ID, *(tracking.run_id(**{**CELL, **change}) for change in changes)}) == 6
+    assert CELL.run_id == "763dd2c1b1d9"
+    changes = [{"study": "x"}, {"variant": "base"}, {"seed": 2}, {"config_hash": "beef"}]
+    assert len({ID, *(replace(CELL, **change).run_id for change in changes)}) == 5
+    assert replace(CELL, label="other words", corpus="multi30k").run_id == ID

@@ -1,5 +1,6 @@
 """A W&B server small enough to read: it keeps what a client uploads, in memory, on loopback."""
 
+import base64
 import gzip
 import json
 import os
@@ -27,6 +28,11 @@ class StoredRun:
     group: str | None = None
     display_name: str | None = None
     tags: list[str] = field(default_factory=list)
+    notes: str | None = None
+    project: str | None = None
+    entity: str | None = None
+    inputs: list[str] = field(default_factory=list)
+    """Ids of the artifacts that it used."""
 
 
 @dataclass
@@ -34,6 +40,10 @@ class Server:
     url: str
     runs: dict[str, StoredRun] = field(default_factory=dict)
     operations: list[str] = field(default_factory=list)
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was asked to be created, by digest, which serves as the id."""
+    views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Workspaces and reports, by id."""
     refuses: bool = False
     """Answer everything with HTTP 500."""
     rows_until_it_refuses: int | None = None
@@ -43,9 +53,23 @@ class Server:
         """Answer one operation; the client asks for more fields than it needs."""
         name = query.split("(")[0].split("{")[0].split()[-1]
         self.operations.append(name)
-        project = {"id": "p", "name": "project", "entity": {"id": "e", "name": "someone"}}
+        entity = {"id": "e", "name": variables.get("entity") or "someone"}
+        project = {"id": "p", "name": variables.get("project") or "project", "entity": entity}
         match name:
-            case "Viewer":
+            case "UpsertView2" | "upsertView":
+                return {"upsertView": {"view": self._save_view(variables), "inserted": not variables.get("id")}}
+            case "View":
+                found = [view for view in self.views.values() if view["name"] == variables["viewName"]]
+                return {"project": {"allViews": {"edges": [{"node": view} for view in found]}}}
+            case "SpecificReport":
+                return {"view": self.views.get(variables["reportId"])}
+            case "GetProjects":
+                own = {"id": "p", "name": "lit_transformer", "entityName": variables["entity"], "user": None}
+                edge = {"node": {**own, "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False}}
+                return {"models": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": [edge]}}
+            case "ProjectInternalId":
+                return {"project": {"id": "p", "internalId": "cDox"}}
+            case "Viewer" | "GetDefaultEntity":
                 return {
                     "viewer": {
                         "id": "v",
@@ -67,13 +91,57 @@ class Server:
                 files = [{"name": file, "uploadUrl": f"{self.url}/upload/{file}"} for file in variables["files"]]
                 return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
             case "CreateArtifact":
-                artifact = {"id": "a", "state": "COMMITTED", "digest": variables.get("digest", "")}
-                return {
-                    "createArtifact": {
-                        "artifact": {**artifact, "artifactSequence": {"id": "s", "latestArtifact": None}}
-                    }
-                }
+                asked = variables["input"]
+                self.artifacts[asked["digest"]] = asked
+                return {"createArtifact": {"artifact": self._artifact(asked["digest"])}}
+            case "ArtifactByID":
+                return {"artifact": self._artifact(variables["id"])}
+            case "UseArtifact":
+                self.runs[variables["input"]["runName"]].inputs.append(variables["input"]["artifactID"])
+                return {"useArtifact": {"artifact": {"id": variables["input"]["artifactID"]}}}
         return {}
+
+    def _save_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Keep a workspace or a report, under the id that it is asked to update, else a new one."""
+        number = variables.get("id") or base64.b64encode(f"View:{len(self.views) + 1000}".encode()).decode()
+        place = {"id": "p", "name": variables["projectName"], "entityName": variables["entityName"]}
+        kept = {name: variables[name] for name in ("name", "displayName", "description", "type", "spec")}
+        times = {"createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}
+        self.views[number] = {"id": number, **kept, "project": place, **times}
+        return self.views[number]
+
+    def _artifact(self, digest: str) -> dict[str, Any]:
+        """Answer as if the artifact, version 0 of its collection, were here whole: nothing is asked to be uploaded."""
+        asked = self.artifacts[digest]
+        project = {
+            "id": "p",
+            "internalId": "cDox",
+            "name": asked["projectName"],
+            "entity": {"id": "e", "name": "someone"},
+        }
+        named = {"__typename": "ArtifactSequence", "id": "s", "name": asked["artifactCollectionName"]}
+        kind = {"name": asked["artifactTypeName"]}
+        return {
+            "__typename": "Artifact",
+            "id": digest,
+            "state": "COMMITTED",
+            "digest": digest,
+            "artifactSequence": {**named, "project": project, "type": kind, "latestArtifact": None},
+            "artifactType": kind,
+            "versionIndex": 0,
+            "description": asked["description"],
+            "metadata": asked["metadata"],
+            "ttlDurationSeconds": -1,
+            "ttlIsInherited": True,
+            "tags": [],
+            "historyStep": 0,
+            "size": 0,
+            "commitHash": "c",
+            "fileCount": 1,
+            "createdAt": "2026-01-01T00:00:00Z",
+            "updatedAt": None,
+            "aliases": [],
+        }
 
     def _resume(self, name: str) -> dict[str, Any] | None:
         run = self.runs.get(name)
@@ -101,6 +169,9 @@ class Server:
         run.group = variables.get("groupName") or run.group
         run.display_name = variables.get("displayName") or run.display_name
         run.tags = variables.get("tags") or run.tags
+        run.notes = variables.get("notes") or run.notes
+        run.project = variables.get("project") or run.project
+        run.entity = variables.get("entity") or run.entity
         place = {"id": variables["name"], "name": variables["name"], "displayName": run.display_name}
         return {**place, "sweepName": None, "project": project, "historyLineCount": len(run.history)}
 

@@ -73,27 +73,31 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _track(cell: "Cell", found: "Evaluation", wandb: str) -> None:
-    """Add the scores, sample translations and a page of attention to the cell's run on W&B."""
+    """Add the scores, sample translations, a page of attention and the model to the cell's run on W&B.
+
+    Not those of another search than the study's: its run shows what its report counts.
+    """
     from experiments.tracking import login
     from experiments.tracking import wandb as tracking
+    from experiments.tracking.artifacts import TrainedModel
+    from experiments.tracking.identity import files_folder, identity_of
 
     mode = login.wandb_mode(wandb)
-    if mode == "disabled" or found.network is None:
+    if mode == "disabled" or found.network is None or cell.decoding_overrides:
         return
     from experiments.reporting.page.attention import page_of_split
+    from experiments.scoring.evaluation import primary_split
 
     split = next(iter(found.translations))
     texts, translated = found.corpus.split(split), found.translations[split]
     rows = list(zip(texts.source_text, texts.target_text, translated.lines, strict=True))[:SAMPLES]
-    tracking.log_scores(
-        project="lit_transformer",
-        study=cell.study.name,
-        variant=cell.label,
-        seed=cell.seed,
-        config_hash=found.record["run_hash"],
-        folder=cell.run_folder,
-        mode=mode,
+    known = ("study", "variant", "seed", "steps", "parameters", "data_hash", "config_hash", "code_hash", "git_commit")
+    metadata = {key: found.record[key] for key in known}
+    findings = tracking.Findings(
         scores=found.scores,
+        primary=primary_split(list(found.translations)),
         samples=[{"source": s, "reference": r, "hypothesis": h} for s, r, h in rows],
         attention=page_of_split(cell.title, found.network, found.corpus.tokenizer, texts.source_text, translated.ids),
+        model=TrainedModel(cell.model_folder, metadata, cell.config.tracking.upload_model),
     )
+    tracking.log_scores(identity_of(cell, found.record["run_hash"]), files_folder(cell.run_folder), mode, findings)

@@ -1,6 +1,7 @@
 """Send what W&B's server does not have yet: runs that were offline, and runs whose server went away.
 
-Each row arrives once, however often this is run.
+Each row arrives once, however often this is run. WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_TAGS and
+WANDB_NOTES win over what the runs were logged with.
 """
 
 import argparse
@@ -14,10 +15,13 @@ from lit_transformer.errors import UserError
 def main(argv: Sequence[str] | None = None) -> None:
     """Send what is missing of every run below some folders. Raises UserError for a user who is not logged in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*", type=Path, help="run folders, or what holds them (default: runs)")
+    parser.add_argument(
+        "folders", nargs="*", type=Path, help="run folders, or what holds them (default: runs, or WANDB_DIR)"
+    )
     args = parser.parse_args(argv)
     from experiments.tracking import login, sync
+    from experiments.tracking.identity import files_folder
 
     if not login.logged_in():
         raise UserError("W&B does not know you: `wandb login`, or set WANDB_API_KEY, and run the same command again")
-    sync.sync_all([cli.STARTED_IN / folder for folder in args.folders] or [Path("runs")])
+    sync.sync_all([cli.STARTED_IN / folder for folder in args.folders] or [files_folder(Path("runs"))])

@@ -33,8 +33,9 @@ def run(main: Callable[[], None]) -> None:
     _print_to_any_terminal()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
-    if corpora := os.environ.get(CORPORA):
-        os.environ[CORPORA] = str(user_path(corpora))
+    for name in (CORPORA, "WANDB_DIR"):
+        if folder := os.environ.get(name):
+            os.environ[name] = str(user_path(folder))
     os.chdir(ROOT)
     try:
         main()

@@ -54,7 +54,7 @@ class Cell:
     @property
     def label(self) -> str:
         """The row's name; overrides of the training append their hash, so that the study's cell stays its own."""
-        return self.row + _hashed(self._training_overrides)
+        return self.row + _hashed(self.training_overrides)
 
     @property
     def name(self) -> str:
@@ -83,31 +83,33 @@ class Cell:
     @property
     def training_folder(self) -> Path:
         """Where the outputs of `train` go."""
-        return self.run_folder / "results" if self._training_overrides else self.study.results(self.row, self.seed)
+        return self.run_folder / "results" if self.training_overrides else self.study.results(self.row, self.seed)
 
     @property
     def model_folder(self) -> Path:
         """The trained model, as `lit_transformer.load_exported` reads it."""
-        return self.run_folder / "model" if self._training_overrides else self.study.models(self.row, self.seed)
+        return self.run_folder / "model" if self.training_overrides else self.study.models(self.row, self.seed)
 
     @property
     def evaluation_folder(self) -> Path:
         """Where the outputs of `evaluate` go."""
-        if not self.overrides:
+        if not self.training_overrides and not self.decoding_overrides:
             return self.study.results(self.row, self.seed)
-        return self.run_folder / f"results{_hashed(self._decoding_overrides)}"
+        return self.run_folder / f"results{_hashed(self.decoding_overrides)}"
 
     def testset_folder(self, name: str) -> Path:
         """Where the scores on a test set of sacreBLEU go, which is none of the study's."""
-        return self.run_folder / f"testsets{_hashed(self._decoding_overrides)}" / name.replace("/", "_")
+        return self.run_folder / f"testsets{_hashed(self.decoding_overrides)}" / name.replace("/", "_")
 
     @property
-    def _decoding_overrides(self) -> list[str]:
+    def decoding_overrides(self) -> list[str]:
+        """The overrides that ask for another search than the study's."""
         return [key for key in self.overrides if key.startswith("decode.")]
 
     @property
-    def _training_overrides(self) -> list[str]:
-        return [key for key in self.overrides if not key.startswith("decode.")]
+    def training_overrides(self) -> list[str]:
+        """The overrides that make it another training than the study's."""
+        return [key for key in self.overrides if not key.startswith(("decode.", "tracking."))]
 
     @property
     def record_path(self) -> Path:

@@ -90,6 +90,25 @@ class ScoringConfig(DecodeConfig):
         check_name(self.bleu_tokenizer)
 
 
+class LoggerKind(StrEnum):
+    """A logger beside W&B."""
+
+    tensorboard = "tensorboard"
+    csv = "csv"
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """What is logged of a run. None of it changes a result: it is part of no hash, and makes no stage stale."""
+
+    loggers: list[LoggerKind] = field(default_factory=list)
+    """Loggers beside W&B, in folders of their names in the run's folder."""
+    probes: bool = True
+    """Log what the probe measures to W&B; probe.csv holds it in any case."""
+    upload_model: bool = False
+    """Upload the trained model to W&B, instead of referring to the files where they are."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One run: what is built, on what data, how it is trained, where, how it is decoded, from which seed."""
@@ -99,6 +118,7 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decode: ScoringConfig = field(default_factory=ScoringConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = 0
     recipe: Recipe = Recipe.paper
     """The last recipe that a layer of the config named, for the record; `resolve` has set its settings."""
@@ -191,12 +211,12 @@ def to_yaml(config: RunConfig) -> str:
 def config_hash(config: RunConfig, data_hash: str) -> str:
     """Return 12 hex digits of the settings and data that the trained weights depend on: not decoding, not checkpoints.
 
-    Nor the recipe's name: its settings are there, and the same settings without the name train the same weights. Nor
-    the corpus's revision: the data are there.
+    Nor tracking, nor the recipe's name: its settings are there, and train the same weights without the name. Nor the
+    corpus's revision: the data are there.
     """
     plain = to_dict(config)
     plain["data"].pop("revision")
-    for key in ("decode", "recipe"):
+    for key in ("decode", "tracking", "recipe"):
         plain.pop(key)
     for key in ("accelerator", "checkpoint_every"):
         plain["trainer"].pop(key)

@@ -165,10 +165,10 @@ class Study:
         """Return what a variant is in words: its label, else its name with blanks."""
         return self.labels.get(variant, variant.replace("_", " "))
 
-    def describe(self, variant: str) -> str:
-        """Say what a variant changes, old value -> new: "attention.heads 4 -> 1, ..."."""
+    def describe(self, variant: str, overrides: Sequence[str] = ()) -> str:
+        """Say what a variant, with overrides, changes, old value -> new: "attention.heads 4 -> 1, ..."."""
         base = self._flat_baseline
-        own = flatten(to_dict(self.config(variant, self.seeds[0])))
+        own = flatten(to_dict(self.config(variant, self.seeds[0], overrides)))
         changes = [f"{short_key(key)} {base[key]} -> {own[key]}" for key in base if base[key] != own[key]]
         return ", ".join(changes) if changes else "the baseline"
 
@@ -333,7 +333,7 @@ def _check_tunable(study: Study, tune: Tuning, path: Path) -> None:
     if type(value) not in (int, float):
         raise UserError(f"{where}: key is '{key}', which is no number; tune a number, such as optim.peak")
     section = key.partition(".")[0]
-    if key in NOT_TUNED or section in ("trainer", "decode"):
+    if key in NOT_TUNED or section in ("trainer", "decode", "tracking"):
         raise UserError(f"{where}: key is '{key}', which trials cannot choose; tune a setting of optim, model or data")
     for variant, delta in study.variants.items():
         config = study.config(variant, study.seeds[0])

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -202,13 +202,18 @@ def interval_widens(summary: Summary) -> bool:
 
 def markdown(summary: Summary) -> str:
     """Return the table as Markdown, with its notes."""
-    shown = columns(summary)
+    table = markdown_table(columns(summary), summary.rows)
+    notes = "\n".join(f"* {note}" for note in _all_notes(summary))
+    return f"# {summary.study}\n\n{summary.question}\n\n{table}\n\n{notes}\n"
+
+
+def markdown_table(shown: Sequence[Column], rows: Sequence[Row]) -> str:
+    """Return some columns of a table as Markdown."""
     lines = ["| " + " | ".join(column.title for column in shown) + " |"]
     lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in shown) + "|")
-    for row in summary.rows:
+    for row in rows:
         lines.append("| " + " | ".join(column.text(row).replace("|", "\\|") for column in shown) + " |")
-    notes = "\n".join(f"* {note}" for note in _all_notes(summary))
-    return f"# {summary.study}\n\n{summary.question}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+    return "\n".join(lines)
 
 
 def comma_separated(summary: Summary) -> str:

@@ -76,7 +76,7 @@ class RunFiles:
             return {}
         run = runs[0]
         names = {"run_id": "id", "display_name": "name", "run_group": "group"}
-        keys = ("project", "run_id", "display_name", "run_group", "job_type", "tags")
+        keys = ("project", "entity", "run_id", "display_name", "run_group", "job_type", "tags", "notes")
         config = {key: value for key, value in run["config"]["update"].items() if not key.startswith("_")}
         return {**{names.get(key, key): run[key] for key in keys if key in run}, "config": config}
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from experiments.common.io import only_writer
 from experiments.tracking import wandb as tracking
+from experiments.tracking.artifacts import use_dataset
+from experiments.tracking.identity import with_user_variables
 from experiments.tracking.run_files import RunFiles, find_run_files, history_rows, may_have_rows, run_folder
 from lit_transformer.errors import UserError
 
@@ -27,7 +29,10 @@ TIMEOUT = 600
 
 
 def sync_all(roots: Sequence[Path]) -> None:
-    """Send what is missing of every run below some folders. Raises UserError where the server refused some."""
+    """Send what is missing of every run below some folders. Raises UserError where the server refused some.
+
+    The user's WANDB_PROJECT, WANDB_TAGS and the like win over what the runs were logged with.
+    """
     runs = runs_under(roots)
     sent = refused = refused_in_a_row = 0
     for folder, run_id in runs:
@@ -77,6 +82,10 @@ def _sync(folder: Path, run_files: Sequence[RunFiles]) -> bool:
     rows, to_send = _send_rows(folder, run_files)
     for files in to_send:
         _send_files(files)
+    if to_send and with_user_variables({}):  # W&B's command sends what the files say
+        with TemporaryDirectory() as scratch:
+            _open(folder, run_files[0], Path(scratch))
+            tracking.finish()
     for files in unsynced:
         files.mark_synced()
     parts = [f"{rows} rows"] * bool(rows) + [f"{len(to_send)} log folders"] * bool(to_send)
@@ -93,6 +102,9 @@ def _send_rows(folder: Path, run_files: Sequence[RunFiles]) -> tuple[int, list[R
         rows_before, summary_keys = run.starting_step, set(run.summary.keys())
         unknown = rows_before == 0 and not may_have_rows(run_files)
         sent = 0 if unknown else tracking.log_missing_rows(run, history_rows(run_files))
+        config = run_files[0].init_arguments()["config"]
+        if "data_hash" in config:
+            use_dataset(run, config["corpus"], config["data_hash"])
         tracking.finish()
         if sent:
             received = _open(folder, run_files[0], Path(scratch)).starting_step - rows_before
@@ -115,6 +127,9 @@ def _open(folder: Path, files: RunFiles, scratch: Path) -> "wandb.Run":
 def _send_files(files: RunFiles) -> None:
     """Send the files of one opening of a run as they are."""
     command = [sys.executable, "-m", "wandb", "sync", str(files.path)]
+    for name in ("project", "entity"):
+        if name in (given := with_user_variables({})):
+            command += [f"--{name}", given[name]]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:

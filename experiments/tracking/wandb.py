@@ -7,16 +7,17 @@ are removed unless they were sent. A failure here never stops a training: it cos
 `wandb leet <run folder>/wandb` shows an offline run.
 """
 
-import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.common.io import only_writer
+from experiments.tracking.artifacts import TrainedModel, log_model, use_dataset
+from experiments.tracking.identity import RunIdentity, with_user_variables
 from experiments.tracking.login import warn
 from experiments.tracking.run_files import (
     TRAINING,
@@ -29,12 +30,15 @@ from experiments.tracking.run_files import (
     set_aside,
     synced_rows,
 )
+from experiments.tracking.scores import headline, score_rows, signatures
 
 if TYPE_CHECKING:
     import wandb
 
 STEP = "trainer/global_step"  # optimiser steps, as Lightning's own logger would call them
-# A summary of "min" alone would drop the last value. A name in full: "*" would go before another pattern.
+CURVES = ("train/*", "valid/*", "cost/*", "lr")
+PROBES = "probe/*"  # curves only: some hundred of them would bury the scores of a summary
+# A summary of "min" alone would drop the last value.
 SUMMARIES = {"train/loss": "min,last", "valid/loss": "min,last", "valid/ppl": "min,last"}
 START_TIMEOUT = 10  # seconds to wait for the server before going on offline
 FINISH_TIMEOUT = 60  # seconds to wait at the end for rows on their way
@@ -63,36 +67,34 @@ class SafeRun:
             warn(f"{type(error).__name__}: {error}; the training goes on without it")
 
 
-def run_id(project: str, study: str, variant: str, seed: int, config_hash: str) -> str:
-    """Return the id of a run, 12 characters: the same for the same cell and config on any machine."""
-    return hashlib.sha256("\0".join([project, study, variant, str(seed), config_hash]).encode()).hexdigest()[:12]
+@dataclass(frozen=True)
+class Findings:
+    """What an evaluation shows: scores by split, the split on which cells are judged first among them, and samples.
+
+    `samples` have the keys source, reference and hypothesis; `attention` is a page of HTML, empty for none.
+    """
+
+    scores: Mapping[str, Any]
+    primary: str
+    samples: Sequence[Mapping[str, str]] = ()
+    attention: str = ""
+    model: TrainedModel | None = None
 
 
-def start_training(
-    *,
-    project: str,
-    study: str,
-    variant: str,
-    seed: int,
-    config: Mapping[str, Any],
-    config_hash: str,
-    folder: Path,
-    tags: Sequence[str],
-    mode: str,
-) -> SafeRun | None:
+def start_training(identity: RunIdentity, config: Mapping[str, Any], folder: Path, mode: str) -> SafeRun | None:
     """Start or resume the run of a cell, with files in `folder`/wandb; None and a warning where it cannot start.
 
-    Runs are grouped by variant, so that a group is the seeds of one variant. `config` may be nested. Of several
-    processes, only rank 0 calls this. Close with `finish`.
+    `config` may be nested. An online run prints its address. Of several processes, only rank 0 calls this. Close with
+    `finish`.
     """
-    cell = _Cell(project, study, variant, seed, config_hash)
     try:
-        run_files = drop_local(find_run_files(folder, cell.run_id))
+        run_files = drop_local(find_run_files(folder, identity.run_id))
         synced, offline = synced_rows(run_files), offline_folder(folder, run_files)
-        identity = {"study": study, "variant": variant, "seed": seed, "config_hash": config_hash}
-        run = _start(cell, folder, offline, mode, tags=list(tags), config={**config, **identity})
+        run = _start(identity, folder, offline, mode, config=dict(config))
         if not run.disabled:
             Path(run.dir).with_name(TRAINING).touch()
+        if not run.offline and not run.disabled:
+            print(f"W&B: {run.url}", flush=True)
         define_metrics(run)
         return SafeRun(run, max(run.starting_step, synced))
     except Exception as error:
@@ -100,61 +102,50 @@ def start_training(
         return None
 
 
-def log_scores(
-    *,
-    project: str,
-    study: str,
-    variant: str,
-    seed: int,
-    config_hash: str,
-    folder: Path,
-    mode: str,
-    scores: Mapping[str, Any],
-    samples: Sequence[Mapping[str, str]],
-    attention: str = "",
-) -> None:
-    """Add a cell's scores to its run's summary, with a table of sample translations and, if given, a page of HTML.
+def log_scores(identity: RunIdentity, folder: Path, mode: str, findings: Findings) -> None:
+    """Add what an evaluation found to the cell's run: its page has the headline scores, a table of all, and samples.
 
-    `scores` may be nested: {"test": {"bleu": 30.0}} becomes test/bleu; lists are left out. `samples` have the keys
-    source, reference and hypothesis. The run may be that of another process, finished or not; nothing is raised.
+    The run may be that of another process, finished or not; nothing is raised.
     """
     if mode == "disabled":
         return
-    cell = _Cell(project, study, variant, seed, config_hash)
     try:
         with only_writer(folder, patience=2 * FINISH_TIMEOUT):  # `sync` may hold it
             try:
-                _log_scores(cell, folder, mode, scores, samples, attention)
+                _log_scores(identity, folder, mode, findings)
             finally:
                 finish()
     except Exception as error:
         warn(f"scores not logged ({type(error).__name__}: {error})")
 
 
-def _log_scores(
-    cell: "_Cell",
-    folder: Path,
-    mode: str,
-    scores: Mapping[str, Any],
-    samples: Sequence[Mapping[str, str]],
-    attention: str,
-) -> None:
-    run_files = find_run_files(folder, cell.run_id)
+def _log_scores(identity: RunIdentity, folder: Path, mode: str, findings: Findings) -> None:
+    run_files = find_run_files(folder, identity.run_id)
     local = [files for files in run_files if files.of_training and files.only_local]
     known = local[0].init_arguments() if local and mode == "online" else {}  # the server may not know the run
-    arguments = {key: known[key] for key in ("tags", "config") if key in known}
-    run = _start(cell, folder, offline_folder(folder, run_files), mode, **arguments)
+    run = _start(identity, folder, offline_folder(folder, run_files), mode, config=known.get("config"))
     import wandb
 
-    if not run.offline and not run.disabled:
+    online = not run.offline and not run.disabled
+    if online:
         run_files = set_aside(folder, run_files)
         if may_have_rows(run_files):
             log_missing_rows(run, history_rows(run_files))  # first: the samples below are a row too
-    run.summary.update({**_earlier_summary(run), **dict(_flat(scores))})
+    run.config.update({"signatures": signatures(findings.scores)}, allow_val_change=True)
+    run.summary.update({**_earlier_summary(run), **headline(findings.scores, findings.primary)})
     columns: list[str | int] = ["source", "reference", "hypothesis"]
-    rows = [[sample[str(column)] for column in columns] for sample in samples]
-    page = {"attention": wandb.Html(attention, inject=False, data_is_not_path=True)} if attention else {}
-    run.log({"samples": wandb.Table(columns, rows), **page})
+    rows = [[sample[str(column)] for column in columns] for sample in findings.samples]
+    page: dict[str, Any] = {
+        "samples": wandb.Table(columns, rows),
+        "scores": wandb.Table(["split", "score", "value", "signature"], score_rows(findings.scores)),
+    }
+    if findings.attention:
+        page["attention"] = wandb.Html(findings.attention, inject=False, data_is_not_path=True)
+    run.log(page)
+    if findings.model:
+        log_model(run, findings.model)
+        if online:
+            use_dataset(run, identity.corpus, findings.model.metadata["data_hash"])
 
 
 def finish(exit_code: int = 0) -> None:
@@ -173,10 +164,10 @@ def finish(exit_code: int = 0) -> None:
 def open_run(folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
     """Open a run, new or known, with its files in `folder`/wandb and the settings of this project.
 
-    Raises what W&B raises, after START_TIMEOUT seconds at most; another mode may then be tried.
+    The user's WANDB_PROJECT, WANDB_TAGS and the like win over `arguments`. Raises what W&B raises, after START_TIMEOUT
+    seconds at most; another mode may then be tried.
     """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")  # read on import: the login prints before any settings are known
+    be_quiet()
     import wandb
 
     settings = wandb.Settings(
@@ -195,7 +186,7 @@ def open_run(folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return wandb.init(
-            **arguments,
+            **with_user_variables(arguments),
             mode=mode,  # type: ignore[arg-type]
             dir=folder,
             resume="allow",
@@ -207,11 +198,16 @@ def open_run(folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
         raise
 
 
+def be_quiet() -> None:
+    """Keep W&B from printing, before it is imported: the login prints before any settings are known."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+
 def define_metrics(run: "wandb.Run") -> None:
     """Plot a training's metrics against optimiser steps, and choose what the run's summary keeps of them."""
     run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    for name, summary in SUMMARIES.items():
+    for name, summary in {**dict.fromkeys(CURVES), **SUMMARIES, PROBES: "none"}.items():
         run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
 
 
@@ -225,42 +221,16 @@ def log_missing_rows(run: "wandb.Run", rows: Mapping[int, Mapping[str, Any]]) ->
     return len(missing)
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """The identity of a run."""
-
-    project: str
-    study: str
-    variant: str
-    seed: int
-    config_hash: str
-
-    @property
-    def run_id(self) -> str:
-        return run_id(self.project, self.study, self.variant, self.seed, self.config_hash)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of `wandb.init` that identify the run: project, id, name, group and job type."""
-        return {
-            "project": self.project,
-            "id": self.run_id,
-            "name": f"{self.study}/{self.variant}/seed{self.seed}",
-            "group": self.variant,
-            "job_type": self.study,
-        }
-
-
-def _start(cell: _Cell, folder: Path, offline: Path, mode: str, **arguments: Any) -> "wandb.Run":
+def _start(identity: RunIdentity, folder: Path, offline: Path, mode: str, **arguments: Any) -> "wandb.Run":
     """Open the run: offline, with its files in that folder, where the server does not answer; else disabled."""
     fallbacks = {"online": "offline", "offline": "disabled"}
     try:
-        return open_run(offline if mode == "offline" else folder, mode, **cell.arguments, **arguments)
+        return open_run(offline if mode == "offline" else folder, mode, **identity.arguments, **arguments)
     except Exception as error:
         if mode not in fallbacks:
             raise
         warn(f"cannot start {mode} ({type(error).__name__}: {error}); going on {fallbacks[mode]}")
-    return _start(cell, folder, offline, fallbacks[mode], **arguments)
+    return _start(identity, folder, offline, fallbacks[mode], **arguments)
 
 
 def _summary_file(run: "wandb.Run") -> Path:
@@ -271,14 +241,5 @@ def _earlier_summary(run: "wandb.Run") -> dict[str, Any]:
     """Return the summary at the last `finish`: of several offline files that are synced, the last summary stays."""
     path = _summary_file(run)
     summary = json.loads(path.read_text()) if path.is_file() else {}
-    media = ("samples", "attention")
+    media = ("samples", "scores", "attention")
     return {key: value for key, value in summary.items() if not key.startswith("_") and key not in media}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield ("a/b", value) for the numbers and strings in nested mappings."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float | str):
-            yield f"{prefix}{key}", value

@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 from torch import Tensor
 
 from experiments.common.io import write_json, write_text
-from experiments.tracking.wandb import STEP, SafeRun
+from experiments.tracking.wandb import STEP
 from experiments.training.losses import READ_EVERY, Losses
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.flops import Work, work_sums
@@ -139,18 +139,27 @@ class FinalValidation(pl.Callback):
             trainer.should_stop = True
 
 
+class RowLog(Protocol):
+    """Where the rows of a history go: W&B, TensorBoard, a CSV file."""
+
+    def log(self, row: Mapping[str, float], number: int) -> None:
+        """Add row `number`, counted from 0; a resumed training logs all rows of its checkpoint again."""
+
+
 class History(pl.Callback):
-    """Numbers the rows of a run's history, keeps them in the checkpoint, and logs them to W&B where there is a run.
+    """Numbers the rows of a run's history, keeps them in the checkpoint, and logs them to its `outputs`.
 
     W&B writes rows late: it loses the last ones of a killed process, or has rows from after the last checkpoint. So a
     resumed run logs all rows of its checkpoint again, and W&B knows them by number. There is a row every `READ_EVERY`
     steps, with the learning rate and the mean of each term of the loss over these steps; a row per validation, with its
-    loss and perplexity; and whatever others `add`. Place it after `Losses` and before `CheckpointWriter`.
+    loss and perplexity and the values of `more`; and whatever others `add`. Place it after `Losses` and before
+    `CheckpointWriter`.
     """
 
-    def __init__(self, losses: Losses, run: SafeRun | None = None) -> None:
+    def __init__(self, losses: Losses, more: Callable[[], Mapping[str, float]] = dict) -> None:
         self.losses = losses
-        self.run = run
+        self.more = more
+        self.outputs: list[RowLog] = []
         self.rows: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,11 +188,12 @@ class History(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
-        self.add({name: float(metrics[name]) for name in ("valid/loss", "valid/ppl")}, trainer.global_step)
+        losses = {name: float(metrics[name]) for name in ("valid/loss", "valid/ppl")}
+        self.add({**losses, **self.more()}, trainer.global_step)
 
     def _log(self, number: int) -> None:
-        if self.run:
-            self.run.log(self.rows[number], number)
+        for output in self.outputs:
+            output.log(self.rows[number], number)
 
 
 class Progress(pl.Callback):

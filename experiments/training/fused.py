@@ -20,7 +20,7 @@ from data_modules.corpora.text import TRAIN
 from experiments.common.io import only_writer, write_json, write_text
 from experiments.config.cell import Cell, fused_folder
 from experiments.config.run_config import RunConfig, short_hash, to_yaml
-from experiments.tracking import wandb as tracking
+from experiments.tracking.identity import files_folder
 from experiments.training.averaging import Averager
 from experiments.training.callbacks import Curve, FinalValidation, History
 from experiments.training.checkpoints import Checkpoint, newest
@@ -38,17 +38,18 @@ from experiments.training.run import (
     check_fit,
     finish,
     is_complete,
+    logged,
     set_up,
-    tracked,
     write_outputs,
 )
 from experiments.training.stopping import CheckpointWriter
+from experiments.training.throughput import Throughput
 from lit_transformer.batch import FusedBatch, TranslationBatch
 from lit_transformer.config import require
 from lit_transformer.fused_module import LitFusedTransformer, gradient_norms
 from lit_transformer.fusion import FusedTransformer, require_fusable
 
-OWN = (Losses, Probe, Curve, History, Averager)
+OWN = (Losses, Probe, Curve, Throughput, History, Averager)
 """The callbacks of which each member has its own; a checkpoint is of all members."""
 
 
@@ -62,7 +63,7 @@ def train_fused(cells: Sequence[Cell], options: Options) -> None:
         require_possible(config, configs[0])
     processes, folder = Processes.of(configs[0].trainer), fused_folder(cells)
     with ExitStack() as locks:
-        for place in (folder, *(cell.run_folder for cell in cells)):
+        for place in {folder, *(place for cell in cells for place in (cell.run_folder, files_folder(cell.run_folder)))}:
             locks.enter_context(only_writer(place))
         runs = [set_up(cell, options, processes) for cell in cells]
         to_train = [run for run in runs if not _is_trained(run)]
@@ -218,11 +219,11 @@ class Member:
             self.trainer.stopped_at = self.trainer.global_step
 
     def finish(self, members: int) -> dict[str, Any]:
-        """Write its model, log its history to W&B, and return its record, which says how many trained together."""
+        """Write its model, log its history, and return its record, which says how many trained together."""
         record = {**finish(self.run, self.training), "fused": members}
-        self.training.history.run = tracked(self.run)
-        self.training.history.on_fit_start(self.trainer, self.module)  # logs every row
-        tracking.finish()
+        history = self.training.history
+        with logged(self.run, history):
+            history.on_fit_start(self.trainer, self.module)  # logs every row
         return record
 
 

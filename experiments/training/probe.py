@@ -5,6 +5,7 @@ first step and at each validation. It has no side effects: it draws no random nu
 and mode, so that a run has the same weights without it. A mixer other than attention has no softmax.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +123,7 @@ class Probe(pl.Callback):
         self.rows: list[list[Any]] = []
         self.steps = 0
         self.norms: Tensor | None = None  # of the steps since the row before: their sum and their maximum
+        self.step_gradient = math.nan  # the mean of the last row
 
     def state_dict(self) -> dict[str, Any]:
         norms = [0.0, 0.0] if self.norms is None else self.norms.tolist()
@@ -157,7 +159,8 @@ class Probe(pl.Callback):
         measured = measure(network, self.batch)
         if self.norms is not None:
             total, largest = self.norms.tolist()
-            measured |= {("all", None, "step_gradient"): total / self.steps}
+            self.step_gradient = total / self.steps
+            measured |= {("all", None, "step_gradient"): self.step_gradient}
             measured |= {("all", None, "step_gradient_largest"): largest}
         self.steps, self.norms = 0, None
         step = trainer.global_step

@@ -9,12 +9,12 @@ import torch
 
 from data_modules.prepared import PreparedCorpus
 from experiments.common import machine
-from experiments.common.device_rates import measured_rate
 from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig
 from experiments.training.averaging import Averager
 from experiments.training.callbacks import Curve
 from experiments.training.losses import Losses
+from experiments.training.throughput import matrix_rate
 from lit_transformer.flops import active_parameter_count, parameter_count, training_flops
 from lit_transformer.module import LitTransformer
 from lit_transformer.training.objective import forward_passes
@@ -66,7 +66,9 @@ def training_record(
         "code_hash": machine.code_hash(),
         **machine.describe(),
         "load": _finite(machine.load()),
-        "matrix_flops_per_second": round(measured_rate(trainer.strategy.root_device, config.trainer.precision).flops),
+        "matrix_flops_per_second": round(
+            matrix_rate(trainer.strategy.root_device, config.trainer.precision.value).flops
+        ),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **({"averaging": averager.record()} if averager and losses.diverged_at is None else {}),
     }

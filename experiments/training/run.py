@@ -3,8 +3,8 @@
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,17 +18,20 @@ from experiments.common import machine
 from experiments.common.io import copy_file, copy_folder, only_writer, read_json, replace_folder, write_json, write_text
 from experiments.config.bleu_tokenizer import bleu_tokenizer
 from experiments.config.cell import Cell
-from experiments.config.run_config import Precision, RunConfig, config_hash, short_hash, to_dict, to_yaml
+from experiments.config.run_config import Precision, RunConfig, config_hash, short_hash, to_yaml
 from experiments.tracking import login
 from experiments.tracking import wandb as tracking
+from experiments.tracking.identity import files_folder, identity_of, page_config
 from experiments.training.averaging import Averager, build_averager
 from experiments.training.callbacks import Curve, FinalValidation, History, Progress
 from experiments.training.checkpoints import Checkpoint, CheckpointFiles, newest
 from experiments.training.distributed import Processes
+from experiments.training.loggers import open_loggers
 from experiments.training.losses import Losses
 from experiments.training.probe import Probe, probe_batch
 from experiments.training.record import summary, training_record
 from experiments.training.stopping import CheckpointWriter
+from experiments.training.throughput import Throughput
 from lit_transformer.config import Positions
 from lit_transformer.errors import UserError
 from lit_transformer.export import save_exported
@@ -95,7 +98,9 @@ def train(cell: Cell, options: Options) -> None:
     """
     processes = Processes.of(cell.config.trainer)
     try:
-        with only_writer(cell.run_folder) if processes.first else nullcontext():
+        with ExitStack() as locks:
+            for folder in {cell.run_folder, files_folder(cell.run_folder)} if processes.first else ():
+                locks.enter_context(only_writer(folder))
             run = set_up(cell, options, processes)
             start = _resume_point(run) if processes.first else ResumePoint()
             if not start.complete or processes.others_wait:
@@ -185,16 +190,11 @@ def _fit(run: Run, start: ResumePoint) -> None:
     start = training.trainer.strategy.broadcast(start)
     if start.complete:
         return
-    try:
-        training.history.run = tracked(run)
-        path = start.checkpoint.path if start.checkpoint else None
+    path = start.checkpoint.path if start.checkpoint else None
+    with logged(run, training.history):
         with run.processes.together():
             training.trainer.fit(training.module, datamodule=training.data, ckpt_path=path, weights_only=True)
         record = finish(run, training) if run.processes.first else None
-    except BaseException:
-        tracking.finish(exit_code=1)
-        raise
-    tracking.finish()
     if record:  # written last: a run that is killed before is not complete, and does all this again
         write_json(run.folder / RECORD, record)
         if training.averager:
@@ -212,12 +212,16 @@ def build(run: Run) -> Training:
     module = LitTransformer(network, config.optim, config.seed, hidden)
     losses = Losses()
     curve = Curve(folder / CURVE, losses, lambda: data.batches_per_epoch() / config.optim.accumulate)
-    history = History(losses)
+    probe = Probe(folder / PROBE, probe_batch(corpus.split(VALID)))
+    throughput = Throughput(curve, probe, config)
+    history = History(losses, throughput.values)
+    if config.tracking.probes:
+        probe.log_row = history.add
     progress = Progress(folder, curve, config.optim.steps)
-    probe = Probe(folder / PROBE, probe_batch(corpus.split(VALID)), history.add)
     averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
     writer = CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash)
-    callbacks = [losses, probe, curve, history, *([averager] if averager else []), FinalValidation(), writer, progress]
+    averaging = [averager] if averager else []
+    callbacks = [losses, probe, curve, throughput, history, *averaging, FinalValidation(), writer, progress]
     return Training(module, data, build_trainer(run, callbacks), losses, curve, history, averager)
 
 
@@ -252,23 +256,30 @@ def build_trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
     )
 
 
-def tracked(run: Run) -> tracking.SafeRun | None:
-    """Open the run on W&B, unless that is not wanted or another process does."""
+@contextmanager
+def logged(run: Run, history: History) -> Iterator[None]:
+    """Let a history have its loggers, and its run on W&B, unless that is not wanted or another process does."""
+    loggers = open_loggers(run.config.tracking.loggers, run.folder) if run.processes.first else []
+    try:
+        history.outputs = [*loggers, *_tracked(run)]
+        yield
+    except BaseException:
+        tracking.finish(exit_code=1)
+        raise
+    tracking.finish()
+    for logger in loggers:
+        logger.close()
+
+
+def _tracked(run: Run) -> list[tracking.SafeRun]:
+    """Open the run on W&B and return it where it is open."""
     mode = login.wandb_mode(run.options.wandb) if run.processes.first else "disabled"
     if mode == "disabled":
-        return None
-    cell = run.cell
-    return tracking.start_training(
-        project="lit_transformer",
-        study=cell.study.name,
-        variant=cell.label,
-        seed=cell.seed,
-        config={**to_dict(run.config), "corpus": cell.study.corpus, "run_hash": run.run_hash},
-        config_hash=run.run_hash,
-        folder=cell.run_folder,
-        tags=[cell.study.name, cell.study.corpus.replace(":", "-")[:60]],
-        mode=mode,
-    )
+        return []
+    identity = identity_of(run.cell, run.run_hash)
+    config = page_config(run.cell, identity, run.corpus.hash)
+    opened = tracking.start_training(identity, config, files_folder(run.folder), mode)
+    return [opened] if opened else []
 
 
 def finish(run: Run, training: Training) -> dict[str, Any]:

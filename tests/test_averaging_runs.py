@@ -1,6 +1,5 @@
 """Averages of a run's weights: what they are made of, and that an interruption changes nothing in them."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -169,7 +169,9 @@ def test_broken_files_are_refused(folder: Path) -> None:
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-1])
     tensors = folder / "model.safetensors"
-    damaged = f"{tensors} or config.json beside it is damaged (the checksum does not fit); copy or export the model again"
+    damaged = (
+        f"{tensors} or config.json beside it is damaged (the checksum does not fit); copy or export the model again"
+    )
     assert refused(folder) == damaged
     (folder / "model.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of a weight
     assert refused(folder) == damaged

@@ -23,7 +23,10 @@ SECTIONS = [key for key in known_keys() if hasattr(attrgetter(key)(RunConfig()),
 SETTINGS = [key for key in known_keys() if key not in SECTIONS]
 
 numbers = st.one_of(
-    st.integers(-3, 70), st.sampled_from((2**31, 2**63, 10**30, -(2**64))), st.floats(), st.sampled_from((0.1, 1e-3, 2.0))
+    st.integers(-3, 70),
+    st.sampled_from((2**31, 2**63, 10**30, -(2**64))),
+    st.floats(),
+    st.sampled_from((0.1, 1e-3, 2.0)),
 )
 scalars = st.one_of(st.none(), st.booleans(), numbers, st.sampled_from(ODD_TEXT), st.text(max_size=8))
 values = st.recursive(
@@ -98,7 +101,10 @@ keys = st.one_of(
     st.sampled_from(SETTINGS), st.sampled_from(SETTINGS), st.sampled_from(SECTIONS), st.sampled_from(ODD_TEXT), st.text(max_size=12)
 )  # fmt: skip
 texts = st.one_of(
-    numbers.map(str), st.sampled_from(ODD_TEXT), st.text(max_size=12), st.sampled_from(("true", "[1]", "{a: 1}", "rms", "pre"))
+    numbers.map(str),
+    st.sampled_from(ODD_TEXT),
+    st.text(max_size=12),
+    st.sampled_from(("true", "[1]", "{a: 1}", "rms", "pre")),
 )
 
 

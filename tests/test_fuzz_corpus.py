@@ -42,7 +42,14 @@ def _tidied(content: bytes) -> list[str] | None:
     return [" ".join(part for part in line.strip().splitlines() if part) for line in lines]
 
 
-@fuzzed(20, 1500, source=files, target=st.one_of(st.none(), files), split=st.sampled_from(("train", "valid", "test")), packed=st.booleans())
+@fuzzed(
+    20,
+    1500,
+    source=files,
+    target=st.one_of(st.none(), files),
+    split=st.sampled_from(("train", "valid", "test")),
+    packed=st.booleans(),
+)
 def test_any_text(tmp_path: Path, source: bytes, target: bytes | None, split: str, packed: bool) -> None:
     folder, data = tmp_path / "text", tmp_path / "data"
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +63,12 @@ def test_any_text(tmp_path: Path, source: bytes, target: bytes | None, split: st
     sides = {language: _tidied(contents[split, language]) for language in ("he", "en")}
     raw = succeeded(load_files, folder, "he", "en")
     if raw is None:
-        assert None in sides.values() or len(sides["he"]) != len(sides["en"]) or "" in sides["he"] + sides["en"] or not sides["he"]
+        assert (
+            None in sides.values()
+            or len(sides["he"]) != len(sides["en"])
+            or "" in sides["he"] + sides["en"]
+            or not sides["he"]
+        )
         return
     assert (raw.splits[split].source, raw.splits[split].target) == (sides["he"], sides["en"])
     corpus = succeeded(prepare, raw, CONFIG, data)
@@ -107,7 +119,9 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(["a dog and a dog", "שלום שלום", "der Hund und der Hund"] * 3, 280)
 
 
-@fuzzed(50, 1000, text=st.one_of(st.text(), edited(PLAIN, PIECES).map(lambda content: content.decode(errors="replace"))))
+@fuzzed(
+    50, 1000, text=st.one_of(st.text(), edited(PLAIN, PIECES).map(lambda content: content.decode(errors="replace")))
+)
 def test_any_sentence_survives_encoding(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text

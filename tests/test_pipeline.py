@@ -35,6 +35,9 @@ CELLS = [(variant, seed) for variant in ("base", "h1") for seed in (0, 1)]
 """Those of FOUR_CELLS, which clusters run."""
 RESULTS = "experiments/studies/components/results"
 CELL = ("--study", "components", "--variant", "base", "--seed", "0")
+SECRETS = {"WANDB_API_KEY": "5ec7e7" * 6 + "0123", "HF_TOKEN": "hf_5ec7e7", "AWS_SECRET_ACCESS_KEY": "5ec7e7aws"}
+REMOTE = "https://user:5ec7e7git@git.example/project.git"
+"""Keys in the environment and in a remote's address: all of them have 5ec7e7 in them, and no file may."""
 
 
 def call(project: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +80,8 @@ def project(tmp_path_factory) -> Path:
     git(copy, "add", "-A")
     git(copy, "commit", "-qm", "study")
     call(copy, "dvc", "remote", "add", "--local", "-d", "store", str(folder / "store"))
-    first = python(copy, "launch", "--study", "components")
+    git(copy, "remote", "add", "origin", REMOTE)
+    first = python(copy, "launch", "--study", "components", **SECRETS)
     assert "[2/2] done" in first.stdout
     git(copy, "add", "-A")
     git(copy, "commit", "-qm", "results")
@@ -122,6 +126,14 @@ def test_every_cell_left_an_offline_wandb_run(project: Path):
         assert len({run.name.rpartition("-")[2] for run in runs}) == 1
         (page,) = (path for run in runs for path in run.glob("files/media/html/attention_*.html"))
         assert f"components / {variant} / seed 0" in page.read_text()
+
+
+def test_no_key_is_in_any_file(project: Path) -> None:
+    files = [path for path in project.rglob("*") if path.is_file() and "tests" not in path.parts]
+    files.remove(project / ".git/config")
+    assert {"training.json", "index.html", "verdicts.json", "log.txt", "config.yaml"} <= {path.name for path in files}
+    assert any(path.suffix == ".wandb" for path in files)
+    assert [path for path in files if b"5ec7e7" in path.read_bytes()] == []
 
 
 def test_the_report_is_there(project: Path):

@@ -232,14 +232,16 @@ def check_extent(text: str, where: str) -> None:
             open_collections.append((event.anchor, values))
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_collections.pop()
-            anchors |= {anchor: values - before + 1} if anchor else {}
+            anchors |= {anchor: values - before} if anchor else {}
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_collections):
                 raise UserError(f"{where}: *{event.anchor} stands within itself; write out what is meant")
             values += anchors.get(event.anchor, 1)
         values += isinstance(event, yaml.NodeEvent)
         if values > MOST_VALUES or len(open_collections) > DEEPEST:
-            raise UserError(f"{where} holds over {MOST_VALUES} values, or over {DEEPEST} within one another; shorten it")
+            raise UserError(
+                f"{where} holds over {MOST_VALUES} values, or over {DEEPEST} within one another; shorten it"
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

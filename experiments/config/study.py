@@ -217,6 +217,8 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
     for key in ("question", "corpus"):
         if not isinstance(content[key], str):
             raise UserError(f"{path}: {key} is {content[key]!r}, which is not text in YAML; put it in quotes")
+        if not content[key].strip().isprintable():
+            raise UserError(f"{path}: {key} is {content[key]!r}; it must be one line of text")
     for variant, delta in variants.items():
         _mapping(delta, f"{path}: variants.{variant}")
     baseline = str(content["baseline"])
@@ -263,9 +265,7 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 
 def _seeds(value: Any, path: Path) -> list[int]:
     if not isinstance(value, list) or not value or not all(type(seed) is int and 0 <= seed < 2**31 for seed in value):
-        raise UserError(
-            f"{path}: seeds is {value!r}; it must be a list of whole numbers below 2^31, such as [0, 1, 2]"
-        )
+        raise UserError(f"{path}: seeds is {value!r}; it must be a list of whole numbers below 2^31, such as [0, 1, 2]")
     if len(set(value)) != len(value):
         raise UserError(f"{path}: seeds holds {value!r}; each seed may stand once")
     return value

@@ -207,8 +207,8 @@ def markdown(summary: Summary) -> str:
     lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in shown) + "|")
     for row in summary.rows:
         lines.append("| " + " | ".join(column.text(row).replace("|", "\\|") for column in shown) + " |")
-    notes = "\n".join(f"* {note}" for note in _all_notes(summary))
-    return f"# {summary.study}\n\n{summary.question}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+    notes = "\n".join(f"* {_without_tags(note)}" for note in _all_notes(summary))
+    return f"# {summary.study}\n\n{_without_tags(summary.question)}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
 
 
 def comma_separated(summary: Summary) -> str:
@@ -371,6 +371,11 @@ def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:
 def _text_width(column: Column, summary: Summary) -> int:
     longest = max(len(column.title), *(len(column.text(row)) for row in summary.rows))
     return min(longest, 24) if column.key in WRAPS else longest
+
+
+def _without_tags(text: str) -> str:
+    """Return text of a study for Markdown, whose readers may take "<" for the start of HTML, scripts included."""
+    return text.replace("<", "&lt;")
 
 
 def _escape(text: str) -> str:

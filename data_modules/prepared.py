@@ -284,9 +284,10 @@ def _encode_split(
         for row in zip(*ids, source[part], target[part], strict=True):
             longest = max(len(row[0]), len(row[1])) + 1
             if max_length is None and longest > LONGEST:
+                beginning = (row[2] if len(row[0]) >= len(row[1]) else row[3])[:60]
                 raise UserError(
                     f"an evaluation sentence has {longest} tokens, and at most {LONGEST} are translated: split it, or "
-                    f"remove it on both sides; it begins with '{(row[2] if len(row[0]) >= len(row[1]) else row[3])[:60]}'"
+                    f"remove it on both sides; it begins with '{beginning}'"
                 )
             if max_length is not None and longest > max_length:
                 left_out += 1

@@ -1,4 +1,4 @@
-"""Property tests in two sizes: a few dozen fixed inputs in every run of the tests, many random ones where slow ones run.
+"""Property tests in two sizes: a few dozen fixed inputs in every run of the tests, many random ones in the slow runs.
 
 What each of them says: whatever the input is, it works and the result is right, or it is a `UserError` in one line.
 """
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from lit_transformer.errors import UserError
 
 ODD_TEXT = (
-    "", " ", "\n", "a\nb", "\t", "~", "null", "no", "true", "1", "1e3", "1_0", "010", "0x10", "1:30", ".nan", ".inf", "-1",
-    "???", "${oc.env:HOME}", "${seed}", "$(touch x)", "`touch x`", "; touch x", "a'b", 'a"b', "-x", "--help", "..", "../x",
-    "/x", "a/b", "a.b", "x" * 300, "base", "tuned", "ß", "שלום", "\u202eabc", "<script>alert(1)</script>", "=1+1", "{{ x }}",
-    "%s", "\\", "2021-01-01", "*a", "&a b", "!!python/object/apply:os.system [touch x]", "\x1b[2J", "\ufeff", "\x85",
+    "", " ", "\n", "a\nb", "\t", "~", "null", "no", "true", "1", "1e3", "1_0", "010", "0x10", "1:30", ".nan", ".inf",
+    "-1", "???", "${oc.env:HOME}", "${seed}", "$(touch x)", "`touch x`", "; touch x", "a'b", 'a"b', "-x", "--help",
+    "..", "../x", "/x", "a/b", "a.b", "x" * 300, "base", "tuned", "ß", "שלום", "\u202eabc", "=1+1", "{{ x }}", "%s",
+    "<script>alert(1)</script>", "\\", "2021-01-01", "*a", "&a b", "!!python/object/apply:os.system [touch x]",
+    "\x1b[2J", "\ufeff", "\x85",
 )  # fmt: skip
 """What has a meaning somewhere: in YAML, OmegaConf, DVC, a shell, a path, a template, a page or a spreadsheet."""
 

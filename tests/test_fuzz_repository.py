@@ -1,4 +1,4 @@
-"""A trained repository that loses or truncates any of its files: every command says what is the case, and nothing is lost.
+"""A trained repository that loses or truncates any of its files: every command says so, and nothing is lost.
 
 Each input takes some twenty seconds, so that this stands among the slow tests only.
 """

@@ -29,7 +29,10 @@ CODE = [
     ).stdout.split())
     if "tests" not in path.relative_to(ROOT).parts
 ]  # fmt: skip
-HOSTILE = ("$(touch x)", "`touch x`", "a;touch x", "a b", "a'b", 'a"b', "a\nb", "../up", "/abs", "-x", "--help", "", "a|b", "*", "~", "${HOME}")  # fmt: skip
+HOSTILE = (
+    "$(touch x)", "`touch x`", "a;touch x", "a b", "a'b", 'a"b', "a\nb", "../up", "/abs", "-x", "--help", "", "a|b",
+    "*", "~", "${HOME}",
+)  # fmt: skip
 MARKUP = '=1+1 <script>alert(1)</script> </title> \\input{x} & "quoted"'
 
 

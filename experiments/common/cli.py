@@ -131,9 +131,9 @@ def _print_to_any_terminal() -> None:
 
 
 def _complete_environment() -> None:
-    """Take empty variables for unset ones, and see that a user without an account, as in a container, has what it needs.
+    """Take empty variables for unset ones, and give a user without an account, as in a container, a name.
 
-    W&B, DVC and figures ask for the user's home, DVC for a name too.
+    DVC asks for it; W&B, DVC and figures ask for a home, without which this leaves.
     """
     for name in [name for name, value in os.environ.items() if not value and name.startswith(READ_WHERE_SET)]:
         del os.environ[name]

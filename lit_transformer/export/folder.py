@@ -1,8 +1,8 @@
 """A model in a folder: model.safetensors and config.json, written without pickles and read without training code.
 
-config.json holds the format and its version, the size of the vocabulary, the special ids, the whole `ModelConfig`, under
-"provenance" what the writer knows of the model's origin, and the SHA-256 of all this and of model.safetensors. A tied
-matrix is stored once, under its first name.
+config.json holds the format and its version, the size of the vocabulary, the special ids, the whole `ModelConfig`,
+under "provenance" what the writer knows of the model's origin, and the SHA-256 of all this and of model.safetensors. A
+tied matrix is stored once, under its first name.
 """
 
 import hashlib

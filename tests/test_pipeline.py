@@ -330,6 +330,19 @@ def test_a_training_killed_under_dvc_goes_on_with_the_next_repro(project: Path):
     assert len(rows) == len(expected) == 3
 
 
+def test_a_finished_training_whose_files_were_damaged_is_finished_again(project: Path):
+    """Nothing damaged is copied over results that are whole: the checkpoint of the last step has what was lost."""
+    run, kept = project / "runs/components/base/seed0", results(project, "base")
+    model = project / "experiments/studies/components/models/base/seed0/model.safetensors"
+    whole = {path: path.read_bytes() for path in (kept / "curve.csv", kept / "probe.csv", model)}
+    (run / "curve.csv").write_text("step,epoch\n")
+    (run / "probe.csv").unlink()
+    (run / "training.json").write_text("[1]")
+    (run / "model/model.safetensors").write_bytes(model.read_bytes()[:1000])
+    assert "step 160 of 160" in python(project, "train", *CELL, "--wandb", "disabled").stdout
+    assert {path: path.read_bytes() for path in whole} == whole
+
+
 def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path):
     cell = [*CELL, "--wandb", "disabled"]
     assert "nothing to do" in python(project, "train", *cell).stdout

@@ -1,5 +1,6 @@
 """One training of a cell: from its resume point to its last step, and the outputs that DVC keeps of it."""
 
+import hashlib
 import logging
 import sys
 import warnings
@@ -40,6 +41,8 @@ PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 COSTS = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
 RECORD, CURVE, PROBE, MODEL = "training.json", "curve.csv", "probe.csv", "model"
 """What a finished training leaves in its run folder; copies of it are the cell's results."""
+DIGESTS = "outputs.json"
+"""The SHA-256 of each file of these, so that no copy is made of one that was damaged or lost since."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def _resume_point(run: Run) -> ResumePoint:
     if checkpoint and _is_complete(run, checkpoint.step):
         print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
         return ResumePoint(checkpoint, complete=True)
-    (run.folder / RECORD).unlink(missing_ok=True)  # of a training that came further; the copies of it stay
+    for name in (DIGESTS, RECORD):  # of a training that came further; the copies of it stay
+        (run.folder / name).unlink(missing_ok=True)
     write_text(run.folder / "config.yaml", f"# {run.run_hash}\n{to_yaml(run.config)}")
     if checkpoint:
         print(f"resuming from {checkpoint.path}, step {checkpoint.step} of {run.config.optim.steps}", flush=True)
@@ -132,9 +136,19 @@ def _resume_point(run: Run) -> ResumePoint:
 
 
 def _is_complete(run: Run, step: int) -> bool:
-    path = run.folder / RECORD
-    record = read_json(path) if path.is_file() else {}
-    return record.get("run_hash") == run.run_hash and record["steps"] == step and (run.folder / MODEL).is_dir()
+    """Return whether the run has finished at that step and all that it left is still as it was written."""
+    path = run.folder / DIGESTS
+    if not path.is_file() or read_json(path) != _digests(run.folder):
+        return False
+    record = read_json(run.folder / RECORD)
+    return record["run_hash"] == run.run_hash and record["steps"] == step
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that a finished training leaves and that is there."""
+    paths = [folder / RECORD, folder / CURVE, folder / PROBE, *sorted((folder / MODEL).rglob("*"))]
+    files = [path for path in paths if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _check_fit(run: Run) -> None:
@@ -175,8 +189,9 @@ def _fit(run: Run, start: ResumePoint) -> None:
         tracking.finish(exit_code=1)
         raise
     tracking.finish()
-    if record:  # written last: a run that is killed before is not complete, and does all this again
+    if record:
         write_json(run.folder / RECORD, record)
+        write_json(run.folder / DIGESTS, _digests(run.folder))  # last: a run killed before does all this again
         if training.averager:
             training.averager.leave()
         print(summary(record), flush=True)

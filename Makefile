@@ -23,7 +23,7 @@ WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev ## Run the tests (about 8 minutes on two cores)
 	@python -m pytest $(WORKERS) -m "not slow"
 
-test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/joeynmt ## Run the slow tests too, with Ray (over half an hour), and say what was left out
+test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/.fuzz $(VENV)/joeynmt ## Run the slow tests too, with Ray and 10,000 random inputs (over an hour), and say what was left out
 	@python -m pytest $(WORKERS) -rs
 
 check: $(VENV)/.dev ## Format, lint and types: ruff and mypy

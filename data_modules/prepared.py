@@ -30,6 +30,8 @@ from lit_transformer.errors import UserError, nearest
 
 FORMAT = 1
 METADATA = "corpus.json"
+LONGEST = 8192
+"""Tokens, EOS included, of a sentence that is translated; attention takes memory and time with their square."""
 ROWS = 65_536
 """Rows of a record batch."""
 PROGRESS_FROM = 200_000
@@ -295,7 +297,8 @@ def _encode_split(
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Yield record batches of ROWS rows, each with the number of pairs left out since the last one.
 
-    Pairs with more than `max_length` tokens on a side, EOS included, are left out; None keeps all.
+    Pairs with more than `max_length` tokens on a side, EOS included, are left out; None keeps all, and raises UserError
+    for more than LONGEST.
     `advance` receives the number of pairs read.
     """
     source, target = text.source, text.target
@@ -305,7 +308,14 @@ def _encode_split(
         part = slice(start, start + ROWS)
         ids = tokenizer.encode_batch(source[part]), tokenizer.encode_batch(target[part])
         for row in zip(*ids, source[part], target[part], strict=True):
-            if max_length is not None and max(len(row[0]), len(row[1])) + 1 > max_length:
+            longest = max(len(row[0]), len(row[1])) + 1
+            if max_length is None and longest > LONGEST:
+                beginning = (row[2] if len(row[0]) >= len(row[1]) else row[3])[:60]
+                raise UserError(
+                    f"an evaluation sentence has {longest} tokens, and at most {LONGEST} are translated: split it, or "
+                    f"remove it on both sides; it begins with '{beginning}'"
+                )
+            if max_length is not None and longest > max_length:
                 left_out += 1
             else:
                 rows.append(row)

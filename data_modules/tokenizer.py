@@ -8,7 +8,8 @@ thousands of rare characters. The cost is 256 ids for single bytes. A space is p
 word has the same subwords in every position; decoding removes it.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -22,6 +23,9 @@ from lit_transformer.tokens import BOS, EOS, PAD, UNK
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
 BYTE_ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 MIN_VOCAB_SIZE = len(SPECIAL_TOKENS) + len(BYTE_ALPHABET)
+LONGEST_WORD = 5_000
+"""Characters that training reads as one word at most: it takes time with the square of a word's length."""
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD}}}|\s{{{LONGEST_WORD}}}")
 assert [SPECIAL_TOKENS.index(name) for name in ("<pad>", "<s>", "</s>", "<unk>")] == [PAD, BOS, EOS, UNK]
 
 
@@ -83,7 +87,8 @@ class Tokenizer:
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train a joint BPE of exactly `vocab_size` ids on the sentences of both languages.
 
-    Deterministic. Merges need at least two occurrences. Raises UserError when vocab_size is below 260 (special tokens
+    Deterministic. Merges need at least two occurrences. A sentence with a word of over LONGEST_WORD characters, such as
+    a picture in base64, is read in pieces of that length. Raises UserError when vocab_size is below 260 (special tokens
     and bytes) or above what the text yields.
     """
     if vocab_size < MIN_VOCAB_SIZE:
@@ -102,7 +107,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=BYTE_ALPHABET,
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator(_without_long_words(texts), trainer)
     reached = backend.get_vocab_size()
     if reached < vocab_size:
         raise UserError(
@@ -110,6 +115,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"set data.vocab_size={reached} or less"
         )
     return Tokenizer(backend)
+
+
+def _without_long_words(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        if len(text) > LONGEST_WORD and _LONG_WORD.search(text):
+            yield from (text[start : start + LONGEST_WORD] for start in range(0, len(text), LONGEST_WORD))
+        else:
+            yield text
 
 
 def _byte_decoder() -> dict[str, int]:

@@ -5,9 +5,16 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A user's mistake; entry points print it as one line and exit with `status`."""
+    """A user's mistake; entry points print it as one line and exit with `status`.
+
+    What no line can hold, of text that the message quotes, becomes spaces: line breaks, control characters, and
+    surrogates.
+    """
 
     status = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(sign if sign.isprintable() else " " for sign in message))
 
 
 class TemporaryFailure(UserError):
@@ -16,7 +23,10 @@ class TemporaryFailure(UserError):
     status = 75  # EX_TEMPFAIL of sysexits.h
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the closest of `known`, or an empty string when nothing is close."""
-    matches = difflib.get_close_matches(word, list(known), n=1)
+def nearest(word: object, known: Iterable[object]) -> str:
+    """Return "; did you mean 'x'?" for the closest of `known`, or an empty string when nothing is close.
+
+    In YAML a word may be a number or a truth value: what counts is how it is written.
+    """
+    matches = difflib.get_close_matches(str(word), [str(name) for name in known], n=1)
     return f"; did you mean '{matches[0]}'?" if matches else ""

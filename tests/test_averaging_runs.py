@@ -1,6 +1,5 @@
 """Averages of a run's weights: what they are made of, and that an interruption changes nothing in them."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,11 +198,19 @@ def test_a_resumed_run_waits_the_rest_of_its_minutes(tmp_path: Path) -> None:
     assert resumed.steps == [5, 7]
 
 
-def test_a_lost_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_a_lost_or_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     averaging = averager(LAST, tmp_path)
     averaging.after_step(module().network, 2, STEPS)
-    os.remove(tmp_path / "averaging" / "step2.pt")
-    with pytest.raises(UserError, match=r"^\S*step2\.pt, one of the checkpoints to average, is missing; delete \S* to"):
+    path = tmp_path / "averaging" / "step2.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    fault = r"^\S*step2\.pt, one of the checkpoints to average, is missing or damaged; delete \S* to"
+    for damaged in (bytes(content), bytes(content[:-100]), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=fault):
+            averaging.average(module().network)
+    path.unlink()
+    with pytest.raises(UserError, match=fault):
         averaging.average(module().network)
 
 

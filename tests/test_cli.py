@@ -1,6 +1,7 @@
 """Entry points end a user's mistake in one line; files appear whole or not at all; the machine says what it is."""
 
 import errno
+import getpass
 import os
 import shutil
 import subprocess
@@ -181,3 +182,32 @@ def test_a_copy_without_git_is_told_what_dvc_needs(tmp_path: Path, monkeypatch: 
         UserError, match=r"not a git repository; .*`git init`, or `dvc config --local core.no_scm true`"
     ):
         Stages(Path("dvc.yaml")).stale()
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `docker run -e WANDB_MODE=` sets it; but no GPUs is what an empty CUDA_VISIBLE_DEVICES means."""
+    empty = ("LIT_CORPORA", "WANDB_MODE", "OMP_NUM_THREADS", "LOCAL_RANK", "WORLD_SIZE", "HF_ENDPOINT", "NETRC")
+    for name in (*empty, "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    seen: dict[str, str] = {}
+    cli.run(lambda: seen.update(os.environ))
+    assert not set(empty) & set(seen)
+    assert (seen["CUDA_VISIBLE_DEVICES"], seen["WANDB_PROJECT"]) == ("", "mine")
+
+
+def test_a_user_without_an_account_needs_a_home_and_gets_a_name(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    names: list[str] = []
+    cli.run(lambda: names.append(getpass.getuser()))
+    assert names == ["4000000001"]
+    monkeypatch.delenv("HOME")
+    with pytest.raises(SystemExit) as left:
+        cli.run(lambda: names.append("never"))
+    assert left.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: user 4000000001 has no home: set the variable HOME to a folder that can be written\n"
+    )
+    assert len(names) == 1

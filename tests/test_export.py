@@ -1,6 +1,5 @@
 """Exported folders: the same numbers to the bit for every variant, and every mistake in them reported in one line."""
 
-import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from lit_transformer.config import ModelConfig, Tying
 from lit_transformer.config.plain import from_plain, to_plain
 from lit_transformer.errors import UserError
 from lit_transformer.export import exported_provenance, load_exported, save_exported
+from lit_transformer.export.folder import checksum
 from tests.small_models import BASE, VOCAB, batch_of, build, chosen, every_variant
 
 
@@ -124,8 +124,10 @@ def refused(folder: Path) -> str:
 
 
 def edit(folder: Path, **changes: Any) -> None:
-    content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(content | changes))
+    """Change config.json, and make the checksum fit."""
+    content = json.loads((folder / "config.json").read_text()) | changes
+    content["sha256"] = checksum(content, (folder / "model.safetensors").read_bytes())
+    (folder / "config.json").write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -137,8 +139,8 @@ def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "another"}, "is not of format lit_transformer, version 2"),
-        ({"version": 1}, "is not of format lit_transformer, version 2"),
+        ({"format": "another"}, "is not of format lit_transformer, version 3"),
+        ({"version": 1}, "is not of format lit_transformer, version 3"),
         ({"vocabsize": 3}, "unknown key 'vocabsize'; did you mean 'vocab_size'?"),
         ({"special_ids": {"pad": 1}}, "special_ids is {'pad': 1}"),
         ({"vocab_size": "23"}, "vocab_size is '23'; it must be a whole number above 3"),
@@ -166,28 +168,36 @@ def test_a_missing_key_is_refused(folder: Path) -> None:
 def test_broken_files_are_refused(folder: Path) -> None:
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-1])
-    damaged = f"{folder / 'model.safetensors'} is damaged (its checksum does not fit); copy or export the model again"
+    tensors = folder / "model.safetensors"
+    damaged = (
+        f"{tensors} or config.json beside it is damaged (the checksum does not fit); copy or export the model again"
+    )
     assert refused(folder) == damaged
     (folder / "model.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of a weight
     assert refused(folder) == damaged
     (folder / "model.safetensors").write_bytes(whole[:-1])
-    seal(folder)
+    edit(folder)
     assert "is not a whole safetensors file" in refused(folder)
     (folder / "config.json").write_text("{")
     assert "is not valid JSON" in refused(folder)
 
 
-def seal(folder: Path) -> None:
-    """Make the checksum fit the file."""
-    edit(folder, sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+def test_a_config_that_was_damaged_is_refused(folder: Path) -> None:
+    """A digit of an epsilon fits all tensors, and makes another model."""
+    path = folder / "config.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"eps": 1e-06', '"eps": 1e-02'))
+    assert path.read_text() != whole
+    assert refused(folder).endswith("is damaged (the checksum does not fit); copy or export the model again")
 
 
 def test_the_provenance_is_read_without_the_tensors(folder: Path) -> None:
+    edit(folder, version=4)
+    with pytest.raises(UserError, match="is not of format lit_transformer, version 3"):
+        exported_provenance(folder)
+    edit(folder, version=3)
     (folder / "model.safetensors").unlink()
     assert exported_provenance(folder) == {"study": "components"}
-    edit(folder, version=3)
-    with pytest.raises(UserError, match="is not of format lit_transformer, version 2"):
-        exported_provenance(folder)
 
 
 def test_a_failed_export_leaves_the_old_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +219,7 @@ def test_tensors_of_another_model_are_refused(folder: Path) -> None:
 
     def save_file(tensors: dict[str, Tensor], path: Path) -> None:
         path.write_bytes(save(tensors))
-        seal(folder)
+        edit(folder)
 
     save_file(tensors | {"more": torch.ones(1)}, path)
     assert "has no place for more (1 such tensors)" in refused(folder)

@@ -39,6 +39,9 @@ RESULTS = "experiments/studies/components/results"
 KEY = "experiments/studies/components/study.yaml"
 """The file of `dvc exp run -S FILE:key=value`."""
 CELL = ("--study", "components", "--variant", "base", "--seed", "0")
+SECRETS = {"WANDB_API_KEY": "5ec7e7" * 6 + "0123", "HF_TOKEN": "hf_5ec7e7", "AWS_SECRET_ACCESS_KEY": "5ec7e7aws"}
+REMOTE = "https://user:5ec7e7git@git.example/project.git"
+"""Keys in the environment and in a remote's address: all of them have 5ec7e7 in them, and no file may."""
 
 
 def call(project: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -81,7 +84,8 @@ def project(tmp_path_factory) -> Path:
     git(copy, "add", "-A")
     git(copy, "commit", "-qm", "study")
     call(copy, "dvc", "remote", "add", "--local", "-d", "store", str(folder / "store"))
-    first = python(copy, "launch", "--study", "components")
+    git(copy, "remote", "add", "origin", REMOTE)
+    first = python(copy, "launch", "--study", "components", **SECRETS)
     assert "[2/2] done" in first.stdout
     git(copy, "add", "-A")
     git(copy, "commit", "-qm", "results")
@@ -147,6 +151,14 @@ def test_an_agent_of_the_sweep_trains_and_scores_a_cell_in_its_run(project: Path
     assert len(list(folder.glob("offline-run-*-agentrun/*.wandb"))) == 2, "training, then scores"
     assert json.loads((results(project, "base", 5) / "metrics.json").read_text())["bleu"] >= 0
     shutil.rmtree(results(project, "base", 5))
+
+
+def test_no_key_is_in_any_file(project: Path) -> None:
+    files = [path for path in project.rglob("*") if path.is_file() and "tests" not in path.parts]
+    files.remove(project / ".git/config")
+    assert {"training.json", "index.html", "verdicts.json", "log.txt", "config.yaml"} <= {path.name for path in files}
+    assert any(path.suffix == ".wandb" for path in files)
+    assert [path for path in files if b"5ec7e7" in path.read_bytes()] == []
 
 
 def test_the_report_is_there(project: Path):
@@ -449,6 +461,19 @@ def test_a_training_killed_under_dvc_goes_on_with_the_next_repro(project: Path):
     assert_same(again, whole)
     rows, expected = (text.splitlines() for text in ((results(project, "h1") / "curve.csv").read_text(), before))
     assert len(rows) == len(expected) == 3
+
+
+def test_a_finished_training_whose_files_were_damaged_is_finished_again(project: Path):
+    """Nothing damaged is copied over results that are whole: the checkpoint of the last step has what was lost."""
+    run, kept = project / "runs/components/base/seed0", results(project, "base")
+    model = project / "experiments/studies/components/models/base/seed0/model.safetensors"
+    whole = {path: path.read_bytes() for path in (kept / "curve.csv", kept / "probe.csv", model)}
+    (run / "curve.csv").write_text("step,epoch\n")
+    (run / "probe.csv").unlink()
+    (run / "training.json").write_text("[1]")
+    (run / "model/model.safetensors").write_bytes(model.read_bytes()[:1000])
+    assert "step 160 of 160" in python(project, "train", *CELL, "--wandb", "disabled").stdout
+    assert {path: path.read_bytes() for path in whole} == whole
 
 
 def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path):

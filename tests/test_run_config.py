@@ -39,6 +39,14 @@ def test_enums_are_named_as_users_write_them():
         ("model.norm=3", "norm"),
         ("model.d_model", "is not of the form key=value"),
         ("seed=-1", "seed is -1"),
+        ("model.d_model=" + "9" * 5000, "Exceeds the limit (4300 digits)"),
+        ("model.d_model=" + "[" * 500, "or over 40 within one another; shorten it"),
+        ("optim.peak=.inf", "optim.peak is inf; give a number below 2^63"),
+        ("data.grammar.train=99999999999999999999", "data.grammar.train is 99999999999999999999; give a number below"),
+        ("data.source=${data.target}", "data.source is '${data.target}', which refers to another value"),
+        ("data.vocab_size=???", "data.vocab_size is '???', which refers to another value"),
+        ("data.source=no", "data.source is False in YAML, and must be text; put it in double quotes"),
+        ("data.source=010", "data.source is 8 in YAML, and must be text; put it in double quotes"),
     ],
 )
 def test_a_bad_override_is_one_line_that_names_the_key(override: str, expected: str):
@@ -73,6 +81,35 @@ def test_broken_yaml_is_one_line(tmp_path):
         read_yaml(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_aliases_that_would_take_all_memory_are_refused(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    path = tmp_path / "study.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="holds over 100000 values"):
+        read_yaml(path)
+    path.write_text("\n".join(lines[:3]))
+    assert read_yaml(path)["a2"] == [[["x"] * 9] * 9] * 9
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: {c: *a}}"])
+def test_an_alias_within_itself_is_refused(tmp_path, text: str):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"study.yaml: \*a stands within itself; write out what is meant"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("content", [b"a: \x00", b"a: \xff", b"a: " + b"[" * 2000, b"a: " + b"9" * 5000])
+def test_what_no_reader_takes_is_one_line(tmp_path, content: bytes):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(str(path))
+    assert "  in " not in str(caught.value)
 
 
 def test_exponents_without_a_point_are_numbers(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_modules.tokenizer import MIN_VOCAB_SIZE, Tokenizer, train_tokenizer
+from data_modules.tokenizer import MIN_VOCAB_SIZE, Tokenizer, _without_long_words, train_tokenizer
 from lit_transformer.errors import UserError
 from lit_transformer.tokens import BOS, EOS, PAD, UNK
 
@@ -85,6 +85,17 @@ def test_a_vocabulary_larger_than_the_text_is_refused() -> None:
 def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:
     with pytest.raises(UserError, match=f"vocab_size is {MIN_VOCAB_SIZE - 1}; give {MIN_VOCAB_SIZE} or more"):
         train_tokenizer(sentences(), MIN_VOCAB_SIZE - 1)
+
+
+def test_a_long_word_is_learned_in_pieces_and_other_text_as_it_is() -> None:
+    """Training takes time with the square of a word's length: a million letters in one would take an hour."""
+    assert list(_without_long_words(["a " * 5000, "b" * 4999, ""])) == ["a " * 5000, "b" * 4999, ""]
+    pieces = list(_without_long_words(["c " + "d" * 12_000]))
+    assert "".join(pieces) == "c " + "d" * 12_000
+    assert [len(piece) for piece in pieces] == [5000, 5000, 2002]
+    word = "de" * 500_000
+    tokenizer = train_tokenizer([*sentences(), word], 300)
+    assert tokenizer.decode(tokenizer.encode(word)) == word
 
 
 def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:

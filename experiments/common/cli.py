@@ -4,6 +4,7 @@ import argparse
 import codecs
 import errno
 import os
+import pwd
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,23 @@ from lit_transformer.errors import UserError
 
 STARTED_IN = Path.cwd()
 """Where the user stood, before `run` goes to the project's root: what a path of the command line is relative to."""
+READ_WHERE_SET = (
+    "LIT_",
+    "WANDB_",
+    "HF_",
+    "OMP_",
+    "SLURM_",
+    "HOME",
+    "NETRC",
+    "LOCAL_RANK",
+    "RANK",
+    "WORLD_SIZE",
+    "NODE_RANK",
+)
+"""How names of variables begin of which we or our libraries take an empty value for one that is set, and stumble.
+
+CUDA_VISIBLE_DEVICES is not among them: empty, it says that there are no GPUs.
+"""
 PLAIN = {"−": "-", "–": "-", "±": "+/-", "→": "->", "Δ": "difference in", "×": "x", "…": "...", "“": '"', "”": '"'}
 """What a terminal that has no such sign is shown."""
 
@@ -31,6 +49,7 @@ def run(main: Callable[[], None]) -> None:
     LIT_OUTCOME names a file, a failure is written there as well (`experiments.common.outcome`).
     """
     _print_to_any_terminal()
+    _complete_environment()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
     for name in (CORPORA, "WANDB_DIR"):
@@ -167,6 +186,21 @@ def _print_to_any_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="plain")
+
+
+def _complete_environment() -> None:
+    """Take empty variables for unset ones, and give a user without an account, as in a container, a name.
+
+    DVC asks for it; W&B, DVC and figures ask for a home, without which this leaves.
+    """
+    for name in [name for name, value in os.environ.items() if not value and name.startswith(READ_WHERE_SET)]:
+        del os.environ[name]
+    if os.path.expanduser("~") == "~":
+        _leave(f"user {os.getuid()} has no home: set the variable HOME to a folder that can be written", 2)
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("LOGNAME", str(os.getuid()))
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:  # omegaconf takes 0.15 s to import, which --help need not wai
     from omegaconf import DictConfig
 
 
+MOST_VALUES, DEEPEST = 100_000, 40
+"""Limits of YAML: of its values, with aliases written out, and of values within one another."""
+
+
 class Precision(StrEnum):
     """Number format of training: float32, or bfloat16 products under float32 weights."""
 
@@ -135,8 +139,11 @@ def resolve(layers: Sequence[dict[str, Any]], overrides: Sequence[str] = (), whe
 
     try:
         written = [*layers, *map(parse_override, overrides)]
+        for layer in written:
+            _check_literal(layer)
         settings = [own for _, own in with_recipes(written)]
         resolved = OmegaConf.to_object(OmegaConf.merge(_defaults(), *settings))
+        _check_finite(resolved)
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(f"{where}: {_explain(error)}") from None
     except UserError as error:
@@ -149,9 +156,43 @@ def parse_override(text: str) -> dict[str, Any]:
     """Return `key=value` as a nested dict; raises UserError where it is of another form."""
     from omegaconf import OmegaConf
 
-    if "=" not in text:
+    _, equals, value = text.partition("=")
+    if not equals:
         raise UserError(f"'{text}' is not of the form key=value, as in model.d_model=256")
-    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))
+    check_extent(value, f"'{text[:60]}'")
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))
+    except ValueError as error:  # of int(), for too many digits
+        raise UserError(f"'{text[:60]}...': {error}") from None
+
+
+def _check_literal(value: Any, key: str = "") -> None:
+    """Refuse what OmegaConf would put something else for: a reference, even to an environment variable, and "???".
+
+    And what YAML does, for a setting that is text: `no` is a truth value, and 010 is eight.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_literal(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, str) and ("${" in value or value == "???"):
+        raise UserError(f"{key} is '{value}', which refers to another value; write the value itself")
+    elif isinstance(value, bool | int | float) and key in _text_settings():
+        raise UserError(f"{key} is {value} in YAML, and must be text; put it in double quotes")
+
+
+@cache
+def _text_settings() -> set[str]:
+    return {key for key in known_keys() if type(attrgetter(key)(RunConfig())) is str}
+
+
+def _check_finite(config: Any, prefix: str = "") -> None:
+    """Refuse numbers that no computation can use, which JSON and YAML do not write alike either."""
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            _check_finite(value, f"{prefix}{item.name}.")
+        elif isinstance(value, int | float):
+            require(abs(value) < 2**63, f"{prefix}{item.name} is {value}; give a number below 2^63")
 
 
 def with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
@@ -173,7 +214,7 @@ def _recipe(name: Any) -> Recipe:
         if name in (recipe, recipe.value):
             return recipe
     known = [recipe.value for recipe in Recipe]
-    raise UserError(f"recipe is '{name}'{nearest(str(name), known)} (recipes: {', '.join(known)})")
+    raise UserError(f"recipe is '{name}'{nearest(name, known)} (recipes: {', '.join(known)})")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -183,17 +224,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
     from yaml import YAMLError
 
     try:
+        check_extent(path.read_text(encoding="utf-8"), str(path))
         loaded = OmegaConf.load(path)
         content = cast(dict[str, Any], OmegaConf.to_container(loaded))
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from None
-    except (OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or str(error).splitlines()[0]}") from None
+    except (OmegaConfBaseException, ValueError) as error:  # bytes that are no UTF-8, and numbers of too many digits
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys and values at the top level")
     return content
+
+
+def check_extent(text: str, where: str) -> None:
+    """Raise UserError for YAML that would take all memory or a too deep recursion to read, its aliases written out."""
+    import yaml
+
+    anchors: dict[str, int] = {}
+    """The number of values that each anchor stands for."""
+    open_collections: list[tuple[str | None, int]] = []
+    """Those that the reader is inside of: the anchor, and the number of values before it."""
+    values = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_collections.append((event.anchor, values))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_collections.pop()
+            anchors |= {anchor: values - before} if anchor else {}
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in open_collections):
+                raise UserError(f"{where}: *{event.anchor} stands within itself; write out what is meant")
+            values += anchors.get(event.anchor, 1)
+        values += isinstance(event, yaml.NodeEvent)
+        if values > MOST_VALUES or len(open_collections) > DEEPEST:
+            raise UserError(
+                f"{where} holds over {MOST_VALUES} values, or over {DEEPEST} within one another; shorten it"
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

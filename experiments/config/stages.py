@@ -71,7 +71,8 @@ def write_stages(name: str) -> list[Path]:
 def corpus_text(study: Study) -> str:
     """Return the folder of a study's text, on which `prepare` depends: from the root, or absolute if it is elsewhere.
 
-    Empty for a corpus that no folder holds, and where there is none of that name: `prepare` says so.
+    Empty for a corpus that no folder holds, and where there is none of that name: `prepare` says so. Raises UserError
+    for a path that DVC would take for a template.
     """
     from data_modules.corpora import text_folder
 
@@ -82,6 +83,8 @@ def corpus_text(study: Study) -> str:
     if folder is None:
         return ""
     folder, root = folder.resolve(), Path.cwd().resolve()
+    if "${" in str(folder):
+        raise UserError(f"corpus '{study.corpus}': DVC puts something else for the ${{ in {folder}; rename the folder")
     return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
 
 

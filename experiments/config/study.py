@@ -31,6 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDIES = Path("experiments/studies")
 SECTIONS = ("model", "data", "optim", "trainer", "decode")
 KEYS = ("name", "question", "corpus", "baseline", "seeds", "base", "variants")
+LONGEST_NAME = 100
+NAME = rf"[A-Za-z0-9_][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}"
+"""What may name a study or a variant: it is part of paths, and of the commands that DVC gives to a shell."""
 ENSEMBLES = "ensembles"
 """The key of the variants of which all seeds are scored as one model too."""
 TUNING, TUNED = "tuning", "tuned"
@@ -212,8 +215,16 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
     for variant in [content["name"], *variants]:
         if not isinstance(variant, str):
             raise UserError(f"{path}: the name {variant!r} is not text in YAML; choose another, or put it in quotes")
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
-            raise UserError(f"{path}: '{variant}' cannot name a stage; use letters, digits, _ and -")
+        if not re.fullmatch(NAME, variant):
+            raise UserError(
+                f"{path}: '{variant}' cannot name a stage; use letters, digits, _ and -, {LONGEST_NAME} at most and "
+                "the first no -"
+            )
+    for key in ("question", "corpus"):
+        if not isinstance(content[key], str):
+            raise UserError(f"{path}: {key} is {content[key]!r}, which is not text in YAML; put it in quotes")
+        if not content[key].strip().isprintable():
+            raise UserError(f"{path}: {key} is {content[key]!r}; it must be one line of text")
     for variant, delta in variants.items():
         _mapping(delta, f"{path}: variants.{variant}")
     baseline = str(content["baseline"])
@@ -259,8 +270,8 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 
 
 def _seeds(value: Any, path: Path) -> list[int]:
-    if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
-        raise UserError(f"{path}: seeds is {value!r}; it must be a list of whole numbers, such as [0, 1, 2]")
+    if not isinstance(value, list) or not value or not all(type(seed) is int and 0 <= seed < 2**31 for seed in value):
+        raise UserError(f"{path}: seeds is {value!r}; it must be a list of whole numbers below 2^31, such as [0, 1, 2]")
     if len(set(value)) != len(value):
         raise UserError(f"{path}: seeds holds {value!r}; each seed may stand once")
     return value
@@ -303,8 +314,8 @@ def _labels(value: Any, variants: dict[str, Any], path: Path) -> dict[str, str]:
     labels = _mapping(value if value is not None else {}, f"{path}: labels")
     for variant, label in labels.items():
         if variant not in variants:
-            raise UserError(f"{path}: labels names '{variant}', which is no variant{nearest(str(variant), variants)}")
-        if not isinstance(label, str) or not label.strip() or "\n" in label:
+            raise UserError(f"{path}: labels names '{variant}', which is no variant{nearest(variant, variants)}")
+        if not isinstance(label, str) or not label.strip() or not label.isprintable():
             raise UserError(f"{path}: the label of {variant} is {label!r}; it must be one line of text")
     return labels
 
@@ -315,8 +326,8 @@ def _ensembles(value: Any, variants: dict[str, Any], seeds: list[int], path: Pat
     if not isinstance(value, list):
         raise UserError(f"{path}: {ENSEMBLES} is {value!r}; it must be a list of variants")
     for name in value:
-        if name not in variants:
-            raise UserError(f"{path}: {ENSEMBLES} names '{name}', which is no variant{nearest(str(name), variants)}")
+        if not isinstance(name, str) or name not in variants:
+            raise UserError(f"{path}: {ENSEMBLES} names '{name}', which is no variant{nearest(name, variants)}")
     if value and len(seeds) < 2:
         raise UserError(f"{path}: {ENSEMBLES} joins the seeds of a variant, and seeds holds one: give it two at least")
     if value and ENSEMBLES in variants:

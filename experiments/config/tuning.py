@@ -55,7 +55,7 @@ def parse_tuning(value: Any, seeds: list[int], path: Path) -> Tuning | None:
         raise UserError(f"{where} is {value!r}; it must hold keys and values, {EXAMPLE}")
     for key in value:
         if key not in KEYS:
-            raise UserError(f"{where}: unknown key '{key}'{nearest(str(key), KEYS)} (known: {', '.join(KEYS)})")
+            raise UserError(f"{where}: unknown key '{key}'{nearest(key, KEYS)} (known: {', '.join(KEYS)})")
     if value.get("values") is None:
         raise UserError(f"{where}: the key 'values' is missing; write it, {EXAMPLE}")
     if shared := sorted({seed + SEED for seed in seeds} & set(seeds)):

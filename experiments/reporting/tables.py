@@ -203,8 +203,8 @@ def interval_widens(summary: Summary) -> bool:
 def markdown(summary: Summary) -> str:
     """Return the table as Markdown, with its notes."""
     table = markdown_table(columns(summary), summary.rows)
-    notes = "\n".join(f"* {note}" for note in _all_notes(summary))
-    return f"# {summary.study}\n\n{summary.question}\n\n{table}\n\n{notes}\n"
+    notes = "\n".join(f"* {_without_tags(note)}" for note in _all_notes(summary))
+    return f"# {summary.study}\n\n{_without_tags(summary.question)}\n\n{table}\n\n{notes}\n"
 
 
 def markdown_table(shown: Sequence[Column], rows: Sequence[Row]) -> str:
@@ -376,6 +376,11 @@ def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:
 def _text_width(column: Column, summary: Summary) -> int:
     longest = max(len(column.title), *(len(column.text(row)) for row in summary.rows))
     return min(longest, 24) if column.key in WRAPS else longest
+
+
+def _without_tags(text: str) -> str:
+    """Return text of a study for Markdown, whose readers may take "<" for the start of HTML, scripts included."""
+    return text.replace("<", "&lt;")
 
 
 def _escape(text: str) -> str:

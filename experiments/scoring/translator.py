@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data_modules.corpora.text import tidy
+from data_modules.prepared import LONGEST
 from data_modules.tokenizer import Tokenizer
 from experiments.config.run_config import RunConfig
 from experiments.scoring.inference import to_line, translate_ids
@@ -22,8 +23,6 @@ from lit_transformer.errors import UserError
 
 WINDOW = 2048
 """Lines that are read before they are translated."""
-LONGEST = 8192
-"""Tokens of a source, EOS included; attention takes memory and time with their square."""
 WINDOW_BYTES = 1 << 20
 """A window ends early when its lines are this long together."""
 

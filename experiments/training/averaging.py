@@ -7,6 +7,7 @@ steps and not minutes set the pace.
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never, cast
 
@@ -14,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.common.io import replace
+from experiments.training.checkpoints import is_intact, save_with_checksum
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
 from lit_transformer.module import LitTransformer
@@ -82,19 +84,19 @@ class LastWeights(Averager):
         """Save the weights when they are due and remove the files that no checkpoint needs any more."""
         if not self._comes_due(step, steps):
             return
-        replace(self._path(step), lambda beside: torch.save(snapshot(network), beside))
+        replace(self._path(step), partial(save_with_checksum, dict(snapshot(network))))
         self.steps = [*self.steps, step][-self.config.last :]
         for path in self.folder.glob("*.pt"):
             if path not in map(self._path, self.steps + self.needed + self.needed_before):
                 path.unlink()
 
     def average(self, network: Transformer) -> Weights:
-        """Return the mean of the saved weights; raises UserError when one of their files is missing."""
-        missing = [path for path in map(self._path, self.steps) if not path.is_file()]
-        if missing:
+        """Return the mean of the saved weights; raises UserError when one of their files is missing or damaged."""
+        lost = [path for path in map(self._path, self.steps) if not (path.is_file() and is_intact(path))]
+        if lost:
             where = self.folder.parent
             raise UserError(
-                f"{missing[0]}, one of the checkpoints to average, is missing; delete {where} to train afresh"
+                f"{lost[0]}, one of the checkpoints to average, is missing or damaged; delete {where} to train afresh"
             )
         return uniform_mean(torch.load(self._path(step), weights_only=True) for step in self.steps)
 

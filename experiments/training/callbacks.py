@@ -63,6 +63,10 @@ class Curve(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.work, self.seconds = state_dict["rows"], state_dict["work"], state_dict["seconds"]
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.rows and trainer.is_global_zero:  # those of a checkpoint; their file may have been lost since
+            self._write()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.since = time.perf_counter()
 

@@ -17,9 +17,9 @@ from torch.utils.data import IterableDataset
 
 from data_modules.batches import PackedBatches, batch_loader
 from data_modules.corpora.text import TRAIN
-from experiments.common.io import only_writer, write_json, write_text
+from experiments.common.io import only_writer
 from experiments.config.cell import Cell, fused_folder
-from experiments.config.run_config import RunConfig, short_hash, to_yaml
+from experiments.config.run_config import RunConfig, short_hash
 from experiments.tracking.identity import files_folder
 from experiments.training.averaging import Averager
 from experiments.training.callbacks import Curve, FinalValidation, History
@@ -29,10 +29,10 @@ from experiments.training.losses import Losses
 from experiments.training.probe import Probe
 from experiments.training.record import summary
 from experiments.training.run import (
-    RECORD,
     Options,
     Run,
     Training,
+    begin,
     build,
     build_trainer,
     check_fit,
@@ -41,6 +41,7 @@ from experiments.training.run import (
     logged,
     set_up,
     write_outputs,
+    write_record,
 )
 from experiments.training.stopping import CheckpointWriter
 from experiments.training.throughput import Throughput
@@ -107,8 +108,7 @@ def _fit(runs: Sequence[Run], writer: CheckpointWriter) -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
     checkpoint = newest(writer.path.parent, writer.run_hash)
     for run in runs:
-        (run.folder / RECORD).unlink(missing_ok=True)
-        write_text(run.folder / "config.yaml", f"# {run.run_hash}\n{to_yaml(run.config)}")
+        begin(run)
     if checkpoint:
         print(f"resuming from {checkpoint.path}, step {checkpoint.step} of {runs[0].config.optim.steps}", flush=True)
     trainings = [build(run) for run in runs]
@@ -124,8 +124,8 @@ def _fit(runs: Sequence[Run], writer: CheckpointWriter) -> None:
         weights_only=True,
     )
     records = [member.finish(len(runs)) for member in members.members]
-    for run, record in zip(runs, records, strict=True):  # last: a run that is killed before does all this again
-        write_json(run.folder / RECORD, record)
+    for run, record in zip(runs, records, strict=True):
+        write_record(run, record)
         print(summary(record), flush=True)
     for training in trainings:
         if training.averager:

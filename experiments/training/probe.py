@@ -133,6 +133,10 @@ class Probe(pl.Callback):
         self.rows, self.steps = [list(row) for row in state_dict["rows"]], state_dict["steps"]
         self.norms = torch.tensor(state_dict["norms"], dtype=torch.float64) if self.steps else None
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.rows and trainer.is_global_zero:  # those of a checkpoint; their file may have been lost since
+            write_probe(self.path, self.rows)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step == 0:
             self._measure(trainer, cast(LitTransformer, pl_module).network)

@@ -1,5 +1,6 @@
 """One training of a cell: from its resume point to its last step, and the outputs that DVC keeps of it."""
 
+import hashlib
 import logging
 import sys
 import warnings
@@ -43,6 +44,8 @@ PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 COSTS = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
 RECORD, CURVE, PROBE, MODEL = "training.json", "curve.csv", "probe.csv", "model"
 """What a finished training leaves in its run folder; copies of it are the cell's results."""
+DIGESTS = "outputs.json"
+"""The SHA-256 of each file of these, so that no copy is made of one that was damaged or lost since."""
 
 
 @dataclass(frozen=True)
@@ -132,36 +135,51 @@ def _resume_point(run: Run) -> ResumePoint:
     if is_complete(run, checkpoint):
         print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
         return ResumePoint(checkpoint, complete=True)
-    (run.folder / RECORD).unlink(missing_ok=True)  # of a training that came further; the copies of it stay
-    write_text(run.folder / "config.yaml", f"# {run.run_hash}\n{to_yaml(run.config)}")
+    begin(run)
     if checkpoint:
         print(f"resuming from {checkpoint.path}, step {checkpoint.step} of {run.config.optim.steps}", flush=True)
     return ResumePoint(checkpoint)
 
 
+def begin(run: Run) -> None:
+    """Remove the record of a training that came further, whose copies stay, and write the config of the new one."""
+    for name in (DIGESTS, RECORD):
+        (run.folder / name).unlink(missing_ok=True)
+    write_text(run.folder / "config.yaml", f"# {run.run_hash}\n{to_yaml(run.config)}")
+
+
 def is_complete(run: Run, checkpoint: Checkpoint | None) -> bool:
     """Return whether the run folder has all of this training; a member of a fused one leaves no checkpoint there."""
-    record = _record(run.folder)
-    if record.get("run_hash") != run.run_hash or not (run.folder / MODEL).is_dir():
+    if not _is_whole(run.folder):
         return False
-    return "fused" in record or (checkpoint is not None and record["steps"] == checkpoint.step)
+    record = read_json(run.folder / RECORD)
+    ended = "fused" in record or (checkpoint is not None and record["steps"] == checkpoint.step)
+    return ended and record["run_hash"] == run.run_hash
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a training has finished there, and all that it left is still as it was written."""
+    path = folder / DIGESTS
+    return path.is_file() and read_json(path) == _digests(folder)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that a finished training leaves and that is there."""
+    paths = [folder / RECORD, folder / CURVE, folder / PROBE, *sorted((folder / MODEL).rglob("*"))]
+    files = [path for path in paths if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _take_from_recipe(run: Run) -> bool:
     """Copy what the recipe's cell left where its trials chose the recipe's own value: it is the same training."""
     recipe = replace(run.cell, tuned=False).run_folder
-    if _record(recipe).get("run_hash") != run.run_hash or not (recipe / MODEL).is_dir():
+    if not _is_whole(recipe) or read_json(recipe / RECORD)["run_hash"] != run.run_hash:
         return False
     copy_folder(recipe / MODEL, run.folder / MODEL)
-    for name in (CURVE, PROBE, RECORD):
+    for name in (CURVE, PROBE, RECORD, DIGESTS):
         copy_file(recipe / name, run.folder / name)
     print(f"{run.folder}: the recipe has the best value, so its model is this one; copied from {recipe}", flush=True)
     return True
-
-
-def _record(folder: Path) -> Mapping[str, Any]:
-    path = folder / RECORD
-    return read_json(path) if path.is_file() else {}
 
 
 def check_fit(run: Run) -> None:
@@ -195,8 +213,8 @@ def _fit(run: Run, start: ResumePoint) -> None:
         with run.processes.together():
             training.trainer.fit(training.module, datamodule=training.data, ckpt_path=path, weights_only=True)
         record = finish(run, training) if run.processes.first else None
-    if record:  # written last: a run that is killed before is not complete, and does all this again
-        write_json(run.folder / RECORD, record)
+    if record:
+        write_record(run, record)
         if training.averager:
             training.averager.leave()
         print(summary(record), flush=True)
@@ -295,6 +313,12 @@ def finish(run: Run, training: Training) -> dict[str, Any]:
             _write_model(folder, training, record)
     training.history.add({f"training/{key}": record[key] for key in COSTS})
     return record
+
+
+def write_record(run: Run, record: Mapping[str, Any]) -> None:
+    """Write the record and, last, the digests of all files: a run that is killed before does all this again."""
+    write_json(run.folder / RECORD, record)
+    write_json(run.folder / DIGESTS, _digests(run.folder))
 
 
 def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) -> None:

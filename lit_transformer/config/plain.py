@@ -49,7 +49,7 @@ def _value(kind: Any, value: Any, place: str) -> Any:
         members = {member.value: member for member in kind}
         if isinstance(value, str) and value in members:
             return members[value]
-        raise UserError(f"{place} is {value!r}{nearest(str(value), members)} (known: {', '.join(members)})")
+        raise UserError(f"{place} is {value!r}{nearest(value, members)} (known: {', '.join(members)})")
     if type(value) is kind:
         return value
     if kind is float and type(value) is int:

@@ -1,8 +1,8 @@
 """A model in a folder: model.safetensors and config.json, written without pickles and read without training code.
 
-config.json holds the format and its version, the size of the vocabulary, the special ids, the whole `ModelConfig`, the
-SHA-256 of model.safetensors and, under "provenance", what the writer knows of the model's origin. A tied matrix is
-stored once, under its first name.
+config.json holds the format and its version, the size of the vocabulary, the special ids, the whole `ModelConfig`,
+under "provenance" what the writer knows of the model's origin, and the SHA-256 of all this and of model.safetensors. A
+tied matrix is stored once, under its first name.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ from lit_transformer.errors import UserError, nearest
 from lit_transformer.tokens import BOS, EOS, PAD, UNK
 from lit_transformer.transformer import Transformer, build_transformer
 
-FORMAT = {"format": "lit_transformer", "version": 2}
+FORMAT = {"format": "lit_transformer", "version": 3}
 SPECIAL_IDS = {"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK}
 TENSORS, CONFIG = "model.safetensors", "config.json"
-KEYS = (*FORMAT, "vocab_size", "special_ids", "model", "sha256", "provenance")
+KEYS = (*FORMAT, "vocab_size", "special_ids", "model", "provenance", "sha256")
 
 
 def save_exported(network: Transformer, folder: Path | str, provenance: Mapping[str, Any] | None = None) -> None:
@@ -38,9 +38,9 @@ def save_exported(network: Transformer, folder: Path | str, provenance: Mapping[
         "vocab_size": network.output_embedding.num_embeddings,
         "special_ids": SPECIAL_IDS,
         "model": to_plain(network.config),
-        "sha256": hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest(),
         "provenance": dict(provenance or {}),
     }
+    content["sha256"] = checksum(content, (folder / TENSORS).read_bytes())
     text = json.dumps(content, indent=1, ensure_ascii=False)
     _write(folder / CONFIG, f"{text}\n".encode())
 
@@ -54,7 +54,7 @@ def load_exported(folder: Path | str) -> Transformer:
     folder = Path(folder)
     content = _read_content(folder / CONFIG)
     config, vocab_size = _read_config(folder / CONFIG, content)
-    tensors = _read_tensors(folder / TENSORS, content["sha256"])
+    tensors = _read_tensors(folder / TENSORS, content)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers do not depend on the initial values
         network = build_transformer(config, vocab_size)
     targets = _stored(network)
@@ -74,6 +74,14 @@ def load_exported(folder: Path | str) -> Transformer:
 def exported_provenance(folder: Path | str) -> dict[str, Any]:
     """Return the provenance that `save_exported` wrote; raises `UserError` as `load_exported` does."""
     return dict(_read_content(Path(folder) / CONFIG)["provenance"])
+
+
+def checksum(content: Mapping[str, Any], tensors: bytes) -> str:
+    """Return the SHA-256 of config.json, but for the checksum itself, and of model.safetensors."""
+    config = {key: value for key, value in content.items() if key != "sha256"}
+    sha = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    sha.update(tensors)
+    return sha.hexdigest()
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -131,15 +139,17 @@ def _read_config(path: Path, content: dict[str, Any]) -> tuple[ModelConfig, int]
         raise UserError(f"{path}: {error}") from None
 
 
-def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+def _read_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        tensors = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; export the model again") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path} is damaged (its checksum does not fit); copy or export the model again")
+    if checksum(content, tensors) != content["sha256"]:
+        raise UserError(
+            f"{path} or {CONFIG} beside it is damaged (the checksum does not fit); copy or export the model again"
+        )
     try:
-        return load(content)
+        return load(tensors)
     except SafetensorError as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}); export the model again") from None
 

@@ -34,7 +34,7 @@ class LitTransformer(pl.LightningModule):
         self.hidden = hidden
         self.schedule = LearningRate(optim, network.config.d_model)
         self.objective = build_objective(optim, network.output_embedding.num_embeddings, hidden)
-        self.valid_nats = 0.0
+        self.valid_nats = torch.zeros((), dtype=torch.float64)
         self.valid_tokens = 0
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -48,6 +48,12 @@ class LitTransformer(pl.LightningModule):
         )
         rate = torch.optim.lr_scheduler.LambdaLR(adam, lambda steps: self.schedule(steps + 1))
         return {"optimizer": adam, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def transfer_batch_to_device(
+        self, batch: TranslationBatch, device: torch.device, dataloader_idx: int
+    ) -> TranslationBatch:
+        """Copy a batch to a GPU from pinned memory: from other memory every copy waits for the steps before it."""
+        return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
 
     def on_train_batch_start(self, batch: TranslationBatch, batch_idx: int) -> None:
         """Seed the step's dropout."""
@@ -80,17 +86,17 @@ class LitTransformer(pl.LightningModule):
                     torch.distributed.broadcast(value, 0)
 
     def on_validation_epoch_start(self) -> None:
-        self.valid_nats, self.valid_tokens = 0.0, 0
+        self.valid_nats, self.valid_tokens = torch.zeros((), dtype=torch.float64, device=self.device), 0
 
     def validation_step(self, batch: TranslationBatch, batch_idx: int) -> None:
         """Add the batch's unsmoothed nats and tokens to the running sums."""
         hidden = self.hidden(self.network, batch)
-        self.valid_nats += float(cross_entropy(hidden, self.network.output_embedding.weight, batch.tgt_out))
+        self.valid_nats += cross_entropy(hidden, self.network.output_embedding.weight, batch.tgt_out)
         self.valid_tokens += len(batch.tgt_out)
 
     def on_validation_epoch_end(self) -> None:
         """Log nats per token and perplexity over all tokens of all ranks."""
-        sums = torch.tensor([self.valid_nats, self.valid_tokens], dtype=torch.float64, device=self.device)
+        sums = torch.stack([self.valid_nats, self.valid_nats.new_tensor(self.valid_tokens)])
         nats, tokens = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         mean = nats / tokens
         self.log("valid/loss", mean)

@@ -98,7 +98,7 @@ def measure(
     shutil.rmtree(project / "runs" / STUDY)
     training = median(record["seconds"] for record in records)
     return {
-        "cells_per_hour": round(3600 * count / (wall - training + training * steps / args.steps), 1),
+        "cells_per_hour": round(3600 * count / (wall - training + training * steps / args.steps), 3),
         "wall_seconds": round(wall, 2),
         "training_seconds": round(training, 2),
         "target_tokens_per_second": round(sum(record["target_tokens"] for record in records) / training),

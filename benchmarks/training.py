@@ -98,8 +98,8 @@ def compare(args: argparse.Namespace) -> None:
     before = machine.load()
     with start_workers(_systems(args)) as workers:
         left_out = workers.left_out
-        for name in {OURS, PEER} & left_out.keys():  # nothing to compare without these
-            raise UserError(f"{name}: {left_out[name]}")
+        if missing := {OURS, PEER} & left_out.keys():
+            raise UserError("; ".join(f"{name}: {left_out[name]}" for name in sorted(missing)))
         seconds = take_turns(turns(workers), args.rounds)
         measurements = {name: worker.finish() for name, worker in workers.items()}
     tokens = sum(draw(VOCABULARY, args.tokens, args.batches, not args.mixed).tokens)

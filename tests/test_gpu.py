@@ -242,20 +242,10 @@ def test_the_whole_command_runs_on_a_cpu_with_few_packages(tmp_path: Path) -> No
     for name in ABSENT:
         (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError('not installed', name={name!r})\n")
     out = tmp_path / "gpu.json"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.gpu",
-        "--device",
-        "cpu",
-        "--tiny",
-        "--minutes",
-        "10",
-        "--out",
-        str(out),
-    ]
+    settings = ["--device", "cpu", "--tiny", "--minutes", "60", "--commit", "abc", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(absent), str(ROOT)])}
-    done = subprocess.run([*command, "--commit", "abc"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.gpu", *settings]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(out.read_text())
     assert (record["card"], record["git_commit"], record["precision"]) == (None, "abc", "bfloat16")

@@ -8,7 +8,7 @@ STUDY ?= components
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help ablation layers test test-full check bench setup clean
+.PHONY: help ablation layers test test-full check bench gpu setup clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## Format, lint and types: ruff and mypy
 
 # The override changes nothing but the run's folder, so that the study's own cell is left alone.
 CELL := --study components --variant base --seed 0 optim.clip_norm=1.0
-BENCH := benchmarks/results
+BENCH = benchmarks/results/$(shell $(BIN)/python -m benchmarks.environment)
 bench: $(VENV)/.bench $(VENV)/joeynmt ## Compare training, learning and decoding with their peers, and time how training scales (about 37 minutes, quiet machine)
 	@python -m benchmarks.training --rounds 3 --out $(BENCH)/training_small_float32.json
 	@python -m benchmarks.training --rounds 3 --precision bfloat16 --out $(BENCH)/training_small_bfloat16.json
@@ -55,6 +55,9 @@ bench: $(VENV)/.bench $(VENV)/joeynmt ## Compare training, learning and decoding
 	@python -m benchmarks.random_decoding --rounds 3 --beam 1 --out $(BENCH)/small_beam_1.json
 	@python -m benchmarks.random_decoding --size base --rounds 2 --sentences 80 --out $(BENCH)/base_beam_4.json
 	@python -m benchmarks.summary
+
+gpu: $(VENV)/.dev ## Test and measure a GPU: training beside its peers, cells an hour, decoding (9 minutes)
+	@python -m benchmarks.gpu --minutes 9
 
 setup: $(VENV)/.dev ## Only install, into .venv
 

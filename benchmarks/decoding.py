@@ -5,8 +5,8 @@
 
 A trained model is exported to the other libraries, and all translate the same sentences in the same batches, with the
 same beam and no length penalty, taking turns in several rounds. Printed are medians and ranges, the ratio to Hugging
-Face within each round, and the share of translations identical to ours. The maximum length is per sentence in ours and
-per batch in the others, so a translation without EOS is longer there.
+Face within each round, and the share of translations identical to ours. A peer that is not installed has no row. The
+maximum length is per sentence in ours and per batch in the others, so a translation without EOS is longer there.
 
 `python -m benchmarks.random_decoding` does the same with random weights at a given model size.
 """
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from lit_transformer import Transformer
 
 OURS, PEER = "lit_transformer", "Hugging Face generate"
+CPU_PEERS = ("CTranslate2 float32", "JoeyNMT")
+"""Timed on a CPU only."""
 
 
 class Subject(NamedTuple):
@@ -50,7 +52,7 @@ def main() -> None:
     add_settings(parser)
     args = parser.parse_args()
     cell = cli.parse_cell(args)
-    set_up(cell.config.trainer.matmul.value, args.threads)
+    set_up(cell.config.trainer.matmul.value, args.threads, args.device)
     compare(_trained(cell, args), args)
 
 
@@ -63,10 +65,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=cli.user_path, help="also write the table and the machine as JSON")
 
 
-def set_up(matmul: str, threads: int) -> None:
+def set_up(matmul: str, threads: int, device: str = "cpu") -> None:
     """Configure the process, for ours and for the other systems on torch.
 
     Flash attention on CPU is several times slower than the math kernel on sentences, so it is off; ours uses neither.
@@ -74,7 +77,7 @@ def set_up(matmul: str, threads: int) -> None:
     machine.set_up(matmul)
     import torch
 
-    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_flash_sdp(device == "cuda")
     torch.set_num_threads(threads)
 
 
@@ -82,23 +85,31 @@ def compare(subject: Subject, args: argparse.Namespace) -> None:
     """Translate with all systems in turns, print the table, and write it if requested."""
     network, decode, sources = subject.network, subject.decode, subject.sources
     with tempfile.TemporaryDirectory() as folder:
-        systems = {OURS: ours(network, decode, args.batch)}
-        systems[PEER] = hugging_face(network, decode, args.batch, Path(folder) / "marian")
-        systems |= ctranslate2(network, decode, args.batch, subject.tokens, Path(folder) / "ct2", args.threads)
-        systems |= joeynmt(network, decode, args.batch)
+        peers = hugging_face(network, decode, args.batch, Path(folder) / "marian", args.device)
+        if args.device == "cpu":
+            peers |= ctranslate2(network, decode, args.batch, subject.tokens, Path(folder) / "ct2", args.threads)
+            peers |= joeynmt(network, decode, args.batch)
+        systems = {OURS: ours(network.to(args.device), decode, args.batch)} | peers
         before = machine.load()
         translations = {name: translate(sources) for name, translate in systems.items()}
         turns = {name: timed(partial(translate, sources)) for name, translate in systems.items()}
-        table = rows(take_turns(turns, args.rounds), len(sources), PEER)
+        peer = PEER if PEER in systems else OURS
+        table = rows(take_turns(turns, args.rounds), len(sources), peer)
     same = {
         name: sum(map(list.__eq__, output, translations[OURS])) / len(sources) for name, output in translations.items()
     }
-    columns = [Column("same as ours", ".1%", "same_as_ours", same)]
-    title = f"beam {args.beam}, {args.threads} thread(s), batches of {args.batch}"
-    print_table(title, "sentences", PEER, table, columns)
+    tokens = {row.name: sum(map(len, translations[row.name])) / len(sources) * row.rate.median for row in table}
+    columns = [
+        Column("tokens/s", ",.0f", "tokens_per_second", tokens),
+        Column("same as ours", ".1%", "same_as_ours", same),
+    ]
+    title = f"beam {args.beam}, {args.threads} thread(s), {args.device}, batches of {args.batch}"
+    print_table(title, "sentences", peer, table, columns)
     if args.out is not None:
         record = _record(subject, args, [before, machine.load()])
-        files.write_json(args.out, record | {"systems": as_json("sentences", PEER, table, columns)})
+        left_out = [name for name in (PEER, *(CPU_PEERS if args.device == "cpu" else ())) if name not in systems]
+        systems_json = as_json("sentences", peer, table, columns)
+        files.write_json(args.out, record | {"systems": systems_json, "left_out": left_out})
 
 
 def _trained(cell: Cell, args: argparse.Namespace) -> Subject:
@@ -117,7 +128,7 @@ def _trained(cell: Cell, args: argparse.Namespace) -> Subject:
 
 def _record(subject: Subject, args: argparse.Namespace, load: list[float]) -> dict[str, Any]:
     """Return what the numbers depend on: model, settings, machine and its load, versions."""
-    settings = subject.description | {name: getattr(args, name) for name in ("batch", "beam", "rounds")}
+    settings = subject.description | {name: getattr(args, name) for name in ("batch", "beam", "rounds", "device")}
     return {"settings": settings | {"sentences": len(subject.sources)}, "load_before_and_after": load} | describe()
 
 

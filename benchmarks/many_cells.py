@@ -1,6 +1,6 @@
 """Many empty cells through the launcher: is any lost, and what do DVC, a no-op and the report cost?
 
-    python -m benchmarks.many_cells --cells 200 --slots 2 --out benchmarks/results/many_cells.json
+    python -m benchmarks.many_cells --cells 200 --slots 2 --out many_cells.json
 
 Works in a scratch copy of the project (or --keep FOLDER). One small cell is trained and scored; the stages of all cells
 copy its results, under the real dvc.yaml with its dependencies, and the report is the real one.

@@ -22,15 +22,20 @@ LENGTHS = (19, 17, 16, 14, 13)
 
 def main() -> None:
     """Parse the command line and run the benchmark."""
+    args = parser().parse_args()
+    set_up("medium", args.threads, args.device)
+    compare(random_subject(args), args)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--size", choices=list(SIZES), default="small", help="small: d_model 256, 3 + 3 layers (default)"
     )
     parser.add_argument("--seed", type=int, default=0)
     add_settings(parser)
-    args = parser.parse_args()
-    set_up("medium", args.threads)
-    compare(random_subject(args), args)
+    return parser
 
 
 def random_subject(args: argparse.Namespace) -> Subject:

@@ -101,6 +101,23 @@ def show(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else 170).print(table)
 
 
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown: left-aligned names and right-aligned numbers."""
+    rule = [":--", *["--:"] * (len(header) - 1)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in (header, rule, *lines))
+
+
+def lead(systems: Mapping[str, Any], peer: str, ours: str) -> float:
+    """Return our speed over a peer's, the median over rounds, from the systems of a benchmark's JSON."""
+    pairs = zip(systems[peer]["seconds"], systems[ours]["seconds"], strict=True)
+    return statistics.median(theirs / own for theirs, own in pairs)
+
+
+def two_decimals(ratio: float | None) -> str:
+    """Return a ratio as text, a dash for none."""
+    return "–" if ratio is None else f"{ratio:.2f}"
+
+
 def as_json(unit: str, peer: str, table: Sequence[Row], columns: Sequence[Column] = ()) -> dict[str, Any]:
     """Return the rows as JSON values, by system."""
     return {

@@ -33,10 +33,17 @@ def ours(network: "Transformer", decode: DecodeConfig, size: int) -> Translate:
     return translate
 
 
-def hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folder: Path) -> Translate:
-    """Return `generate` of a MarianMTModel with the network's weights."""
+def hugging_face(
+    network: "Transformer", decode: DecodeConfig, size: int, folder: Path, device: str
+) -> dict[str, Translate]:
+    """Return `generate` of a MarianMTModel with the network's weights; empty when transformers is not installed."""
     import torch
-    from transformers import MarianMTModel, logging
+
+    try:
+        from transformers import MarianMTModel, logging
+    except ImportError as error:
+        print(f"Hugging Face is left out: it needs the package {error.name}")
+        return {}
 
     from lit_transformer.export.marian import to_marian
     from lit_transformer.tokens import BOS, EOS, PAD
@@ -44,20 +51,20 @@ def hugging_face(network: "Transformer", decode: DecodeConfig, size: int, folder
     logging.set_verbosity_error()  # it warns about two length limits in every batch
     folder.mkdir()
     save_marian(to_marian(network, decode), folder)
-    model = MarianMTModel.from_pretrained(folder).eval()
+    model = MarianMTModel.from_pretrained(folder).eval().to(device)
 
     def translate(sources: Sequence[Ids]) -> list[Ids]:
         translations = []
         for batch in _batches(sources, size):
             rows = [torch.tensor([*ids, EOS]) for ids in batch]
-            ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+            ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD).to(device)
             max_length = max(map(len, batch)) + decode.extra_length
             with torch.inference_mode():
                 generated = model.generate(ids, attention_mask=(ids != PAD).long(), max_new_tokens=max_length)
             translations += [[token for token in row if token not in (PAD, BOS, EOS)] for row in generated.tolist()]
         return translations
 
-    return translate
+    return {"Hugging Face generate": translate}
 
 
 def ctranslate2(

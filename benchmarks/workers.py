@@ -63,25 +63,33 @@ class Worker(NamedTuple):
         return reply
 
 
+class Workers(dict[str, Worker]):
+    """Workers by system. `left_out` has those that failed to build, and why."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: dict[str, str] = {}
+
+
 @contextmanager
-def start_workers(factories: dict[str, JobFactory]) -> Iterator[dict[str, Worker]]:
-    """Start one worker per system and stop them all at the end; one that fails to build is skipped with a message."""
+def start_workers(factories: dict[str, JobFactory]) -> Iterator[Workers]:
+    """Start one worker per system, all at once, and stop them all at the end; one that fails to build is left out."""
     spawn = multiprocessing.get_context("spawn")
-    workers: dict[str, Worker] = {}
+    workers = Workers()
     try:
         for name, factory in factories.items():
             ours, theirs = spawn.Pipe()
             process = spawn.Process(target=partial(_serve, theirs, factory), daemon=True)
             process.start()
             theirs.close()
-            worker = Worker(ours, process)
+            workers[name] = Worker(ours, process)
+        for name in factories:
             try:
-                worker.receive()
+                workers[name].receive()
             except UserError as error:
                 print(f"{name} is left out: {error}")
-                process.join()
-            else:
-                workers[name] = worker
+                workers.pop(name).process.join()
+                workers.left_out[name] = str(error).strip().splitlines()[-1]
         yield workers
     finally:
         for worker in workers.values():

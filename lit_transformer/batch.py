@@ -4,9 +4,9 @@ A batch of B sentences with N tokens is a tensor (N, ...) and a `Layout`. Only m
 layout; padded tensors (B, L, ...) exist only where a kernel needs one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -111,7 +111,10 @@ class Layout:
         return flat if self.rectangular else flat.index_select(0, self.indices)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        return _to(self, device, non_blocking)
+        return _map(self, lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        return _map(self, lambda part: part.pin_memory())
 
 
 @dataclass(eq=False)
@@ -158,7 +161,11 @@ class TranslationBatch:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        return _to(self, device, non_blocking)
+        return _map(self, lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Copy to memory from which a GPU reads without the host waiting."""
+        return _map(self, lambda part: part.pin_memory())
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,12 +207,12 @@ def _slots(ids: Sequence[Tensor]) -> Tensor:
 T = TypeVar("T", bound=Layout | TranslationBatch | FusedBatch)
 
 
-def _to(item: T, device: torch.device | str, non_blocking: bool) -> T:
+def _map(item: T, function: Callable[[Any], Any]) -> T:
+    """Apply a function to every tensor and every layout of an item."""
     values = {field.name: getattr(item, field.name) for field in fields(item)}
-    for name, value in values.items():
-        if isinstance(value, Tensor | Layout):
-            values[name] = value.to(device, non_blocking=non_blocking)
-    return type(item)(**values)
+    return type(item)(
+        **{name: function(value) if isinstance(value, Tensor | Layout) else value for name, value in values.items()}
+    )
 
 
 def _concatenate(sentences: Sequence[Ids]) -> tuple[IntArray, IntArray]:

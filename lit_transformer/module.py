@@ -62,7 +62,7 @@ class LitTransformer(pl.LightningModule):
         vocab_size = self.network.output_embedding.num_embeddings
         self.schedule = LearningRate(self.optim, self.network.config.d_model)
         self.objective = build_objective(self.optim, vocab_size, hidden)
-        self.sums: list[list[float]] = []  # nats and tokens per loader of an evaluation
+        self.sums: list[list[Any]] = []  # nats and tokens per loader of an evaluation
         hyperparameters = {
             "network": _describe(self.network),
             "optim": to_plain(self.optim),
@@ -159,6 +159,12 @@ class LitTransformer(pl.LightningModule):
                 for group in config.scheduler.optimizer.param_groups:
                     group["lr"] = self.next_rate(self.trainer.global_step)
 
+    def transfer_batch_to_device(
+        self, batch: TranslationBatch, device: torch.device, dataloader_idx: int
+    ) -> TranslationBatch:
+        """Copy a batch to a GPU from pinned memory: from other memory every copy waits for the steps before it."""
+        return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
+
     def on_train_batch_start(self, batch: TranslationBatch, batch_idx: int) -> None:
         """Seed the batch's dropout by its number from the start of training."""
         per_epoch = self.trainer.num_training_batches
@@ -234,10 +240,10 @@ class LitTransformer(pl.LightningModule):
     def _add(self, batch: TranslationBatch, loader: int) -> None:
         """Add the batch's unsmoothed nats and tokens to the sums of its loader."""
         while len(self.sums) <= loader:
-            self.sums.append([0.0, 0.0])
+            self.sums.append([torch.zeros((), dtype=torch.float64, device=self.device), 0])
         hidden = self.hidden(self.network, batch)
         nats = cross_entropy(hidden, self.network.output_embedding.weight, batch.tgt_out)
-        self.sums[loader][0] += float(nats)
+        self.sums[loader][0] += nats  # stays on the device, so that no batch waits for the one before
         self.sums[loader][1] += len(batch.tgt_out)
 
     def _log_losses(self, names: list[str]) -> None:

@@ -45,9 +45,9 @@ def loader(batches: list[TranslationBatch]) -> Any:
     return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
 
 
-def trainer(steps: int, **settings: Any) -> pl.Trainer:
+def trainer(steps: int, accelerator: str = "cpu", **settings: Any) -> pl.Trainer:
     return pl.Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
         max_steps=steps,
         max_epochs=-1,
         num_sanity_val_steps=0,

@@ -266,6 +266,7 @@ def test_wrong_settings_are_said_in_one_line(wrong: dict) -> None:
         beam_search(toy.step, toy.begin(), **{"beam": 4, "alpha": 0.6, "max_lengths": limits(3), **wrong})
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_finds_the_same() -> None:
     toy = Toy.random(9, sentences=30, vocabulary=500, eos=5.0)

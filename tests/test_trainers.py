@@ -134,6 +134,7 @@ def test_systems_run_in_processes_of_their_own(capsys: pytest.CaptureFixture[str
     begin = {"one": Counting, "two": Counting, "none": partial(Counting, "at once")}
     with start_workers(begin) as running:
         assert list(running) == ["one", "two"]
+        assert running.left_out == {"none": "no such package"}
         assert [running[name].turn() for name in ("one", "one", "two")] == [1.0, 2.0, 1.0]
         pids = {process.finish()["pid"] for process in running.values()}
     assert "none is left out: no such package" in capsys.readouterr().out
@@ -168,6 +169,7 @@ def test_the_benchmark_of_training_writes_what_it_prints(tmp_path: Path) -> None
     )
     written = json.loads(out.read_text())
     assert list(written["systems"]) == ["lit_transformer", "torch.nn loop", "torch.nn loop, our settings"]
+    assert written["left_out"] == {}
     for name, system in written["systems"].items():
         assert name in done.stdout
         assert system["target_tokens_per_second"]["median"] > 0

@@ -73,7 +73,7 @@ def describe() -> dict[str, Any]:
     import torch
 
     return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), **_versions()},
         "git_commit": git_commit(),
@@ -118,7 +118,8 @@ def code_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
 """Cross-entropies of packed predictions: label-smoothed for training, of one pass or two; plain for perplexity.
 
 All take the decoder's output and the output embedding, and never hold the whole logits (N, V): rows are processed in
-chunks that fit a cache, and the training losses compute their gradients in the same pass.
+chunks that fit a cache (on a GPU larger ones), and the training losses compute their gradients in the same pass.
 """
 
 from typing import Any
@@ -14,6 +14,8 @@ from lit_transformer.components.precision import upcast
 
 CHUNK_ELEMENTS = 1 << 21
 """Logits per chunk, 8 MB of float32."""
+GPU_CHUNK_ELEMENTS = 1 << 26
+"""The same on a GPU, 256 MB: there small chunks cost more to launch than to compute."""
 
 
 def label_smoothed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -148,4 +150,5 @@ def _matmul_dtype(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _chunk_rows(weight: Tensor) -> int:
-    return max(1, CHUNK_ELEMENTS // weight.shape[0])
+    elements = CHUNK_ELEMENTS if weight.device.type == "cpu" else GPU_CHUNK_ELEMENTS
+    return max(1, elements // weight.shape[0])

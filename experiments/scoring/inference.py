@@ -122,7 +122,7 @@ def translate_ids(
             if decode.beam == nbest == 1:  # a beam of one, with less to keep
                 best = [[only] for only in greedy_search(step, init_state(batch), **options)]
             else:
-                best = beam_search(step, init_state(batch), beam=decode.beam, nbest=nbest, **options)
+                best = beam_search(step, init_state(batch), beam=decode.beam, nbest=nbest, stop=decode.stop, **options)
             for index, found in zip(indices, best, strict=True):
                 hypotheses[index] = found
             progress(len(indices))
@@ -143,7 +143,8 @@ def to_line(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
 
 def decoding_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings of the search that scores depend on."""
-    return {"beam": config.decode.beam, "alpha": config.decode.alpha, "extra_length": config.decode.extra_length}
+    decode = config.decode
+    return {"beam": decode.beam, "alpha": decode.alpha, "extra_length": decode.extra_length, "stop": decode.stop.name}
 
 
 def _has_model(record_path: Path) -> bool:

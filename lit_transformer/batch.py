@@ -196,7 +196,7 @@ class FusedBatch:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        return _to(self, device, non_blocking)
+        return _map(self, lambda part: part.to(device, non_blocking=non_blocking))
 
 
 def _slots(ids: Sequence[Tensor]) -> Tensor:

@@ -23,7 +23,7 @@ def translate_batch(
     options: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": max_lengths}
     if decode.beam == nbest == 1:  # a beam of one, with less to keep
         return [[only] for only in greedy_search(step, init_state(batch), **options)]
-    return beam_search(step, init_state(batch), beam=decode.beam, nbest=nbest, **options)
+    return beam_search(step, init_state(batch), beam=decode.beam, nbest=nbest, stop=decode.stop, **options)
 
 
 def max_target_lengths(src_lengths: Tensor, networks: Sequence[Transformer], decode: DecodeConfig) -> Tensor:

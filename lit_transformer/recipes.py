@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, assert_never
 
 from lit_transformer.config import (
+    DecodeConfig,
     Initialisation,
     Kind,
     Mask,
@@ -17,6 +18,7 @@ from lit_transformer.config import (
     Placement,
     Positions,
     Smoothing,
+    Stop,
 )
 
 
@@ -29,7 +31,8 @@ class Recipe(Kind):
 
 
 def deltas(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings in which a recipe differs from the paper: dotted keys of `model` and `optim`, and values.
+    """Return the settings in which a recipe differs from the paper: dotted keys of `model`, `optim` and
+    `decode`, and values.
 
     The norms' epsilon, which the paper does not give, is our default too. The mask of t2t_v3 is a large negative number
     of the products' type; -1e9 is the nearest available mask. t2t_2017 draws W_Q, W_K and W_V of self-attention as one
@@ -61,7 +64,7 @@ def switched(before: Recipe, recipe: Recipe) -> dict[str, Any]:
 
     Settings of the former only go back to the paper's values; those of neither are left as they are.
     """
-    paper = SimpleNamespace(model=ModelConfig(), optim=OptimConfig())
+    paper = SimpleNamespace(model=ModelConfig(), optim=OptimConfig(), decode=DecodeConfig())
     restored = {key: attrgetter(key)(paper) for key in deltas(before)}
     return _nested(restored | deltas(recipe))
 
@@ -73,6 +76,7 @@ def _released() -> dict[str, Any]:
         "model.norm.eps": 1e-6,
         "model.attention.mask": Mask.minus_1e9,
         "optim.smoothing": Smoothing.others,
+        "decode.stop": Stop.nothing_better,
     }
 
 

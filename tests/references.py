@@ -49,6 +49,30 @@ def naive_beam(
     return sorted(finished, reverse=True)
 
 
+def naive_beam_to_the_limit(
+    next_log_probs: NextLogProbs, beam: int, alpha: float, max_length: int
+) -> list[tuple[float, float, list[int]]]:
+    """Search as tensor2tensor does without an early end; return the best `beam` finished, best first.
+
+    Of the 2 `beam` best extensions those with EOS are finished, and the best `beam` of the others live on, up to the
+    last length. Where none is finished then, the live ones are returned.
+    """
+    live: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished = []
+    for length in range(1, max_length + 1):
+        extensions = []
+        for total, tokens in live:
+            log_probs = next_log_probs(tokens)
+            extensions += [(total + log_probs[token], [*tokens, token]) for token in range(EOS, len(log_probs))]
+        best = sorted(extensions, key=lambda extension: -extension[0])[: 2 * beam]
+        finished += [
+            (total / naive_penalty(length, alpha), total, tokens[:-1]) for total, tokens in best if tokens[-1] == EOS
+        ]
+        live = [(total, tokens) for total, tokens in best if tokens[-1] != EOS][:beam]
+    cut_off = [(total / naive_penalty(max_length, alpha), total, tokens) for total, tokens in live]
+    return sorted(finished or cut_off, reverse=True)[:beam]
+
+
 def every_sequence(next_log_probs: NextLogProbs, alpha: float, max_length: int) -> list[tuple[float, float, list[int]]]:
     """Score every sequence that ends with EOS or has `max_length` tokens: (score, log_prob, tokens), best first."""
 

@@ -17,8 +17,8 @@ SIGNATURES = {
     "bleu": SIGNATURE, "brevity_penalty": SIGNATURE, "length_ratio": SIGNATURE,
     "bleu_intl": SIGNATURE.replace("13a", "intl"), "chrf": CHRF, "chrfpp": CHRF.replace("nw:0", "nw:2"),
     "ter": "nrefs:1|case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:2.5.1",
-    "bleu_paper": SIGNATURE.replace("13a", "moses-de+compounds") + "|sacremoses:0.2.0", "exact_match": EXACT_MATCH,
-    "ppl": PER_TOKEN, "ppl_word": PER_WORD, "bits_per_character": PER_CHARACTER,
+    "bleu_paper": SIGNATURE.replace("13a", "moses-de+unicode-punctuation+compounds") + "|sacremoses:0.2.0",
+    "exact_match": EXACT_MATCH, "ppl": PER_TOKEN, "ppl_word": PER_WORD, "bits_per_character": PER_CHARACTER,
 }  # fmt: skip
 SPLITS = {"test": 500, "test_long": 200, "test_comp": 200}
 WORDS = ("1-4", "5-8", "9-12", "13-16", "17-24", "25+")

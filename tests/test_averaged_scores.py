@@ -112,8 +112,9 @@ def test_results_of_other_settings_do_not_count(study: Study) -> None:
     results = read_results(replace(study, variants=other))
     assert "ema/seed0" in results.missing
     assert "last/seed0" not in results.missing + results.unscored
-    results = read_results(replace(study, base={**study.base, "decode": {"extra_length": 3, "beam": 1}}))
-    assert {"base/seed0", "ema/seed0"} <= set(results.unscored)
+    for other_search in ({"beam": 1}, {"stop": "nothing_better"}):
+        results = read_results(replace(study, base={**study.base, "decode": {"extra_length": 3, **other_search}}))
+        assert {"base/seed0", "ema/seed0"} <= set(results.unscored)
 
 
 def test_the_scored_average_is_the_one_that_training_wrote(study: Study) -> None:

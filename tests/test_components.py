@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ import yaml
 
 from experiments.commands import components, describe
 from experiments.config.run_config import RunConfig, resolve
-from experiments.config.study import STUDIES, list_studies, load_study
+from experiments.config.study import STUDIES, flatten, list_studies, load_study
 from experiments.planning.description import Size, parts_of
-from lit_transformer.config import Kind, Mixer, Positions
+from lit_transformer.config import Kind, Mixer, Positions, Scale
 from lit_transformer.errors import UserError
 from lit_transformer.flops import Work, build_on_meta, forward_flops, parameter_count
 
@@ -42,10 +43,18 @@ def test_every_line_selects_what_it_stands_for() -> None:
             for key, line in zip(axis.keys, entry.lines, strict=False):
                 if "..." in line:
                     continue  # an option that takes a number
-                config: Any = resolve([yaml.safe_load(line)])
-                for part in re.findall(r"\w+", line)[:-1]:
-                    config = getattr(config, part)
-                assert str(config).lower() == re.findall(r"\w+", line)[-1], (key, line)
+                selected = flatten(yaml.safe_load(line))
+                config = resolve([yaml.safe_load(line)])
+                for name, value in selected.items():
+                    assert str(attrgetter(name)(config)) == str(value), (key, line)
+
+
+def test_the_line_of_a_score_gives_it_as_its_paper_has_it() -> None:
+    (scores,) = (axis for axis in components.every_axis() if "model.attention.score" in axis.keys)
+    lines = {entry.name: entry.lines[0] for entry in scores.entries}
+    for name in ("additive", "bilinear"):
+        assert resolve([yaml.safe_load(lines[name])]).model.attention.scale is Scale.none, "they do not scale the score"
+    assert lines["dot"] == "{model: {attention: {score: dot}}}"
 
 
 def test_the_default_of_each_axis_is_marked_once() -> None:

@@ -561,7 +561,9 @@ def test_another_decoding_of_the_same_weights(project: Path):
     evaluate.main([*cell, "decode.beam=2", "decode.alpha=1.0"])
     assert (results(project, "h1") / "scores.json").read_text() == before
     (path,) = (project / "runs/components/h1/seed0").glob("results+*/scores.json")
-    assert json.loads(path.read_text())["decode"] == {"beam": 2, "alpha": 1.0, "extra_length": 3}
+    assert json.loads(path.read_text())["decode"] == {
+        "beam": 2, "alpha": 1.0, "extra_length": 3, "stop": "beam_finished",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[
     ),
     "label smoothing over": (("optim.smoothing",), ("all",), ("others",), ("others",)),
     "norm eps": (("model.norm.eps",), (1e-6,), (1e-6,), (1e-6,)),  # the paper says none; this one is our default
+    "end of the search": (("decode.stop",), ("beam_finished",), ("nothing_better",), ("nothing_better",)),
     "mask value": (("model.attention.mask",), ("minus_inf",), ("minus_1e9",), ("minus_1e9",)),  # v3: the nearest
 }
 

@@ -82,9 +82,15 @@ def test_the_papers_bleu_by_hand():
     """
     found, signature = paper_bleu(["a rich-text format."], ["a rich-text form."], "en")
     assert found == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25)
-    expected = "nrefs:1|case:mixed|eff:no|tok:moses-en+compounds|smooth:none|version:"
+    expected = "nrefs:1|case:mixed|eff:no|tok:moses-en+unicode-punctuation+compounds|smooth:none|version:"
     assert signature.startswith(expected)
     assert signature.endswith(f"|sacremoses:{version('sacremoses')}")
+
+
+def test_the_papers_bleu_does_not_count_unicode_punctuation_as_errors():
+    """As its script since 2018: quotes, apostrophes and ellipses of either kind are the same token."""
+    assert paper_bleu(['He said "no"... to it, again.'], ["He said “no”… to it, again."], "en")[0] == pytest.approx(100)
+    assert paper_bleu(['He said „no"... to it, again.'], ["He said “no”… to it, again."], "en")[0] < 100
 
 
 def test_the_papers_bleu_is_cased_and_not_smoothed():
@@ -99,13 +105,16 @@ def test_the_papers_bleu_is_cased_and_not_smoothed():
     ("language", "line", "expected"),
     [
         ("de", "Der Preis, z.B. am 3. Mai: 5,300 Euro.", "Der Preis , z.B. am 3. Mai : 5,300 Euro ."),
-        ("de", "Nr. 5 usw. ... „gut“", "Nr. 5 usw. ... „ gut “"),
+        ("de", "Nr. 5 usw. ... „gut“", 'Nr. 5 usw. ... „ gut "'),  # the script leaves the lower quote
         ("en", 'He doesn\'t say "no".', 'He doesn \'t say " no " .'),
         ("fr", "C'est l'eau.", "C' est l' eau ."),
         ("en", "R&B [x] | y", "R & B [ x ] | y"),  # Moses would write &amp; and the like: the same borders
         ("en", "a rich-text format", "a rich ##AT##-##AT## text format"),
         ("en", "state-of-the-art", "state ##AT##-##AT## of ##AT##-##AT## the ##AT##-##AT## art"),
         ("en", "a-b-c", "a ##AT##-##AT## b-c"),  # the script's expression has used up the b
+        ("de", "“Ja”, sagt’s… am 3. Mai。Gut", '" Ja " , sagt \' s ... am 3. Mai . Gut'),
+        ("de", "Nr. ５：（６％）「a」～ 〈b〉【c】", 'Nr. 5 : ( 6 % ) " a " ~ < b > [ c ]'),
+        ("de", "Das sind 10.", "Das sind 10."),  # Moses would split a line's last period
         ("de", "- Ein- und Ausgang -", "- Ein- und Ausgang -"),
         ("en", "", ""),
     ],
@@ -240,7 +249,10 @@ def test_the_papers_bleu_equals_the_command_line_on_its_tokens(printed: Callable
     own, signature = paper_bleu(references, hypotheses, "de")
     assert own == pytest.approx(found["score"], abs=1e-7)
     assert own > 0
-    assert signature.partition("|sacremoses")[0].replace("moses-de+compounds", "none") == found["signature"]
+    assert (
+        signature.partition("|sacremoses")[0].replace("moses-de+unicode-punctuation+compounds", "none")
+        == found["signature"]
+    )
 
 
 def test_exact_match_is_a_percentage():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lit_transformer.config import Stop
 from lit_transformer.decoding import (
     EnsembleState,
     beam_search,
@@ -18,7 +19,7 @@ from lit_transformer.decoding import (
 from lit_transformer.decoding.candidates import BLOCK, largest
 from lit_transformer.errors import UserError
 from lit_transformer.tokens import BOS, EOS, PAD
-from tests.references import every_sequence, naive_beam, naive_greedy
+from tests.references import every_sequence, naive_beam, naive_beam_to_the_limit, naive_greedy
 
 ALPHAS = [0.0, 0.6, 1.0, 2.0]
 
@@ -109,6 +110,35 @@ def test_equals_the_naive_search_run_to_the_end(
         found = beam_search(toy.step, toy.begin(), beam=beam, alpha=alpha, max_lengths=limits(*lengths), nbest=nbest)
         for sentence, length in enumerate(lengths):
             assert_same(found[sentence], naive_beam(toy.next_log_probs(sentence), beam, alpha, length)[:nbest])
+
+
+@pytest.mark.parametrize("beam", [1, 2, 4, 8])
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize(("seed", "vocabulary", "eos"), [(0, 7, 0.0), (1, 30, 2.0), (2, 300, 6.0), (3, 5, -3.0)])
+def test_a_search_until_nothing_is_better_equals_the_naive_one_run_to_the_limit(
+    beam: int, alpha: float, seed: int, vocabulary: int, eos: float
+) -> None:
+    toy = Toy.random(seed, sentences=6, vocabulary=vocabulary, eos=eos)
+    lengths = [1, 2, 9, 12, 12, 7]
+    options = {"beam": beam, "alpha": alpha, "max_lengths": limits(*lengths), "stop": Stop.nothing_better}
+    for nbest in {1, beam}:
+        found = beam_search(toy.step, toy.begin(), nbest=nbest, **options)
+        for sentence, length in enumerate(lengths):
+            expected = naive_beam_to_the_limit(toy.next_log_probs(sentence), beam, alpha, length)[:nbest]
+            assert_same(found[sentence], expected)
+
+
+def test_the_two_ends_differ_and_the_later_one_finds_no_worse() -> None:
+    """Of 200 sentences some end better where the search goes on after W are finished; alone or in a batch."""
+    toy = Toy.random(3, sentences=200, vocabulary=12, eos=1.0)
+    options = {"beam": 3, "alpha": 1.0, "max_lengths": torch.arange(200) % 12 + 3}
+    early, late = (beam_search(toy.step, toy.begin(), stop=stop, **options) for stop in Stop)
+    pairs = [(a.score, b.score) for [a], [b] in zip(early, late, strict=True) if a.tokens != b.tokens]
+    assert 0 < len(pairs) < 100
+    assert any(later > earlier + 1e-6 for earlier, later in pairs)
+    for sentence in range(0, 200, 9):
+        own = {**options, "max_lengths": options["max_lengths"][sentence : sentence + 1]}
+        assert beam_search(toy.step, toy.begin([sentence]), stop=Stop.nothing_better, **own)[0] == late[sentence]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

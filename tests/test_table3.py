@@ -64,7 +64,7 @@ def test_the_big_study_is_the_papers() -> None:
 
 
 @ROWS
-def test_the_big_studys_models_have_the_exact_parameters(row: Ablation) -> None:
+def test_the_big_studys_models_have_the_parameters_of_our_arithmetic(row: Ablation) -> None:
     expected, parameters = TABLE3_MODELS[row.variant]
     own = config_of("table3_wmt14", row)
     assert own.model == expected

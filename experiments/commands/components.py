@@ -7,8 +7,9 @@ A `*` marks the default, which is the paper's. The list is read from the config 
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from experiments.config.run_config import RunConfig
@@ -97,8 +98,9 @@ def _axis(keys: tuple[str, ...], section: Any, value: Kind | None) -> Axis:
 
 
 def _lines(keys: tuple[str, ...], member: Kind) -> tuple[str, ...]:
-    """Return the lines that select a member, without those that every config refuses."""
-    return tuple(flow(key, member.name) for key in keys if _is_possible(key, member))
+    """Return the lines that select a member as its source has it, without those that every config refuses."""
+    companions = {name: other.name for name, other in member.companions.items()}
+    return tuple(flow(key, member.name, companions) for key in keys if _is_possible(key, member))
 
 
 def _is_possible(key: str, member: Kind) -> bool:
@@ -143,10 +145,11 @@ def _sections(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _sections(value, f"{prefix}{item.name}.")
 
 
-def flow(key: str, value: str) -> str:
-    """Return a dotted key and its value as flow YAML: "{model: {positions: {kind: alibi}}}"."""
+def flow(key: str, value: str, companions: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a dotted key, its value and those beside it as flow YAML: "{model: {positions: {kind: alibi}}}"."""
     parts = key.split(".")
-    return "{" + ": {".join(parts) + f": {value}" + "}" * len(parts)
+    beside = "".join(f", {name}: {other}" for name, other in companions.items())
+    return "{" + ": {".join(parts) + f": {value}{beside}" + "}" * len(parts)
 
 
 def _matching(axis: Axis, words: Sequence[str]) -> Axis:

@@ -39,6 +39,8 @@ TRAINING_CODE = (
 def stage_files(name: str) -> dict[Path, str]:
     """Return the path and the text of each dvc.yaml of a study: its cells', its ensembles', its trials' if it has some.
 
+    A study with factors has variants.yaml beside them: DVC reads there what a variant is.
+
     Only the default study's is in git: DVC looks at every dvc.yaml that it finds, so that `dvc pull` or `dvc status`
     would go through thousands of stages that nobody has run. The others are written when their study is to run.
     """
@@ -47,7 +49,9 @@ def stage_files(name: str) -> dict[Path, str]:
         return {folder / "dvc.yaml": rendered("table1.template.yaml", folder / "dvc.yaml", name)}
     study = load_study(name)
     cells = Path("dvc.yaml") if name == DEFAULT_STUDY else folder / "dvc.yaml"
-    files = {cells: rendered("dvc.template.yaml", cells, name, text=corpus_text(study))}
+    files = {cells: rendered("dvc.template.yaml", cells, name, text=corpus_text(study), factors=bool(study.design))}
+    if study.design:
+        files[study.folder / "variants.yaml"] = variants_yaml(study)
     if study.ensembles:
         joint = folder / ENSEMBLES / "dvc.yaml"
         files[joint] = rendered("ensembles.template.yaml", joint, name)
@@ -66,6 +70,14 @@ def write_stages(name: str) -> list[Path]:
             path.write_text(text, encoding="utf-8")
             written.append(path)
     return written
+
+
+def variants_yaml(study: Study) -> str:
+    """Return the deltas of the variants that factors make, as study.yaml would have them."""
+    from omegaconf import OmegaConf
+
+    head = "# Made from the factors of study.yaml by `python -m experiments stages`: do not edit.\n"
+    return head + OmegaConf.to_yaml(OmegaConf.create({"variants": study.variants}))
 
 
 def corpus_text(study: Study) -> str:
@@ -88,7 +100,9 @@ def corpus_text(study: Study) -> str:
     return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
 
 
-def rendered(template: str, path: Path, name: str, tune: Tuning | None = None, text: str = "") -> str:
+def rendered(
+    template: str, path: Path, name: str, tune: Tuning | None = None, text: str = "", factors: bool = False
+) -> str:
     """Fill a template for a study whose dvc.yaml is at `path`; `text` is that of `corpus_text`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -107,4 +121,5 @@ def rendered(template: str, path: Path, name: str, tune: Tuning | None = None, t
         training_code=TRAINING_CODE,
         tune=tune,
         text=text,
+        factors=factors,
     )

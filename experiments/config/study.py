@@ -22,6 +22,7 @@ from typing import Any
 
 from data_modules.config import DataConfig
 from experiments.config.dvc_yaml import check_read_alike
+from experiments.config.factors import FACTORS, FRACTION, JOINED, Design, parse_design
 from experiments.config.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict
 from experiments.config.tuning import Tuning, parse_tuning
 from lit_transformer.config import Schedule
@@ -38,8 +39,10 @@ ENSEMBLES = "ensembles"
 """The key of the variants of which all seeds are scored as one model too."""
 TUNING, TUNED = "tuning", "tuned"
 """The folders of a study's trials, and of its cells at the values that these choose."""
-OPTIONAL = ("looks", "margin", "labels", ENSEMBLES, "tune")
-"""Keys that may be left out."""
+OPTIONAL = ("looks", "margin", "labels", ENSEMBLES, "tune", FACTORS, FRACTION)
+"""Keys that may be left out; `factors` take the place of `variants`."""
+NOT_WITH_FACTORS = ("variants", "looks", ENSEMBLES, "tune")
+"""Keys that a study with factors must leave out: every cell counts in every effect, with all of its seeds."""
 NOT_TUNED = ("optim.steps", "optim.warmup", "seed")
 """Settings that a trial has of its own."""
 MARGIN = 1.0
@@ -62,7 +65,8 @@ class Study:
 
     A variant is run with the first `seeds` of a look, and with those of the next while its verdict is open; a study of
     one seed has no look. A change within `margin` BLEU counts as equal. `labels` say in words what a variant is. With
-    `tune`, every cell is run once more, at its own best value of one setting.
+    `tune`, every cell is run once more, at its own best value of one setting. With factors, `design` has the levels of
+    each variant, and `labels` are of factors and levels.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Study:
     margin: float = MARGIN
     labels: dict[str, str] = field(default_factory=dict)
     tune: Tuning | None = None
+    design: Design | None = None
 
     @property
     def folder(self) -> Path:
@@ -165,8 +170,9 @@ class Study:
         return flatten(to_dict(self.config(self.baseline, self.seeds[0])))
 
     def label(self, variant: str) -> str:
-        """Return what a variant is in words: its label, else its name with blanks."""
-        return self.labels.get(variant, variant.replace("_", " "))
+        """Return what a variant is in words: its label, or those of its levels, else its name with blanks."""
+        parts = variant.split(JOINED) if self.design else [variant]
+        return ", ".join(self.labels.get(part, part.replace("_", " ")) for part in parts)
 
     def describe(self, variant: str, overrides: Sequence[str] = ()) -> str:
         """Say what a variant, with overrides, changes, old value -> new: "attention.heads 4 -> 1, ..."."""
@@ -203,16 +209,21 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
         if key not in (known := (*KEYS, *OPTIONAL)):
             raise UserError(f"{path}: unknown key '{key}'{nearest(key, known)} (known: {', '.join(known)})")
     for key in KEYS:
-        if content.get(key) is None:
+        if content.get(key) is None and not (key == "variants" and content.get(FACTORS)):
             raise UserError(f"{path}: the key '{key}' is missing")
+    for key in NOT_WITH_FACTORS:
+        if content.get(FACTORS) and content.get(key):
+            raise UserError(f"{path}: {key} cannot stand beside {FACTORS}, whose cells all have all seeds; drop one")
     base = _mapping(content["base"], f"{path}: base")
     for section in SECTIONS:
         if section not in base:
             raise UserError(f"{path}: base has no section '{section}'; write `{section}: {{}}` to keep its defaults")
     if "recipe" not in base:
         raise UserError(f"{path}: base names no recipe; write `recipe: paper` to start from the paper's settings")
-    variants = _mapping(content["variants"], f"{path}: variants")
-    for variant in [content["name"], *variants]:
+    baseline = str(content["baseline"])
+    design = parse_design(content, baseline, path)
+    variants = design.variants if design else _mapping(content["variants"], f"{path}: variants")
+    for variant in [content["name"], baseline] if design else [content["name"], *variants]:
         if not isinstance(variant, str):
             raise UserError(f"{path}: the name {variant!r} is not text in YAML; choose another, or put it in quotes")
         if not re.fullmatch(NAME, variant):
@@ -227,7 +238,6 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
             raise UserError(f"{path}: {key} is {content[key]!r}; it must be one line of text")
     for variant, delta in variants.items():
         _mapping(delta, f"{path}: variants.{variant}")
-    baseline = str(content["baseline"])
     if baseline not in variants:
         raise UserError(f"{path}: the baseline '{baseline}' is no variant{nearest(baseline, variants)}")
     seeds = _seeds(content["seeds"], path)
@@ -239,7 +249,8 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
         str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants,
         _ensembles(content.get(ENSEMBLES), variants, seeds, path),
         parse_looks(content.get("looks"), seeds, path), parse_margin(content.get("margin"), path),
-        _labels(content.get("labels"), variants, path), parse_tuning(content.get("tune"), seeds, path),
+        _labels(content.get("labels"), _labelled(variants, design), path),
+        parse_tuning(content.get("tune"), seeds, path), design,
     )  # fmt: skip
     by_label: dict[str, str] = {}
     for variant in variants:
@@ -249,6 +260,8 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
             raise UserError(f"{path}: {other} and {variant} have the same label, '{label}'; call one otherwise")
     if study.tune:
         _check_tunable(study, study.tune, path)
+    if study.design:
+        _check_levels(study, study.design, path)
     return study
 
 
@@ -310,11 +323,20 @@ def parse_margin(value: Any, path: Path) -> float:
     return float(value)
 
 
-def _labels(value: Any, variants: dict[str, Any], path: Path) -> dict[str, str]:
+def _labelled(variants: dict[str, Any], design: Design | None) -> dict[str, str]:
+    """Return what labels may name, and what each of it is."""
+    if design is None:
+        return dict.fromkeys(variants, "variant")
+    levels = [level for factor in design.factors for level in factor.levels]
+    return dict.fromkeys([design.baseline, *levels, *(factor.name for factor in design.factors)], "factor or level")
+
+
+def _labels(value: Any, known: dict[str, str], path: Path) -> dict[str, str]:
     labels = _mapping(value if value is not None else {}, f"{path}: labels")
     for variant, label in labels.items():
-        if variant not in variants:
-            raise UserError(f"{path}: labels names '{variant}', which is no variant{nearest(variant, variants)}")
+        if variant not in known:
+            what = next(iter(known.values()))
+            raise UserError(f"{path}: labels names '{variant}', which is no {what}{nearest(variant, known)}")
         if not isinstance(label, str) or not label.strip() or not label.isprintable():
             raise UserError(f"{path}: the label of {variant} is {label!r}; it must be one line of text")
     return labels
@@ -360,6 +382,19 @@ def _check_tunable(study: Study, tune: Tuning, path: Path) -> None:
         raise UserError(f"{path}: a variant is called '{min(taken)}', a folder of trials; call it otherwise")
     for number in tune.values:
         study.config(study.baseline, study.seeds[0], [f"{key}={number}"])
+
+
+def _check_levels(study: Study, design: Design, path: Path) -> None:
+    """Refuse levels of a factor that are the same setting."""
+    for factor in design.factors:
+        seen: dict[str, dict[str, Any]] = {}
+        for level, delta in factor.levels.items():
+            settings = to_dict(resolve([study.base, delta], where=f"{path}: {FACTORS}.{factor.name}.{level}"))
+            if other := next((name for name, own in seen.items() if own == settings), None):
+                raise UserError(
+                    f"{path}: {FACTORS}.{factor.name}: {other} and {level} are the same; change one of them"
+                )
+            seen[level] = settings
 
 
 def _check_same_corpus(base: DataConfig, own: DataConfig, where: str) -> None:

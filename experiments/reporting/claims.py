@@ -7,6 +7,7 @@ from typing import Any
 from experiments.common.io import write_json
 from experiments.config.study import Study
 from experiments.reporting.at_its_best import Tuned
+from experiments.reporting.effects import effect_records
 from experiments.reporting.formats import plural
 from experiments.reporting.results import Record, Results
 from experiments.reporting.statistics import ALPHA
@@ -23,7 +24,9 @@ def write_verdicts(study: Study, summary: Summary, results: Results) -> None:
     shared = protocol(study, summary)
     rows = [{**verdict_row(row), **shared, **_origin(row, summary, results)} for row in summary.changes]
     counts = {verdict.value: len(summary.with_verdict(verdict)) for verdict in COUNTED}
-    content = {**counts, "rows": rows}
+    content: dict[str, Any] = {**counts, "rows": rows}
+    if summary.effects:
+        content["effects"] = effect_records(summary.effects)
     if summary.tuned and results.tuned:
         content["tuned"] = _tuned(summary, summary.tuned, results.tuned.cells)
     write_json(study.verdicts_path, content)

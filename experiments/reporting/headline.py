@@ -1,6 +1,7 @@
 """The study's finding in one sentence, written from its numbers."""
 
 from experiments.reporting.at_its_best import changed_verdicts
+from experiments.reporting.effects import CALLED, EffectRow, Effects
 from experiments.reporting.formats import listing, number, plural
 from experiments.reporting.paper import Agreement
 from experiments.reporting.summary import Row, Summary
@@ -18,7 +19,9 @@ def headline(summary: Summary) -> str:
     if not compared:
         return f"{plural(len(summary.changes), 'change')} and no score to compare with the baseline yet."
     parts = [_largest(summary, compared)]
-    if summary.compared:
+    if summary.effects and summary.effects.rows:
+        parts = _effects(summary.effects)
+    elif summary.compared:
         parts += _counts(summary)
     elif summary.seeds == 1:
         parts.append("one seed shows no spread, so this is not conclusive")
@@ -48,6 +51,24 @@ def _largest(summary: Summary, compared: list[Row]) -> str:
         return f"BLEU changes most with {listing([_named(row) for row in different])}"
     largest = f"the largest difference is that of {_named(max(compared, key=_size))}"
     return f"No change is better or worse than the baseline; {largest}" if summary.compared else _capital(largest)
+
+
+def _effects(effects: Effects) -> list[str]:
+    """Name the main effects and interactions that are worth most, and count those that are decided."""
+    decided = sorted((row for row in effects.rows if row.verdict in CALLED), key=lambda row: -abs(row.difference.mean))
+    kinds = (("effect", False), ("interaction", True))
+    named = {kind: [row for row in decided if row.is_interaction is pair][:NAMED] for kind, pair in kinds}
+    parts = [
+        f"the largest {plural(len(rows), kind).partition(' ')[2]}: {listing([_effect(row) for row in rows])}"
+        for kind, rows in named.items()
+        if rows
+    ]
+    count = f"{len(decided)} of {plural(len(effects.rows), 'effect')} decided"
+    return [_capital(part) if place == 0 else part for place, part in enumerate([*parts, count])]
+
+
+def _effect(row: EffectRow) -> str:
+    return f"{row.label} ({number(row.difference.mean, 1, sign=True)})"
 
 
 def _counts(summary: Summary) -> list[str]:

@@ -18,6 +18,7 @@ from experiments.common.io import read_json, write_text
 from experiments.config.study import ENSEMBLES, KEYS, STUDIES, Study
 from experiments.config.trials import TrialRecord, plain_record
 from experiments.reporting.claims import protocol, verdict_row
+from experiments.reporting.effects import effect_records
 from experiments.reporting.results import SIGNATURE, Record, Results, TunedResults, checked
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Row, Summary
@@ -130,6 +131,7 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
             **{key: getattr(study, key) for key in (*KEYS, ENSEMBLES, "margin", "labels")},
             "looks": {look.seeds: look.share for look in study.looks},
             **({"tune": asdict(study.tune)} if study.tune else {}),
+            **(study.design.settings if study.design else {}),
         },
         "protocol": protocol(study, summary),
         "signatures": signatures,
@@ -141,6 +143,8 @@ def _content(study: Study, results: Results, summary: Summary) -> dict[str, Any]
         },
         "cells": [_cell(record, common, signatures) for record in results.records],
     }
+    if summary.effects:
+        content["effects"] = effect_records(summary.effects)
     if results.tuned:
         content["trials"] = [
             {"variant": variant, **plain_record(record)}

@@ -10,13 +10,14 @@ from typing import Any
 
 from experiments.common.io import read_json
 from experiments.config.cell import Cell, cells_of
-from experiments.config.run_config import config_hash
+from experiments.config.run_config import config_hash, to_dict
 from experiments.config.study import Study
 from experiments.config.trials import TrialRecord, choose, read_trials
 from experiments.scoring.bleu import EXACT_MATCH
 from experiments.scoring.perplexity import PER_TOKEN
 from experiments.scoring.sentences import Counts, corpus_bleu, read_counts, summands
 from experiments.training.probe_csv import Key, read_probe
+from lit_transformer.config import Stop
 from lit_transformer.errors import UserError
 
 PRIMARY = ("test", "test2016")
@@ -285,8 +286,9 @@ def _read_cell(cell: Cell) -> Record | None:
 
 def _is_outdated(scores: dict[str, Any], training: dict[str, Any], cell: Cell) -> bool:
     """Return whether scores are of another training, or of another search than the study asks for."""
-    decode = vars(cell.config.decode)
-    other_search = any(decode[name] != value for name, value in scores["decode"].items())
+    decode = to_dict(cell.config.decode)
+    searched = {"stop": Stop.beam_finished.name} | scores["decode"]  # older scores know of no other end
+    other_search = any(decode[name] != value for name, value in searched.items())
     return other_search or scores["config_hash"] != training["config_hash"]
 
 

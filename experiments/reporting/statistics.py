@@ -117,6 +117,21 @@ def welch(variant: ArrayLike, baseline: ArrayLike, least_sd: ArrayLike = 0.0) ->
     return _mean_difference(mean - base_mean, error, degrees)
 
 
+def contrasts(weights: ArrayLike, samples: ArrayLike) -> MeanDifference:
+    """Return weighted sums (..., m) of the means of samples (..., cells, n), by weights (m, cells).
+
+    Each sample has a variance of its own; the degrees of freedom are Satterthwaite's (1946), as in `welch`. A nan is a
+    value that is missing, and each sample needs two.
+    """
+    factors = np.asarray(weights, dtype=float)
+    mean, variance, n = _moments(samples)
+    parts = factors**2 * (variance / n)[..., None, :]  # (..., m, cells)
+    error = parts.sum(axis=-1)
+    with np.errstate(all="ignore"):
+        degrees = error**2 / (parts**2 / (n - 1.0)[..., None, :]).sum(axis=-1)
+    return _mean_difference((factors * mean[..., None, :]).sum(axis=-1), error, degrees)
+
+
 def paired(variant: ArrayLike, baseline: ArrayLike) -> MeanDifference:
     """Return variant less baseline over the last axis of two (..., n), paired by place; a nan is missing."""
     mean, variance, n = _moments(np.asarray(variant, dtype=float) - np.asarray(baseline, dtype=float))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from experiments.config.study import Study
 from experiments.reporting import bootstrap, paper
 from experiments.reporting.at_its_best import Tuned, at_their_best
+from experiments.reporting.effects import Effects, find_effects
 from experiments.reporting.extras import Extras, collect_extras
 from experiments.reporting.formats import listing, number, percent, plural
 from experiments.reporting.paper import Agreement, agreement
@@ -82,7 +83,7 @@ class Summary:
     `signatures` has the signature of every score of a split; `repeats` how many of its pairs repeat another, and how
     many are in the training data; `shown` the scores with a column of their own: BLEU of averaged weights where a cell
     has it, then those that the user chose. `noise_floor` compares the baseline with itself. `extras` is by variant;
-    `tuned` has the rows at their best values, None for a study without `tune`.
+    `tuned` has the rows at their best values, None for a study without `tune`; `effects` those of a study's factors.
     """
 
     study: str
@@ -106,6 +107,7 @@ class Summary:
     noise_floor: NoiseFloor | None = None
     extras: dict[str, Extras] = field(default_factory=dict)
     tuned: Tuned | None = None
+    effects: Effects | None = None
 
     def signature(self, split: str, name: str = "bleu") -> str:
         """Return the signature of a score of a split."""
@@ -171,6 +173,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         noise_floor=noise_floor(baseline) if learned else None,
         extras=collect_extras(study, results),
         tuned=at_their_best(study, results.tuned) if results.tuned else None,
+        effects=find_effects(study, results),
     )
 
 

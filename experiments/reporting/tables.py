@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from experiments.reporting import effects
 from experiments.reporting.at_its_best import Tuned, TunedRow, sentences
 from experiments.reporting.extras import ExtraColumn, extra_columns, extra_notes
 from experiments.reporting.formats import (
@@ -26,7 +27,7 @@ from experiments.reporting.formats import (
     power_of_ten,
     speed,
 )
-from experiments.reporting.grids import print_plain
+from experiments.reporting.grids import print_grid, print_plain
 from experiments.reporting.paper import AGREEMENT_RULE, LABEL, TABLE3_TEST_SET
 from experiments.reporting.results import AVERAGED, grouped, listed
 from experiments.reporting.statistics import Estimate
@@ -204,7 +205,8 @@ def markdown(summary: Summary) -> str:
     """Return the table as Markdown, with its notes."""
     table = markdown_table(columns(summary), summary.rows)
     notes = "\n".join(f"* {_without_tags(note)}" for note in _all_notes(summary))
-    return f"# {summary.study}\n\n{_without_tags(summary.question)}\n\n{table}\n\n{notes}\n"
+    text = f"# {summary.study}\n\n{_without_tags(summary.question)}\n\n{table}\n\n{notes}\n"
+    return text + (effects.markdown(summary.effects) if summary.effects else "")
 
 
 def markdown_table(shown: Sequence[Column], rows: Sequence[Row]) -> str:
@@ -272,6 +274,11 @@ def terminal(summary: Summary, console: Console) -> None:
         console.print(_fitted(summary, shown, console.width))
     for note in _all_notes(summary):
         console.print(note, style="dim", soft_wrap=not console.is_terminal, highlight=False, markup=False)
+    if summary.effects:
+        console.print(f"\n{effects.TITLE}", highlight=False)
+        print_grid(effects.grid(summary.effects), console)
+        for note in effects.sentences(summary.effects):
+            console.print(note, style="dim", soft_wrap=not console.is_terminal, highlight=False, markup=False)
 
 
 def _score_column(name: str, split: str, priority: int) -> Column:

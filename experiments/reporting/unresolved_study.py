@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.config.factors import parse_design
 from experiments.config.run_config import read_yaml
 from experiments.config.study import ENSEMBLES, STUDIES, Study, flatten, parse_looks, parse_margin, short_key
 from experiments.config.tuning import parse_tuning
@@ -37,8 +38,9 @@ def read_unresolved_study(name: str, root: Path = Path()) -> UnresolvedStudy:
 
 def unresolved_study(name: str, content: dict[str, Any], path: Path, root: Path = Path()) -> UnresolvedStudy:
     """Return the study of a mapping with the keys of study.yaml; errors name the path."""
-    variants, seeds = content.get("variants"), content.get("seeds")
-    baseline = str(content.get("baseline"))
+    seeds, baseline = content.get("seeds"), str(content.get("baseline"))
+    design = parse_design(content, baseline, path)
+    variants = design.variants if design else content.get("variants")
     if not isinstance(variants, dict) or not isinstance(seeds, list) or baseline not in variants:
         raise UserError(f"{path}: needs seeds, variants and a baseline that is one of them")
     return UnresolvedStudy(
@@ -54,6 +56,7 @@ def unresolved_study(name: str, content: dict[str, Any], path: Path, root: Path 
         margin=parse_margin(content.get("margin"), path),
         labels=_mapping(content.get("labels")),
         tune=parse_tuning(content.get("tune"), seeds, path),
+        design=design,
         root=root,
     )
 

@@ -22,7 +22,7 @@ equal, has the level of the first step: it is wider, and no later verdict on ano
 two looks do not meet, one of them is wrong, and that of the last look stands. All arrays are of (..., changes, seeds).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -141,6 +141,22 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class Conclusions:
+    """What corrected tests (..., m) conclude.
+
+    `call` is 1 for above 0, -1 for below, 0 for equal within the margin or open; `equal` tells these apart. `low` and
+    `high` are at level 1 - `alpha`.
+    """
+
+    call: NDArray[np.int64]
+    equal: NDArray[np.bool_]
+    p_adjusted: Array
+    low: Array
+    high: Array
+    alpha: Array
+
+
+@dataclass(frozen=True)
 class Decisions:
     """Verdicts on changes (...), and what they rest on. nan and infinite ends stand for changes without a p.
 
@@ -209,7 +225,7 @@ def decide(
     nan stands for a run that is not finished, DIVERGED for one that diverged. `pair` (...) chooses the paired test.
     """
     scores, base = np.asarray(changes, dtype=float), np.asarray(baseline, dtype=float)[..., None, :]
-    m, shares = scores.shape[-2], np.array([look.share for look in looks])
+    shares = np.array([look.share for look in looks])
     tests, spreads, counted, reached, compared, grouped = [], [], [], [], [], []
     for look in looks:
         own, base_own = scores[..., : look.seeds], base[..., : look.seeds]
@@ -231,23 +247,15 @@ def decide(
     p = np.where(counts, np.stack([test.p() for test in tests], axis=-1), np.nan)
     has_p = counts.any(axis=-1)
     smallest = np.where(counts, np.minimum(p / shares, 1.0), 1.0).min(axis=-1)
-    p_adjusted = holm(smallest, PASSED_ON)
-    rejected = has_p & (p_adjusted < ALPHA)
-    first_step = np.full(smallest.shape, ALPHA / max(m, 1))
-    places = np.argsort(np.argsort(smallest, axis=-1, kind="stable"), axis=-1)
-    own_step = ALPHA / holm_divisors(max(m, 1), PASSED_ON)[places]
-    wide, narrow = (_intersection(tests, counts, shares, alpha) for alpha in (first_step, own_step))
-    equal = has_p & (wide[0] > -margin) & (wide[1] < margin)
-    sharp = rejected & ~equal
-    low, high = (np.where(sharp, one, other) for one, other in zip(narrow, wide, strict=True))
+    found = conclude(smallest, has_p, lambda alpha: _intersection(tests, counts, shares, alpha), margin)
     return Decisions(
-        call=np.where(equal, 0, np.where(low > 0, 1, np.where(high < 0, -1, 0))),
-        equal=equal,
+        call=found.call,
+        equal=found.equal,
         p=p,
-        p_adjusted=np.where(has_p, p_adjusted, np.nan),
-        low=low,
-        high=high,
-        alpha=np.where(sharp, own_step, first_step),
+        p_adjusted=np.where(has_p, found.p_adjusted, np.nan),
+        low=found.low,
+        high=found.high,
+        alpha=found.alpha,
         difference=_last([test.mean for test in tests], counts),
         error=_last([test.error for test in tests], counts),
         degrees=_last([test.degrees for test in tests], counts),
@@ -257,6 +265,26 @@ def decide(
         seeds=_last([np.full(has_p.shape, look.seeds) for look in looks], np.stack(reached, axis=-1)).astype(np.int64),
         two_groups=_last(grouped, np.stack(reached, axis=-1)).astype(bool),
     )
+
+
+def conclude(
+    p: Array, tested: ArrayLike, interval: Callable[[Array], tuple[Array, Array]], margin: float
+) -> Conclusions:
+    """Conclude on hypotheses (..., m) from their p, by Holm's correction as above; `tested` are those that have one.
+
+    `interval` returns low and high at levels 1 - alpha (..., m).
+    """
+    m = max(p.shape[-1], 1)
+    p_adjusted = holm(p, PASSED_ON)
+    first_step = np.full(p.shape, ALPHA / m)
+    places = np.argsort(np.argsort(p, axis=-1, kind="stable"), axis=-1)
+    own_step = ALPHA / holm_divisors(m, PASSED_ON)[places]
+    wide, narrow = interval(first_step), interval(own_step)
+    equal = tested & (wide[0] > -margin) & (wide[1] < margin)
+    sharp = tested & (p_adjusted < ALPHA) & ~equal
+    low, high = (np.where(sharp, one, other) for one, other in zip(narrow, wide, strict=True))
+    call = np.where(equal, 0, np.where(low > 0, 1, np.where(high < 0, -1, 0)))
+    return Conclusions(call, equal, p_adjusted, low, high, np.where(sharp, own_step, first_step))
 
 
 def two_groups(rows: Array, sd: Array) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.config.bleu_tokenizer import USUAL
 
 if TYPE_CHECKING:
-    from sacremoses import MosesTokenizer
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 BUCKETS = ((1, 4), (5, 9), (10, 14), (15, 18), (19, 24), (25, 32), (33, None))
 """Source lengths in words, for scores by length."""
@@ -72,18 +72,22 @@ def short_name(corpus: str) -> str:
 def paper_bleu(references: Sequence[str], hypotheses: Sequence[str], language: str) -> tuple[float, str]:
     """Return BLEU as Vaswani et al. 2017 report it, and its signature.
 
-    Cased and unsmoothed, on Moses tokens with hyphenated compounds split, as in the authors' published script
-    (tensor2tensor, utils/get_ende_bleu.sh). The tokens are those of sacremoses, a port of Moses's script, without XML
-    escapes, which changes no token boundary. It uses the abbreviations of English for an unknown language. On Multi30k
-    in German, English and French the two agree in every line; they differ in Chinese and Japanese characters, which
-    sacremoses splits, and in corner cases such as a number and a comma at the end of a line.
+    Cased and unsmoothed, on Moses tokens with hyphenated compounds split, as in the script that the authors released
+    (tensor2tensor, utils/get_ende_bleu.sh), which since 2018 first replaces Unicode punctuation in the translations.
+    Its reference, tokenized beforehand, has plain quotes as well; here both sides go through the same steps.
+
+    The tokens are those of sacremoses, a port of Moses's scripts, without XML escapes, which changes no token boundary.
+    It uses the abbreviations of English for an unknown language. It differs from Moses where a line ends with an
+    abbreviation or a German ordinal and its period: Moses makes two tokens of a final "10.", sacremoses one (on
+    Multi30k 2 of 1,000 lines of test2016 in German, none in English). It also splits Chinese and Japanese characters.
     """
     from sacrebleu.metrics.bleu import BLEU
 
     bleu = BLEU(tokenize="none", smooth_method="none", force=True)
     tokens = [[paper_tokens(line, language) for line in side] for side in (hypotheses, references)]
     score = bleu.corpus_score(tokens[0], [tokens[1]]).score
-    signature = str(bleu.get_signature()).replace("tok:none", f"tok:moses-{language}+compounds")
+    tokenizer = f"moses-{language}+unicode-punctuation+compounds"
+    signature = str(bleu.get_signature()).replace("tok:none", f"tok:{tokenizer}")
     return score, f"{signature}|sacremoses:{version('sacremoses')}"
 
 
@@ -92,7 +96,8 @@ def paper_tokens(line: str, language: str) -> str:
 
     The script's expression matches left to right without overlap: of "a-b-c" it splits only the first hyphen.
     """
-    words = " ".join(_moses(language).tokenize(line, escape=False))
+    tokenizer, punctuation = _moses(language)
+    words = " ".join(tokenizer.tokenize(punctuation.replace_unicode_punct(line), escape=False))
     return re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", words)
 
 
@@ -129,7 +134,7 @@ def _signed(name: str, value: float, signature: str) -> dict[str, float | str]:
 
 
 @cache
-def _moses(language: str) -> "MosesTokenizer":
-    from sacremoses import MosesTokenizer
+def _moses(language: str) -> "tuple[MosesTokenizer, MosesPunctNormalizer]":
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
-    return MosesTokenizer(lang=language)
+    return MosesTokenizer(lang=language), MosesPunctNormalizer(lang=language)

@@ -125,7 +125,8 @@ def to_line(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
 
 def decoding_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings of the search that scores depend on."""
-    return {"beam": config.decode.beam, "alpha": config.decode.alpha, "extra_length": config.decode.extra_length}
+    decode = config.decode
+    return {"beam": decode.beam, "alpha": decode.alpha, "extra_length": decode.extra_length, "stop": decode.stop.name}
 
 
 def _has_model(record_path: Path) -> bool:

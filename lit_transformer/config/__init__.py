@@ -15,7 +15,7 @@ from lit_transformer.config.model import DropoutPlaces, ModelConfig
 from lit_transformer.config.norms import Norm, NormConfig, Placement
 from lit_transformer.config.positions import PositionConfig, Positions
 from lit_transformer.config.residual import Residual, ResidualConfig
-from lit_transformer.config.training import DecodeConfig, Ensemble, OptimConfig, Schedule, Smoothing
+from lit_transformer.config.training import DecodeConfig, Ensemble, OptimConfig, Schedule, Smoothing, Stop
 
 __all__ = [
     "AttentionConfig",
@@ -49,6 +49,7 @@ __all__ = [
     "Schedule",
     "Score",
     "Smoothing",
+    "Stop",
     "Tying",
     "option",
     "require",

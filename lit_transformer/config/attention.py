@@ -13,6 +13,11 @@ class Score(Kind):
     bilinear = "bilinear", "q.(W k), a trained matrix per head", "Luong et al. 2015, general"
     additive = "additive", "v.tanh(q + k), a trained vector per head", "Bahdanau et al. 2015"
 
+    @property
+    def companions(self) -> dict[str, Kind]:
+        """The papers of the other scores do not scale them."""
+        return {} if self is Score.dot else {"scale": Scale.none}
+
 
 class Scale(Kind):
     """The factor on the scores before the softmax (section 3.2.1)."""

@@ -23,6 +23,11 @@ class Kind(Enum):
     def __str__(self) -> str:
         return str(self.value)
 
+    @property
+    def companions(self) -> "dict[str, Kind]":
+        """Settings of the same section that its source has otherwise than our defaults, by name."""
+        return {}
+
 
 def option(default: Any, about: str, source: str) -> Any:
     """Return a dataclass field for a number or switch that is a component of its own, with its source."""

@@ -29,6 +29,21 @@ class Ensemble(Kind):
     log_probabilities = "log_probabilities", "their geometric mean, renormalised", "Klein et al. 2017, OpenNMT"
 
 
+class Stop(Kind):
+    """When the beam search of a sentence ends, W hypotheses wide, and what is finished by then."""
+
+    beam_finished = (
+        "beam_finished",
+        "when W are finished, of a step's W best those with EOS",
+        "Ott et al. 2019, fairseq",
+    )
+    nothing_better = (
+        "nothing_better",
+        "when no live one can overtake; finished are those with EOS among the 2W best",
+        "Vaswani et al. 2018, T2T",
+    )
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """The loss, Adam and its learning rate; the defaults are the paper's (sections 5.3 and 5.4)."""
@@ -85,6 +100,7 @@ class DecodeConfig:
     """Strength of the length penalty; 0 compares plain log-probabilities."""
     extra_length: int = 50
     """Most tokens of a translation beyond the source's."""
+    stop: Stop = Stop.beam_finished
     batch_tokens: int = 8192
     """Padded source tokens times the beam, decoded at once."""
     ensemble: Ensemble = Ensemble.probabilities

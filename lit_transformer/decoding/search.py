@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lit_transformer.config import Stop
 from lit_transformer.decoding.candidates import best_token, summing_dtype, word_candidates
 from lit_transformer.decoding.hypothesis import Hypothesis, HypothesisTree, length_penalty
 from lit_transformer.decoding.state import State, Step
@@ -57,7 +58,14 @@ def greedy_search(step: Step[State], state: State, *, max_lengths: Tensor, alpha
 
 @torch.inference_mode()
 def beam_search(
-    step: Step[State], state: State, *, beam: int, alpha: float, max_lengths: Tensor, nbest: int = 1
+    step: Step[State],
+    state: State,
+    *,
+    beam: int,
+    alpha: float,
+    max_lengths: Tensor,
+    nbest: int = 1,
+    stop: Stop = Stop.beam_finished,
 ) -> list[list[Hypothesis]]:
     """Translate by beam search; return for each sentence its `nbest` best hypotheses, best first, distinct.
 
@@ -67,7 +75,11 @@ def beam_search(
     A step extends every live hypothesis by every token. Those among the W most probable extensions that end with EOS
     are finished; the W most probable that do not are the next live ones. At the sentence's maximum length all of the W
     most probable are finished, those without EOS scored by the tokens they have. A sentence is done when W hypotheses
-    are finished, so that W = 1 is greedy search, or earlier when nothing can change:
+    are finished, so that W = 1 is greedy search, or earlier when nothing can change (below).
+
+    With `Stop.nothing_better`, as in tensor2tensor, those with EOS among the 2 W most probable extensions are finished,
+    a sentence is done only when nothing can change, and hypotheses without EOS count only where none has finished. Its
+    maximum length, there that of the longest sentence in the batch, is the sentence's own here.
 
     Claim: if the nbest-th best finished score is at least b = log P(L) / penalty(max length), L the most probable live
     hypothesis, continuing cannot improve any of the nbest. Proof: whatever finishes later is a continuation Y of some
@@ -88,8 +100,8 @@ def beam_search(
     tokens = torch.full_like(limits, BOS)  # (R,)
     for length in range(1, horizon + 1):
         logits, state = step(tokens, state)  # (R, V)
-        tokens, rows = search.advance(logits, length, alpha, tree)  # (S, n), (S, n)
-        search.mark_done(length, nbest)
+        tokens, rows = search.advance(logits, length, alpha, tree, stop)  # (S, n), (S, n)
+        search.mark_done(length, nbest, stop)
         kept = None
         if _may_sync(length, limits.device) or length == horizon:
             left = (~search.done).nonzero()[:, 0]
@@ -141,41 +153,49 @@ class _Sentences:
         """Return the sentences of the given rows."""
         return type(self)(**{name: value[rows] for name, value in vars(self).items()})
 
-    def advance(self, logits: Tensor, length: int, alpha: float, tree: HypothesisTree) -> tuple[Tensor, Tensor]:
+    def advance(
+        self, logits: Tensor, length: int, alpha: float, tree: HypothesisTree, stop: Stop
+    ) -> tuple[Tensor, Tensor]:
         """Extend hypotheses by logits (S * n, V) of token number `length`; return live tokens and their parent rows."""
         sentences, live = self.live_log_prob.shape
         beam = self.score.shape[1]
-        eos_gain, word_gain, words = word_candidates(logits, beam)  # (R,), (R, k), (R, k)
+        best = beam if stop is Stop.beam_finished else 2 * beam  # the extensions of which those with EOS are finished
+        eos_gain, word_gain, words = word_candidates(logits, best)  # (R,), (R, k), (R, k)
         ended = self.live_log_prob + eos_gain.view(sentences, live)  # (S, n)
         extended = (self.live_log_prob[:, :, None] + word_gain.view(sentences, live, -1)).flatten(1)  # (S, n * k)
-        log_prob, place = extended.topk(min(beam, extended.shape[1]), 1)  # (S, n'), the next live ones
+        ranked, place = extended.topk(min(best, extended.shape[1]), 1)  # (S, best), of which W are the next live ones
+        log_prob, place = ranked[:, :beam], place[:, :beam]  # (S, n')
         parent = place // word_gain.shape[1]  # (S, n')
         tokens = words.view(sentences, -1).gather(1, place)  # (S, n')
         nodes = tree.grow(tokens, self.live_node.gather(1, parent))  # (S, n')
-        self._finish(torch.cat([ended, log_prob], 1), torch.cat([self.live_node, nodes], 1), live, length, alpha)
+        # EOS before an equal word
+        order = torch.cat([ended, ranked], 1).argsort(dim=1, descending=True, stable=True)[:, :best]
+        among_best = ended.new_zeros(sentences, live + ranked.shape[1], dtype=torch.bool).scatter_(1, order, True)
+        finishing = among_best[:, : live + log_prob.shape[1]]  # (S, n + n')
+        cut_off = (self.limit <= length)[:, None]
+        if stop is Stop.nothing_better:
+            cut_off = cut_off & ((self.finished + finishing[:, :live].sum(1)) == 0)[:, None]
+        finishing[:, live:] &= cut_off
+        candidates = torch.cat([ended, log_prob], 1)
+        self._finish(candidates, torch.cat([self.live_node, nodes], 1), finishing, length, alpha)
         self.live_log_prob, self.live_node = log_prob, nodes
         return tokens, torch.arange(sentences, device=place.device)[:, None] * live + parent
 
-    def _finish(self, log_prob: Tensor, nodes: Tensor, ended: int, length: int, alpha: float) -> None:
-        """Add those of (S, C) candidates, the first `ended` of which end with EOS, that finish at this length."""
-        beam = self.score.shape[1]
-        order = log_prob.argsort(dim=1, descending=True, stable=True)[:, :beam]  # (S, W); EOS before an equal word
-        finishing = torch.zeros_like(log_prob, dtype=torch.bool).scatter_(1, order, True)  # (S, C)
-        finishing[:, ended:] &= (self.limit <= length)[:, None]
-        finishing &= ~self.done[:, None] & (log_prob != -torch.inf)
+    def _finish(self, log_prob: Tensor, nodes: Tensor, finishing: Tensor, length: int, alpha: float) -> None:
+        """Add those of (S, C) candidates that are finishing, all of this length."""
+        finishing = finishing & ~self.done[:, None] & (log_prob != -torch.inf)
         self.finished = self.finished + finishing.sum(1)
-        score = (log_prob / length_penalty(length, alpha)).where(
-            finishing, -torch.inf
-        )  # every candidate has this length
-        self.score, best = torch.cat([self.score, score], 1).topk(beam, 1)  # (S, W)
+        score = (log_prob / length_penalty(length, alpha)).where(finishing, -torch.inf)
+        self.score, best = torch.cat([self.score, score], 1).topk(self.score.shape[1], 1)  # (S, W)
         self.log_prob = torch.cat([self.log_prob, log_prob], 1).gather(1, best)
         self.node = torch.cat([self.node, nodes], 1).gather(1, best)
 
-    def mark_done(self, length: int, nbest: int) -> None:
+    def mark_done(self, length: int, nbest: int, stop: Stop) -> None:
         """Mark the sentences that are done; see `beam_search` for the proof of the bound."""
         bound = self.live_log_prob[:, 0] / self.limit_penalty
-        full = self.finished >= self.score.shape[1]
-        self.done = self.done | full | (self.limit <= length) | (self.score[:, nbest - 1] >= bound)
+        self.done = self.done | (self.limit <= length) | (self.score[:, nbest - 1] >= bound)
+        if stop is Stop.beam_finished:
+            self.done = self.done | (self.finished >= self.score.shape[1])
 
 
 def _hypotheses(finished: list[_Sentences], tree: HypothesisTree, sentences: int, nbest: int) -> list[list[Hypothesis]]:

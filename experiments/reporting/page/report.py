@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from experiments.reporting import at_its_best
+from experiments.reporting import at_its_best, effects
 from experiments.reporting.across_corpora import CorpusAgreement, findings, grid
 from experiments.reporting.figures.style import Figure
 from experiments.reporting.formats import MISSING
@@ -35,6 +35,8 @@ def report_page(
     published one.
     """
     best = (at_its_best.TITLE, at_its_best.sentences(summary), at_its_best.grid(summary)) if summary.tuned else None
+    found = summary.effects
+    factors = (effects.TITLE, effects.sentences(found), effects.grid(found)) if found else None
     return template("report.html").render(
         summary=summary,
         headline=headline(summary),
@@ -45,6 +47,7 @@ def report_page(
         agreements=[(findings(agreement), grid(agreement), figure_context(figure)) for agreement, figure in agreements],
         published=published,
         best=best,
+        effects=factors,
         has_texts=bool(texts),
         samples=samples(summary, results, texts or {}),
         provenance=provenance(summary, results),

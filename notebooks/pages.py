@@ -15,7 +15,9 @@ from notebooks.build import FOLDER, LANGUAGES, PAGES, SOURCES, notebook, noteboo
 
 from experiments.reporting.figures.style import inline
 
-TEMPLATE = Template((FOLDER / "page.html").read_text(encoding="utf-8"))
+TEMPLATE = Template(
+    (FOLDER / "page.html").read_text(encoding="utf-8"), trim_blocks=True
+)
 
 
 def execute(lesson: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
@@ -41,8 +43,6 @@ def write_pages(source: Path) -> None:
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
-    stems = [lesson.stem for lesson in SOURCES]
-    place = stems.index(source.stem)
     for language in LANGUAGES:
         lesson = notebook(text, language)
         code = (cell for cell in lesson.cells if cell.cell_type == "code")
@@ -55,9 +55,8 @@ def write_pages(source: Path) -> None:
             language=language,
             other=next(other for other in LANGUAGES if other != language),
             stem=source.stem,
-            title=lesson.cells[0].source.partition("\n")[0].lstrip("# "),
-            before=stems[place - 1] if place else None,
-            after=stems[place + 1] if place + 1 < len(stems) else None,
+            title=lesson.cells[0].source.partition("\n")[0].removeprefix("# "),
+            lessons=[path.stem for path in SOURCES],
             highlighting=HtmlFormatter(style="default").get_style_defs(".highlight"),
         )
         path = PAGES / language / f"{source.stem}.html"

@@ -62,8 +62,9 @@ def main() -> None:
     parser.add_argument(
         "--pages",
         nargs="*",
+        choices=[source.stem for source in SOURCES],
         metavar="LESSON",
-        help="run these, such as 3_masks; or all",
+        help="also run these, such as 3_masks, or all",
     )
     args = parser.parse_args()
     for source in SOURCES:

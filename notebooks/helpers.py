@@ -58,6 +58,7 @@ DATA = DataConfig(
     ),
 )
 GREEDY = DecodeConfig(beam=1)
+_FOLDER = tempfile.TemporaryDirectory(prefix="lessons-")  # until the kernel ends
 
 torch.set_num_threads(1)  # matrices this small gain nothing from a second thread
 alt.renderers.enable("svg")
@@ -79,10 +80,8 @@ def _theme() -> alt.theme.ThemeConfig:
 @cache
 def small_corpus() -> PreparedCorpus:
     """Generate and prepare 6,000 German-English pairs, the same on every machine."""
-    folder = Path(tempfile.mkdtemp(prefix="lessons-"))
-    return prepare(
-        generate(DATA.grammar, DATA.source, DATA.target), DATA, folder / "corpus"
-    )
+    text = generate(DATA.grammar, DATA.source, DATA.target)
+    return prepare(text, DATA, Path(_FOLDER.name) / "corpus")
 
 
 class Losses(pl.Callback):

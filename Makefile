@@ -8,7 +8,7 @@ STUDY ?= components
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help ablation layers test test-full check bench gpu setup clean
+.PHONY: help ablation layers lessons test test-full check bench gpu setup clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ ablation: $(VENV)/.run ## Train and score every stale cell of the default study,
 
 layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write their report (about 5 minutes, one quiet core)
 	@python -m experiments layers
+
+lessons: $(VENV)/.lessons ## Open the six lessons in JupyterLab, in notebooks/en and notebooks/ko
+	@jupyter lab notebooks
 
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev ## Run the tests (about 8 minutes on two cores)

@@ -1,5 +1,6 @@
 """README and docs/: links lead somewhere, and every command, option, study and target they name exists."""
 
+import ast
 import contextlib
 import io
 import re
@@ -129,3 +130,15 @@ def test_files_of_the_project_exist(page: Path) -> None:
         r"`((?:lit_transformer|data_modules|experiments|benchmarks|examples|tests)/[\w./-]+)`", text_of(page)
     ):
         assert made_by_dvc(code) or (ROOT / code).exists(), f"{page.name}: {code} does not exist"
+
+
+def test_the_paper_map_names_what_is_there() -> None:
+    rows = [line.split("|") for line in text_of(ROOT / "docs/paper_map.md").splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for *_, file, names, _ in rows:
+        (path,) = re.findall(r"`([^`]+)`", file)
+        source = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        defined = {node.name for node in source.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        named = set(re.findall(r"`([^`]+)`", names))
+        assert named, f"{path}: no name"
+        assert named <= defined, f"{path} does not define {named - defined}"

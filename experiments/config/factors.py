@@ -19,7 +19,9 @@ from lit_transformer.errors import UserError, nearest
 
 FACTORS, FRACTION = "factors", "fraction"
 """The keys of study.yaml."""
-NAME = r"[A-Za-z0-9_-]+"
+LONGEST_NAME = 100
+NAME = rf"[A-Za-z0-9_][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}"
+"""What may name a study, a variant or a level: it is part of paths, and of the commands that DVC gives to a shell."""
 JOINED = "+"
 """What stands between the levels in the name of a variant."""
 LEAST_RESOLUTION = 4

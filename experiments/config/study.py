@@ -22,7 +22,7 @@ from typing import Any
 
 from data_modules.config import DataConfig
 from experiments.config.dvc_yaml import check_read_alike
-from experiments.config.factors import FACTORS, FRACTION, JOINED, Design, parse_design
+from experiments.config.factors import FACTORS, FRACTION, JOINED, LONGEST_NAME, NAME, Design, parse_design
 from experiments.config.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict
 from experiments.config.tuning import Tuning, parse_tuning
 from lit_transformer.config import Schedule
@@ -32,9 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDIES = Path("experiments/studies")
 SECTIONS = ("model", "data", "optim", "trainer", "decode")
 KEYS = ("name", "question", "corpus", "baseline", "seeds", "base", "variants")
-LONGEST_NAME = 100
-NAME = rf"[A-Za-z0-9_][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}"
-"""What may name a study or a variant: it is part of paths, and of the commands that DVC gives to a shell."""
 ENSEMBLES = "ensembles"
 """The key of the variants of which all seeds are scored as one model too."""
 TUNING, TUNED = "tuning", "tuned"

@@ -32,8 +32,8 @@ class PlannedBatch(NamedTuple):
     """One rank's share of a global batch.
 
     pairs are indices into the split; target_tokens is what the loss is divided by: the target tokens of the whole
-    optimiser step, over all of its batches and ranks. step_batches is their number, the step before an epoch's end
-    excepted, which may have fewer.
+    optimiser step, over all of its batches and ranks. step_batches is the number of these in a full step; the last step
+    of an epoch may have fewer.
     """
 
     pairs: Indices

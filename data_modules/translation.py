@@ -29,10 +29,10 @@ warnings.filterwarnings("ignore", message="You're resuming from a checkpoint tha
 class TranslationDataModule(pl.LightningDataModule):
     """Sentence pairs of a prepared corpus: training batches by token budget, evaluation batches with every pair once.
 
-    The training loader is one pass over the pairs, shuffled anew each epoch; `endless`, for trainings counted in
-    optimiser steps, it streams epoch after epoch as one. It begins at the batch that the attached trainer is at, so
-    that a run resumed anywhere gets exactly the batches that would have followed. A checkpoint holds what the stream
-    depends on: resuming with another corpus or other settings is a UserError.
+    The training loader is one pass over the pairs, shuffled anew each epoch. With `endless` it streams epoch after
+    epoch instead, for trainings counted in optimiser steps. Either begins at the batch that the attached trainer is at,
+    so that a resumed run gets exactly the batches that would have followed. A checkpoint holds what these depend on:
+    resuming with another corpus or other settings is a UserError.
 
     Rank, world size and gradient accumulation are those of the attached trainer. A training batch carries the target
     tokens of its whole optimiser step, over all ranks and accumulated batches.
@@ -82,7 +82,7 @@ class TranslationDataModule(pl.LightningDataModule):
         return self.sampler().batches_per_epoch
 
     def train_dataloader(self) -> BatchLoader:
-        """Return the training batches from the trainer's on; raise UserError where the checkpoint is of others."""
+        """Return the batches that follow; raise UserError where a checkpoint to resume from had other ones."""
         own = self.state_dict()
         for name, value in self._resumed.items():
             if own.get(name) != value:
@@ -123,10 +123,15 @@ class TranslationDataModule(pl.LightningDataModule):
     def sampler(self, position: int = 0) -> TokenBatchSampler:
         """Return this rank's training batches, from global batch number `position` on."""
         split = self.corpus.split(TRAIN)
-        lengths = split.source_lengths, split.target_lengths
-        rank, world_size = self._rank()
-        accumulate = self._accumulate()
-        return TokenBatchSampler(*lengths, self.config.batch_tokens, self.seed, rank, world_size, position, accumulate)
+        return TokenBatchSampler(
+            split.source_lengths,
+            split.target_lengths,
+            self.config.batch_tokens,
+            self.seed,
+            *self._rank(),
+            position,
+            self._accumulate(),
+        )
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

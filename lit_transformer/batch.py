@@ -124,8 +124,8 @@ class TranslationBatch:
     src (N_s,) ends every sentence with EOS; tgt_in (N_t,) begins it with BOS and tgt_out (N_t,) ends it with EOS, so
     that tgt_out is what the decoder predicts from tgt_in. pairs (B,) are the indexes of the pairs in their split.
     target_tokens is the divisor of the loss: the target tokens of one optimiser step, over all its batches and ranks.
-    step_batches is how many these are, accumulated batches times ranks; None in a batch by hand, whose divisor is taken
-    as it is.
+    step_batches is the number of these in a full step, accumulated batches times ranks; None in a batch made by hand,
+    whose divisor is taken as it is.
     """
 
     src: Tensor

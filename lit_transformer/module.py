@@ -34,11 +34,11 @@ Plain = Mapping[str, Any]
 class LitTransformer(pl.LightningModule):
     """Trains, validates and tests a `Transformer`, with Adam and the configured schedule and objective; and translates.
 
-    The randomness of a step is a function of (seed, step, rank): the generators are seeded before each, so that
-    a run resumes from a checkpoint as if never interrupted, and variants with one seed draw the same numbers. Logs per
-    batch `train/loss` (the objective, nats per token of this rank's batch) and what modules add to it, such as
-    `train/balance`; per validation `valid/loss` (unsmoothed, nats per token) and `valid/ppl`, the same on every rank;
-    and likewise per test split.
+    The randomness of a step is a function of (seed, step, rank): the generators are seeded before each, so that a run
+    resumes from a checkpoint as if never interrupted, and variants with one seed draw the same numbers. A training step
+    logs `train/loss` (the objective, nats per token of this rank's batch) and what modules add to the loss, such as
+    `train/balance`, and returns its loss terms; a validation logs `valid/loss` (unsmoothed, nats per token) and
+    `valid/ppl`, the same on every rank; a test likewise for each split.
 
     `hidden` computes the decoder's output in training, validation and test; `CompiledHidden` does so compiled. `decode`
     is for `predict_step`. `load_from_checkpoint` builds the network again and passes `network`, `optim` and `decode` as

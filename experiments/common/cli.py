@@ -30,7 +30,7 @@ def run(main: Callable[[], None]) -> None:
     _print_to_any_terminal()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
-    if folder := os.environ.get("WANDB_DIR"):
+    if folder := os.environ.get("WANDB_DIR"):  # as the user means it, for what this command starts as well
         os.environ["WANDB_DIR"] = str(STARTED_IN / folder)
     os.chdir(ROOT)
     try:

@@ -1,6 +1,7 @@
 """A run's page on W&B: the user's variables win, it says what changed, few scores stand out, models have a lineage."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,7 @@ def test_the_users_variables_win_in_sync_too(tmp_path: Path, monkeypatch: pytest
     with wandb_server() as server:
         known(monkeypatch, server.url)
         train(tmp_path, "offline", LOSSES)
+        time.sleep(1)  # W&B names the files of a run by the second
         tracking.log_scores(CELL, tmp_path, "offline", FINDINGS)
         for name, value in {**USER, "WANDB_MODE": "offline"}.items():
             monkeypatch.setenv(name, value)
@@ -171,6 +173,7 @@ def test_a_run_has_its_corpus_as_input_and_its_model_as_output(
     with wandb_server() as server:
         known(monkeypatch, server.url)
         train(tmp_path, mode, LOSSES)
+        time.sleep(1)
         tracking.log_scores(CELL, tmp_path, mode, replace(FINDINGS, model=model(tmp_path / "model")))
         if mode == "offline":
             assert sync.sync(tmp_path, ID)

@@ -52,7 +52,7 @@ def run(main: Callable[[], None]) -> None:
     _complete_environment()
     if not (ROOT / "pyproject.toml").is_file():
         _leave(f"{ROOT} is not a checkout of lit_transformer; run the studies from a clone of the repository", 2)
-    for name in (CORPORA, "WANDB_DIR"):
+    for name in (CORPORA, "WANDB_DIR"):  # as the user means it, for what this command starts as well
         if folder := os.environ.get(name):
             os.environ[name] = str(user_path(folder))
     os.chdir(ROOT)

@@ -28,7 +28,11 @@ def study_page(study: Study) -> StudyPage:
     }
     if not runs:
         raise UserError(f"the results of {study.name} are of an older version, without the hashes of their runs")
-    baseline = next((seed for variant, seed in runs if variant == study.baseline), None)
+    baseline = [
+        RunIdentity(study.name, variant, seed, run_hash).run_id
+        for (variant, seed), run_hash in runs.items()
+        if variant == study.baseline
+    ]
     forest = forest_figure(summary)
     return StudyPage(
         study=study.name,
@@ -37,9 +41,7 @@ def study_page(study: Study) -> StudyPage:
         splits=summary.splits,
         variants=len(summary.rows),
         runs=list(dict.fromkeys(runs.values())),
-        baseline_run=""
-        if baseline is None
-        else RunIdentity(study.name, study.baseline, baseline, runs[study.baseline, baseline]).run_id,
+        baseline_run=next(iter(baseline), ""),
         report_run=RunIdentity(study.name, "report", 0, "").run_id,
         differences=tables.markdown_table(tables.columns(summary)[: tables.FIRST], summary.rows),
         table=tables.markdown(summary),
@@ -55,7 +57,7 @@ def _check_report(study: Study, summary: Summary) -> None:
         raise UserError(f"{path} is missing; {command}")
     written = read_json(path)["rows"]
     present = [verdict_row(row) for row in summary.changes]
-    if [{key: row.get(key) for key in now} for row, now in zip(written, present, strict=False)] != present:
+    if len(written) != len(present) or any({**row, **now} != row for row, now in zip(written, present, strict=True)):
         raise UserError(f"{path} is not of the present results; {command} anew")
 
 

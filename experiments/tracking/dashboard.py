@@ -16,7 +16,7 @@ from experiments.tracking.wandb import PROBES, STEP, be_quiet, finish, open_run
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
-    from wandb_workspaces.reports import v2 as wr
+    from wandb_workspaces.reports.v2 import Report
     from wandb_workspaces.workspaces import Workspace
 
 PICTURE = "forest"
@@ -112,7 +112,7 @@ def build_workspace(page: StudyPage, entity: str, project: str) -> "Workspace":
     )
 
 
-def build_report(page: StudyPage, entity: str, project: str, *, known: bool) -> "wr.Report":
+def build_report(page: StudyPage, entity: str, project: str, *, known: bool) -> "Report":
     """Return the report: headline, corrected table, forest plot, scores and attention.
 
     `known`: the project is on the server, which is asked for its id.

@@ -49,8 +49,8 @@ class Throughput(pl.Callback):
             return {}
         work = self.curve.total_work()
         network = cast(LitTransformer, trainer.lightning_module).network
-        flops = forward_passes(self.config.optim) * training_flops(network, work)
-        now = {"tokens": float(work.tgt), "flops": float(flops), "seconds": self.curve.seconds}
+        total = forward_passes(self.config.optim) * training_flops(network, work)
+        now = {"tokens": float(work.tgt), "flops": float(total), "seconds": self.curve.seconds}
         tokens, flops, seconds = (now[name] - self.before[name] for name in ("tokens", "flops", "seconds"))
         self.before = now
         device = trainer.strategy.root_device

@@ -88,7 +88,9 @@ def taken(cell: Cell, place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("variant", "overrides"), [("everything", FLOAT32), ("moving", ())], ids=["last checkpoints", "moving average"]
+    ("variant", "overrides"),
+    [("everything", FLOAT32), pytest.param("moving", (), marks=pytest.mark.slow)],
+    ids=["last checkpoints", "moving average"],
 )
 def test_each_seed_leaves_what_it_leaves_by_itself(project: Path, variant: str, overrides: tuple[str, ...]) -> None:
     """Clipped, accumulated batches, averaged weights: models, curves, probes and records."""

@@ -79,7 +79,7 @@ class TranslationDataModule(pl.LightningDataModule):
 
     def batches_per_epoch(self) -> int:
         """Return the number of global batches of one pass over the training pairs."""
-        return self.sampler().batches_per_epoch
+        return self._sampler().batches_per_epoch
 
     def train_dataloader(self) -> BatchLoader:
         """Return the batches that follow; raise UserError where a checkpoint to resume from had other ones."""
@@ -92,8 +92,8 @@ class TranslationDataModule(pl.LightningDataModule):
                 )
         split = self.corpus.split(TRAIN)
         if self.endless:
-            return batch_loader(PackedBatches(split, self.sampler(self.progress()[1])))
-        sampler = self.sampler()
+            return batch_loader(PackedBatches(split, self._sampler(self.progress()[1])))
+        sampler = self._sampler()
         return batch_loader(SizedBatches(split, _CurrentEpoch(self, sampler), sampler.batches_per_epoch))
 
     def progress(self) -> tuple[int, int]:
@@ -120,8 +120,7 @@ class TranslationDataModule(pl.LightningDataModule):
         """
         return evaluation_loader(self.corpus, split, batch_tokens or self.config.batch_tokens, *self._rank())
 
-    def sampler(self, position: int = 0) -> TokenBatchSampler:
-        """Return this rank's training batches, from global batch number `position` on."""
+    def _sampler(self, position: int = 0) -> TokenBatchSampler:
         split = self.corpus.split(TRAIN)
         return TokenBatchSampler(
             split.source_lengths,

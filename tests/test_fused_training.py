@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
@@ -16,7 +17,7 @@ from experiments.commands import train as train_command
 from experiments.common.cli import seed_range
 from experiments.config.cell import Cell, fused_folder
 from experiments.config.study import load_study
-from experiments.training.fused import train_fused
+from experiments.training.fused import Members, train_fused
 from experiments.training.run import Options, train
 from lit_transformer.errors import UserError
 from tests.killing import Moment, assert_same, trained, write_project
@@ -87,7 +88,9 @@ def taken(cell: Cell, place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("variant", "overrides"), [("everything", FLOAT32), ("moving", ())], ids=["last checkpoints", "moving average"]
+    ("variant", "overrides"),
+    [("everything", FLOAT32), pytest.param("moving", (), marks=pytest.mark.slow)],
+    ids=["last checkpoints", "moving average"],
 )
 def test_each_seed_leaves_what_it_leaves_by_itself(project: Path, variant: str, overrides: tuple[str, ...]) -> None:
     """Clipped, accumulated batches, averaged weights: models, curves, probes and records."""
@@ -111,6 +114,29 @@ def test_each_seed_leaves_what_it_leaves_by_itself(project: Path, variant: str, 
             for key, value in weights.items():
                 assert_close(together["weights"][name][key], value)
     assert expected[0]["curve"] != expected[1]["curve"]  # two trainings, or the comparison would say nothing
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted after step 8, with checkpoints every 5 steps: steps 6 to 8 are taken twice."""
+    both = cells("moving")
+    train_fused(both, OPTIONS)
+    expected = [taken(cell, project / f"whole{cell.seed}") for cell in both]
+    shutil.rmtree(fused_folder(both))
+    whole = Members.on_train_batch_end
+
+    def interrupted(members: Members, trainer: pl.Trainer, *arguments: Any) -> None:
+        whole(members, trainer, *arguments)
+        if trainer.global_step == 8:
+            raise RuntimeError("interrupted")
+
+    monkeypatch.setattr(Members, "on_train_batch_end", interrupted)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        train_fused(both, OPTIONS)
+    monkeypatch.setattr(Members, "on_train_batch_end", whole)
+    assert not (both[0].run_folder / "training.json").exists()
+    train_fused(both, OPTIONS)
+    for cell, uninterrupted in zip(both, expected, strict=True):
+        assert_same(taken(cell, project / f"resumed{cell.seed}"), uninterrupted)
 
 
 def test_what_is_trained_is_not_trained_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -488,6 +488,21 @@ def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path)
         code.write_text(text)
 
 
+@pytest.mark.slow
+def test_seeds_that_trained_together_are_trained_for_dvc(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy, symlinks=True)
+    (copy / "experiments/studies/components/study.yaml").write_text(study_yaml(f"{CHANGES}seeds: [0, 1, 2]"))
+    python(copy, "train", "--study", "components", "--variant", "base", "--seeds", "0-2")
+    together = ("train@base-1", "train@base-2")
+    assert set(together) <= stale(copy)
+    assert "nothing to do" in call(copy, "dvc", "repro", "-s", together[0]).stdout
+    call(copy, "dvc", "commit", "-f", together[1])
+    assert not set(together) & stale(copy)
+    assert json.loads((results(copy, "base") / "training.json").read_text()).get("fused") is None  # was there before
+    assert json.loads((results(copy, "base", 1) / "training.json").read_text())["fused"] == 2
+
+
 @pytest.mark.slow  # some minutes of a C++ compiler
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_compiled_training_is_the_plain_one_but_for_rounding(project: Path):

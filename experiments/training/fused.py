@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import IterableDataset
 
-from data_modules.batches import PackedBatches, batch_loader
+from data_modules.batches import PackedBatches, TokenBatchSampler, batch_loader
 from data_modules.corpora.text import TRAIN
 from experiments.common.io import only_writer
 from experiments.config.cell import Cell, fused_folder
@@ -23,7 +23,7 @@ from experiments.config.run_config import RunConfig, short_hash
 from experiments.tracking.identity import files_folder
 from experiments.training.averaging import Averager
 from experiments.training.callbacks import Curve, FinalValidation, History
-from experiments.training.checkpoints import Checkpoint, newest
+from experiments.training.checkpoints import newest
 from experiments.training.distributed import Processes
 from experiments.training.losses import Losses
 from experiments.training.probe import Probe
@@ -118,7 +118,7 @@ def _fit(runs: Sequence[Run], writer: CheckpointWriter) -> None:
     trainer = build_trainer(runs[0], [members, FinalValidation(), writer])
     trainer.fit(
         module,
-        train_dataloaders=_training_batches(network, runs, trainings, checkpoint),
+        train_dataloaders=_training_batches(network, runs, checkpoint.step if checkpoint else 0),
         val_dataloaders=_validation_batches(network, trainings),
         ckpt_path=checkpoint.path if checkpoint else None,
         weights_only=True,
@@ -143,14 +143,17 @@ class FusedBatches(IterableDataset[FusedBatch]):
             yield self.network.batch(batches * (self.network.size // len(batches)))
 
 
-def _training_batches(
-    network: FusedTransformer, runs: Sequence[Run], trainings: Sequence[Training], checkpoint: Checkpoint | None
-) -> Any:
+def _training_batches(network: FusedTransformer, runs: Sequence[Run], steps: int) -> Any:
+    """Return a loader of the training batches after the first optimiser steps."""
     streams = []
-    for run, training in zip(runs, trainings, strict=True):
-        training.data.trainer = training.trainer  # which says how many batches a step has
-        position = checkpoint.step * run.config.optim.accumulate if checkpoint else 0
-        streams.append(PackedBatches(run.corpus.split(TRAIN), training.data.sampler(position)))
+    for run in runs:
+        split, config = run.corpus.split(TRAIN), run.config
+        lengths = split.source_lengths, split.target_lengths
+        accumulate = config.optim.accumulate
+        sampler = TokenBatchSampler(
+            *lengths, config.data.batch_tokens, config.seed, position=steps * accumulate, accumulate=accumulate
+        )
+        streams.append(PackedBatches(split, sampler))
     return batch_loader(FusedBatches(network, streams))  # type: ignore[arg-type]
 
 

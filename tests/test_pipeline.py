@@ -17,6 +17,7 @@ import pytest
 
 from experiments.commands import evaluate, train
 from lit_transformer.errors import TemporaryFailure
+from lit_transformer.export.folder import checksum
 from tests.killing import assert_same, left
 from tests.tiny_study import study_yaml
 

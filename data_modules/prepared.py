@@ -137,9 +137,12 @@ class PreparedCorpus:
             raise UserError(f"{folder} holds no prepared corpus; run: python -m experiments prepare") from error
         except (OSError, ValueError) as error:
             raise UserError(f"{folder / METADATA} cannot be read; prepare the corpus again") from error
-        if metadata.get("format") != FORMAT:
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise UserError(f"{folder} was prepared by another version of this program; prepare the corpus again")
-        corpus = cls(folder, metadata)
+        try:
+            corpus = cls(folder, metadata)
+        except KeyError as error:
+            raise UserError(f"{folder / METADATA} lacks {error}; prepare the corpus again") from error
         for split, counts in corpus.counts.items():
             if len(corpus.split(split)) != counts["pairs"]:
                 raise UserError(

@@ -238,6 +238,13 @@ def test_what_cannot_be_opened(corpus: PreparedCorpus, tmp_path: Path) -> None:
     (corpus.folder / "corpus.json").write_text(json.dumps({**facts, "format": 0}))
     with pytest.raises(UserError, match="another version"):
         PreparedCorpus.open(corpus.folder)
+    (corpus.folder / "corpus.json").write_text(json.dumps([facts]))
+    with pytest.raises(UserError, match="another version"):
+        PreparedCorpus.open(corpus.folder)
+    del facts["hash"]
+    (corpus.folder / "corpus.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=r"corpus\.json lacks 'hash'; prepare the corpus again"):
+        PreparedCorpus.open(corpus.folder)
     (corpus.folder / "corpus.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         PreparedCorpus.open(corpus.folder)

@@ -77,6 +77,16 @@ def test_another_corpus_gives_no_sentences_and_is_refused_when_asked_for(tmp_pat
         study_report.read_texts(tmp_path / "none", scored_on("elsewhere"), required=True)
 
 
+@pytest.mark.parametrize("kept", [0, 1, 300])
+def test_a_curve_that_was_cut_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = write_study(tmp_path, names=["base", "one_head"])
+    path = study.results("base", 1) / "curve.csv"
+    path.write_text(path.read_text()[:kept])
+    with pytest.raises(UserError, match=r"seed1/curve.csv: does not end at step 800; train this cell again"):
+        read_results(study)
+
+
 def test_a_mistake_is_one_line_and_status_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -281,7 +281,11 @@ def _read_cell(cell: Cell) -> Record | None:
         for split, own in scores["splits"].items():
             _sign(own)
             own |= {AVERAGED + key: value for key, value in averaged.get(split, {}).items()}
-    return Record(cell.variant, cell.seed, training, scores, _read_curve(cell.curve_path), cell)
+    curve = _read_curve(cell.curve_path)
+    ends = curve[-1].get("step") if curve else None
+    if cell.curve_path.exists() and training["status"] == "finished" and ends != training["steps"]:
+        raise UserError(f"{cell.curve_path}: does not end at step {training['steps']}; train this cell again")
+    return Record(cell.variant, cell.seed, training, scores, curve, cell)
 
 
 def _is_outdated(scores: dict[str, Any], training: dict[str, Any], cell: Cell) -> bool:

@@ -33,14 +33,14 @@ def training_record(cell: Cell, corpus: PreparedCorpus) -> dict[str, Any]:
     path = cell.record_path
     if not path.is_file():
         raise UserError(f"{path} is missing; train the cell first, or `dvc pull` it: {_train(cell)}")
-    record: dict[str, Any] = read_json(path)
+    record = read_json(path)
+    trained = record.get("config_hash") if isinstance(record, dict) else None
     expected = config_hash(cell.config, corpus.hash)
-    if record.get("config_hash") != expected:
+    if trained != expected:
         raise UserError(
-            f"{path} is of other settings or another corpus ({record.get('config_hash')}, now {expected}); "
-            f"train it again: {_train(cell)}"
+            f"{path} is of other settings or another corpus ({trained}, now {expected}); train it again: {_train(cell)}"
         )
-    return record
+    return dict(record)
 
 
 def load_model(cell: Cell, averaged: bool = False) -> Transformer:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from experiments.commands import plan
 from experiments.config.factors import Design, parse_design, roman
 from experiments.config.run_config import read_yaml
 from experiments.config.stages import stage_files, write_stages
@@ -164,6 +165,16 @@ def test_a_bad_fraction_is_one_line(fraction: Any, message: str) -> None:
         letters(fraction)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_plan_says_what_a_fraction_cannot_tell_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    plan.main(["--study", "context", "--no-probe"])
+    out = capsys.readouterr().out
+    assert "In all: 96 cells (32 variants, 3 seeds)" in out
+    assert (
+        "Factors: 6, 32 of the 64 combinations of their levels: a fraction of resolution VI, I = norm x warmup" in out
+    )
+    assert "No main effect and no interaction of two factors is aliased with another of them." in out
 
 
 def test_stages_read_variants_from_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

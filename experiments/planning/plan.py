@@ -93,6 +93,7 @@ class Plan:
     looks: str = ""
     tune: Tuning | None = None
     tuning: str = ""
+    factors: tuple[str, ...] = ()
 
     @property
     def trainings(self) -> int:
@@ -140,6 +141,7 @@ def make_plan(study: Study, seeds: int, fleets: tuple[Fleet, ...], slots: int, m
     results = [_folder_bytes(cell.training_folder) for cell in cells_of(study) if cell.training_folder.is_dir()]
     return Plan(
         study=study.name,
+        factors=tuple(study.design.description()) if study.design else (),
         corpus=study.corpus,
         seeds=seeds,
         variants=[

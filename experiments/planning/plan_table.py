@@ -60,6 +60,7 @@ def notes(plan: Plan) -> list[str]:
     cells = f"{plan.cells} cells ({len(plan.variants)} variants, {plan.seeds} seeds{twice})"
     done = f"; {plan.done} of them are scored already" if plan.done else ""
     lines = [f"In all: {cells}, {flops} FLOPs by arithmetic{done}.", f"Batches: {plan.origin}."]
+    lines += plan.factors
     lines += [plan.tuning] if plan.tuning else []
     lines += [f"{plan.looks} Figures are for the most."] if plan.looks else []
     lines += _notes_on_this_machine(plan) if plan.rate else ["Nothing was measured here (--no-probe)."]

@@ -1,5 +1,6 @@
 """Effects of factors: each with its interval, and the largest interactions as the means that they are made of."""
 
+from textwrap import wrap
 from typing import Any
 
 import altair as alt
@@ -74,6 +75,10 @@ def _pairs(effects: Effects) -> list[EffectRow]:
     return list(rows.values())
 
 
+def _lines(label: str) -> str:
+    return "\n".join(wrap(label, 14, break_on_hyphens=False))
+
+
 def _forest(summary: Summary, effects: Effects, width: int, narrow: bool) -> alt.HConcatChart:
     data: Rows = [
         {
@@ -108,7 +113,7 @@ def _panel(effects: Effects, row: EffectRow, width: int) -> alt.LayerChart:
     along, lines = (effects.design.factor(name) for name in row.levels)
     data: Rows = [
         {
-            "along": effects.labels[level],
+            "along": _lines(effects.labels[level]),
             "line": effects.labels[other],
             "mean": effects.margin_mean({along.name: level, lines.name: other}),
         }
@@ -120,12 +125,14 @@ def _panel(effects: Effects, row: EffectRow, width: int) -> alt.LayerChart:
     x = alt.X(
         "along:N",
         title=None,
-        sort=[effects.labels[level] for level in along.levels],
-        axis=alt.Axis(labelAngle=0, labelLimit=width // 2),
+        sort=[_lines(effects.labels[level]) for level in along.levels],
+        axis=alt.Axis(labelAngle=0, labelLimit=width // 2, labelExpr="split(datum.value, '\\n')"),
         scale=alt.Scale(padding=0.7),
     )
     y = alt.Y("mean:Q", title="BLEU", scale=alt.Scale(zero=False, nice=True))
-    legend = alt.Legend(title=None, orient="bottom", labelLimit=width, symbolType="stroke", direction="vertical")
+    legend = alt.Legend(
+        title=None, orient="bottom", labelLimit=width, labelColor=INK, symbolType="stroke", direction="vertical"
+    )
     colour = alt.Color("line:N", scale=alt.Scale(domain=names, range=inks), legend=legend)
     base = alt.Chart(chart_data(data)).encode(x=x, y=y, color=colour)
     heading = alt.Title(

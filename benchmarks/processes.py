@@ -89,7 +89,7 @@ def measure(
         seeds = ["--study", STUDY, "--variant", study.baseline, "--seeds", f"0-{count - 1}", *overrides]
         commands = [["train", *seeds, *each]]
     else:
-        commands = [["train", *cell.arguments.split(), *each] for cell in cells]
+        commands = [["train", *cell.arguments, *each] for cell in cells]
     started = time.perf_counter()
     threads = max(1, machine.cores() // len(commands))
     run_all(project, commands, environment | {"OMP_NUM_THREADS": str(threads)})

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytorch_lightning as pl
 import torch
@@ -140,7 +140,7 @@ class LitTransformer(pl.LightningModule):
                 f"Trainer(accumulate_grad_batches={configured}) and OptimConfig(accumulate={expected}) differ; "
                 "make them the same"
             )
-        if any(isinstance(callback, GradientAccumulationScheduler) for callback in self.trainer.callbacks):
+        if any(isinstance(callback, GradientAccumulationScheduler) for callback in cast(Any, self.trainer).callbacks):
             raise UserError("GradientAccumulationScheduler is not supported; optim.accumulate holds for all steps")
 
     def on_train_start(self) -> None:
@@ -228,7 +228,7 @@ class LitTransformer(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log `<split>/loss` and `<split>/ppl` of every test split, under the data module's names if it has any."""
-        self._log_losses(getattr(self.trainer.datamodule, "test_splits", ["test"]))
+        self._log_losses(getattr(cast(Any, self.trainer).datamodule, "test_splits", ["test"]))
 
     def predict_step(self, batch: TranslationBatch, batch_idx: int, dataloader_idx: int = 0) -> "dict[int, Hypothesis]":
         """Translate by the search of `decode`; return each sentence's best hypothesis by its index in the split."""

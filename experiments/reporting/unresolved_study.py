@@ -1,5 +1,6 @@
 """A study of which only the results are read: an earlier revision's, whose config this code may not know."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class UnresolvedStudy(Study):
     def folder(self) -> Path:
         return self.root / STUDIES / self.name
 
-    def describe(self, variant: str) -> str:
+    def describe(self, variant: str, overrides: Sequence[str] = ()) -> str:
         """Say what a variant sets: "positions.kind none"."""
         return (
             ", ".join(f"{short_key(key)} {value}" for key, value in flatten(self.delta(variant)).items()) or "no change"

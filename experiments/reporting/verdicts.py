@@ -268,7 +268,10 @@ def decide(
 
 
 def conclude(
-    p: Array, tested: ArrayLike, interval: Callable[[Array], tuple[Array, Array]], margin: float
+    p: Array,
+    tested: NDArray[np.bool_] | np.bool_ | bool,
+    interval: Callable[[Array], tuple[Array, Array]],
+    margin: float,
 ) -> Conclusions:
     """Conclude on hypotheses (..., m) from their p, by Holm's correction as above; `tested` are those that have one.
 

@@ -16,7 +16,7 @@ from experiments.tracking.wandb import PROBES, STEP, be_quiet, finish, open_run
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import Report
+    from wandb_workspaces.reports.v2.interface import Report
     from wandb_workspaces.workspaces import Workspace
 
 PICTURE = "forest"

@@ -20,6 +20,7 @@ from experiments.config.run_config import config_hash
 from experiments.config.study import Study, load_study
 from experiments.config.trials import DIVERGED, FINISHED, STOPPED, Trial, TrialRecord, plain_record
 from experiments.reporting import tables
+from experiments.reporting.comparison_report import compare
 from experiments.reporting.headline import headline
 from experiments.reporting.page.report import report_page
 from experiments.reporting.published import read_published
@@ -231,3 +232,23 @@ def test_a_published_study_shows_them_too(study: Study) -> None:
     before = path.read_bytes()
     publish.main(["--study", "made_up"])
     assert path.read_bytes() == before
+
+
+def test_compare_says_whether_two_runs_agree_at_their_best_too(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study.folder.with_name("again")
+    shutil.copytree(study.folder, folder)
+    path = folder / "study.yaml"
+    path.write_text(path.read_text().replace("made_up", "again"))
+    assert compare("made_up", "again", Path("page"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("Each at its best: The claims agree: 2 changes decided in both, all alike")
+    assert lines[-1].startswith("The claims agree")
+    again = load_study("again")
+    for seed, noise in zip(again.seeds, NOISE, strict=True):
+        cell = Cell(again, "one_head", seed, tuned=True)
+        write_cell(cell.training_folder, "one_head", seed, 80.0 + 0.1 * noise, 0.2)
+    assert not compare("made_up", "again", Path("page"))
+    expected = "Contradiction: of 2 changes decided in both, the claims differ for one_head (equal in A, worse in B)."
+    assert f"Each at its best: {expected}" in capsys.readouterr().out

@@ -41,6 +41,8 @@ from experiments.launching.looks import needed
 from experiments.launching.stages import KINDS, Stages
 from experiments.launching.tuning import next_trials
 from experiments.planning.tuning import tuning_cost
+from experiments.training import run
+from experiments.training.run import Options
 from lit_transformer.errors import UserError
 from tests.tiny_study import study_yaml
 
@@ -70,11 +72,13 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     return load_study("tiny")
 
 
-def write(study: Study, losses: dict[float, float], rung: float, variant: str = "base", seed: int = 0) -> None:
+def write(
+    study: Study, losses: dict[float, float], rung: float, variant: str = "base", seed: int = 0, data: str = "data"
+) -> None:
     for value, loss in losses.items():
         trial = Trial(study, variant, value, seed, rung)
-        row_hash = config_hash(study.config(variant, seed), "data")
-        record = TrialRecord(value, seed, rung, "optim.peak", FINISHED, 3, loss, 1.0, row_hash, "data", "code")
+        row_hash = config_hash(study.config(variant, seed), data)
+        record = TrialRecord(value, seed, rung, "optim.peak", FINISHED, 3, loss, 1.0, row_hash, data, "code")
         if math.isinf(loss):
             record = replace(record, status=DIVERGED, valid_loss=None)
         write_json(trial.path, plain_record(record))
@@ -287,6 +291,33 @@ def test_a_tuned_cell_has_places_of_its_own_and_its_value_once_that_is_chosen(st
     assert changed.training_folder.is_relative_to(changed.run_folder)
     with pytest.raises(UserError, match=r"has no `tune` in study\.yaml"):
         _ = Cell(parsed("tune: null"), "base", 0, tuned=True).config
+
+
+def test_a_tuned_cell_at_the_value_of_the_recipe_is_the_recipes_model(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("experiments/studies/tiny/study.yaml")
+    path.write_text(path.read_text().replace("0.008", "0.01"))  # the recipe's
+    study = load_study("tiny")
+    prepare.main(["--study", "tiny"])
+    recipe, tuned = (Cell(study, "base", 0, tuned=tuned) for tuned in (False, True))
+    options = Options(wandb="disabled", quiet=True)
+    run.train(recipe, options)
+    data = json.loads(recipe.record_path.read_text())["data_hash"]
+    write(study, {0.001: 3.0, 0.002: 2.0, 0.004: 2.5, 0.01: 1.0}, 0.25, data=data)
+    write(study, {0.002: 2.0, 0.01: 0.5}, 0.5, data=data)
+    run.train(tuned, options)
+    assert "runs/tiny/tuned/base/seed0: the recipe has the best value" in capsys.readouterr().out
+    for place in ("record_path", "curve_path", "probe_path"):
+        assert getattr(tuned, place).read_bytes() == getattr(recipe, place).read_bytes()
+    weights = [(cell.model_folder / "model.safetensors").read_bytes() for cell in (recipe, tuned)]
+    assert weights[0] == weights[1]
+    write(study, {0.002: 0.5, 0.01: 1.0}, 0.5, data=data)
+    run.train(tuned, options)
+    assert (
+        json.loads(tuned.record_path.read_text())["run_hash"] != json.loads(recipe.record_path.read_text())["run_hash"]
+    )
+    assert (tuned.model_folder / "model.safetensors").read_bytes() != weights[0]
 
 
 def test_the_trials_that_are_due(study: Study) -> None:

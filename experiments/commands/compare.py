@@ -9,7 +9,8 @@ results, name@revision what was published in that commit, read through git. Scor
 never share a column: such studies show differences to their own baselines only.
 
 The last line says whether the two agree in their claims. The exit status is 1 where they contradict each other: a
-change is better in one and worse or equal in the other. An open verdict contradicts nothing.
+change is better in one and worse or equal in the other. An open verdict contradicts nothing. Where both studies have
+`tune`, a line before it says the same of each row at its best value, and counts as well.
 """
 
 import argparse

@@ -28,20 +28,29 @@ class CellCount:
 
     def sentence(self, looks: Sequence[Look]) -> str:
         """Return the numbers of cells in words."""
+        return f"Looks at {listing([look.seeds for look in looks])} seeds: {self.numbers}."
+
+    @property
+    def numbers(self) -> str:
+        """The numbers of cells in words."""
         usual = f", about {self.expected} if rows differ and vary as in the {self.origin}" if self.expected else ""
-        seeds = listing([look.seeds for look in looks])
-        return f"Looks at {seeds} seeds: {self.fewest} cells at least{usual}, {self.most} at most."
+        return f"{self.fewest} cells at least{usual}, {self.most} at most"
 
 
-def cell_count(study: Study) -> CellCount:
-    """Return how many cells the looks of a study take, from the means and deviations of its results so far."""
+def cell_count(study: Study, tuned: bool = False) -> CellCount:
+    """Return how many cells the looks of a study take, from the means and deviations of its results so far.
+
+    `tuned`: how many of the cells at their best value.
+    """
     rows = len(study.variants)
     fewest, most = (rows * look.seeds for look in (study.looks[0], study.looks[-1]))
     try:
         found = study_results(study)
     except UserError:  # no results, or none that a report can be made of
         return CellCount(fewest, None, most)
-    results = found.results
+    if tuned and found.results.tuned is None:
+        return CellCount(fewest, None, most)
+    results = found.results.tuned.cells if tuned and found.results.tuned else found.results
     scores = {name: list(results.scores(name, results.primary, "bleu").values()) for name in study.variants}
     if any(len(own) < 2 for own in scores.values()):
         return CellCount(fewest, None, most)

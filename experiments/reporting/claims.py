@@ -104,6 +104,11 @@ def verdicts_of(summary: Summary) -> dict[str, Verdict]:
     return {row.variant: row.verdict for row in summary.changes}
 
 
+def verdicts_at_best(summary: Summary) -> dict[str, Verdict]:
+    """Return the verdict on each change, every row at its best value; none for a study without `tune`."""
+    return {row.variant: summary.tuned.rows[row.variant].verdict for row in summary.changes} if summary.tuned else {}
+
+
 def _tuned(summary: Summary, tuned: Tuned, cells: Results) -> dict[str, Any]:
     """Return the verdicts with each row at its best value, the baseline too, and how these values were chosen."""
     rows = []

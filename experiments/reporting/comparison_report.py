@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.common.io import write_text
-from experiments.reporting.claims import agreement, contradictions, verdicts_of
+from experiments.reporting.claims import agreement, contradictions, verdicts_at_best, verdicts_of
 from experiments.reporting.figures.forest import two_forests
 from experiments.reporting.figures.style import Figure, render_svg
 from experiments.reporting.formats import MISSING, bracketed, p_value, plural, plus_minus
@@ -47,9 +47,15 @@ def compare(a: str, b: str, folder: Path) -> bool:
     console.print(f"\npage: {folder / 'index.html'}", soft_wrap=True, highlight=False)
     if comparison.a.corpus_level != comparison.b.corpus_level:
         return True
-    own, other = (verdicts_of(side.summary) for side in (comparison.a, comparison.b))
-    console.print(agreement(own, other), soft_wrap=True, highlight=False, markup=False)
-    return not contradictions(own, other)
+    columns = [("", verdicts_of)]
+    if comparison.a.summary.tuned and comparison.b.summary.tuned:
+        columns.insert(0, ("Each at its best: ", verdicts_at_best))
+    agree = True
+    for prefix, verdicts in columns:
+        own, other = verdicts(comparison.a.summary), verdicts(comparison.b.summary)
+        console.print(f"{prefix}{agreement(own, other)}", soft_wrap=True, highlight=False, markup=False)
+        agree = agree and not contradictions(own, other)
+    return agree
 
 
 def grid(comparison: StudyComparison) -> Grid:

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +120,8 @@ def _set_up(cell: Cell, options: Options, processes: Processes) -> Run:
 def _resume_point(run: Run) -> ResumePoint:
     """Find what earlier starts have left, and say so; a training about to happen writes its config."""
     _check_fit(run)
+    if run.cell.tuned and _take_from_recipe(run):
+        return ResumePoint(complete=True)
     checkpoint = newest(run.folder, run.run_hash)
     if checkpoint and _is_complete(run, checkpoint.step):
         print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
@@ -132,9 +134,25 @@ def _resume_point(run: Run) -> ResumePoint:
 
 
 def _is_complete(run: Run, step: int) -> bool:
-    path = run.folder / RECORD
-    record = read_json(path) if path.is_file() else {}
+    record = _record(run.folder)
     return record.get("run_hash") == run.run_hash and record["steps"] == step and (run.folder / MODEL).is_dir()
+
+
+def _take_from_recipe(run: Run) -> bool:
+    """Copy what the recipe's cell left where its trials chose the recipe's own value: it is the same training."""
+    recipe = replace(run.cell, tuned=False).run_folder
+    if _record(recipe).get("run_hash") != run.run_hash or not (recipe / MODEL).is_dir():
+        return False
+    copy_folder(recipe / MODEL, run.folder / MODEL)
+    for name in (CURVE, PROBE, RECORD):
+        copy_file(recipe / name, run.folder / name)
+    print(f"{run.folder}: the recipe has the best value, so its model is this one; copied from {recipe}", flush=True)
+    return True
+
+
+def _record(folder: Path) -> Mapping[str, Any]:
+    path = folder / RECORD
+    return read_json(path) if path.is_file() else {}
 
 
 def _check_fit(run: Run) -> None:

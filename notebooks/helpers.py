@@ -72,7 +72,7 @@ def _theme() -> alt.theme.ThemeConfig:
     palette = ["#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#7a7a7a"]
     axis: dict[str, Any] = {"labelFontSize": 12, "titleFontSize": 13}
     axis |= {"titleFontWeight": "normal", "gridOpacity": 0.5}
-    config = {"axis": axis, "range": {"category": palette}, "font": "sans-serif"}
+    config: Any = {"axis": axis, "range": {"category": palette}, "font": "sans-serif"}
     config |= {"view": {"stroke": None}, "aria": False}  # no label for every mark
     return {"width": 340, "height": 220, "background": "white", "config": config}
 

@@ -282,7 +282,7 @@ def _write_metadata(
         "format": FORMAT,
         **about,
         "hash": "",
-        "splits": {name: _counts(Split(folder / f"{name}.arrow")) | more for name, more in splits.items()},
+        "splits": {name: {**_counts(Split(folder / f"{name}.arrow")), **more} for name, more in splits.items()},
         "left_out": dict(left_out),
         "notes": list(notes),
     }

@@ -271,9 +271,14 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def to_yaml(config: RunConfig) -> str:
     """Return a config as YAML text."""
+    return yaml_text(to_dict(config))
+
+
+def yaml_text(content: dict[str, Any]) -> str:
+    """Return nested plain dicts as YAML text."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(content))
 
 
 def config_hash(config: RunConfig, data_hash: str) -> str:

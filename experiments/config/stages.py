@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from experiments.config.run_config import yaml_text
 from experiments.config.study import ENSEMBLES, STUDIES, TUNING, Study, load_study
 from experiments.config.tuning import Tuning
 from lit_transformer.errors import UserError
@@ -74,10 +75,8 @@ def write_stages(name: str) -> list[Path]:
 
 def variants_yaml(study: Study) -> str:
     """Return the deltas of the variants that factors make, as study.yaml would have them."""
-    from omegaconf import OmegaConf
-
     head = "# Made from the factors of study.yaml by `python -m experiments stages`: do not edit.\n"
-    return head + OmegaConf.to_yaml(OmegaConf.create({"variants": study.variants}))
+    return head + yaml_text({"variants": study.variants})
 
 
 def corpus_text(study: Study) -> str:

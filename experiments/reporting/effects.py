@@ -56,7 +56,7 @@ class EffectRow:
     @property
     def verdict_text(self) -> str:
         """The verdict in words: "better", or of an interaction "better together"."""
-        together = self.is_interaction and self.verdict in (Verdict.BETTER, Verdict.WORSE)
+        together = self.is_interaction and self.verdict in CALLED
         return f"{self.verdict} together" if together else self.verdict.value
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from experiments.commands import launch
-from experiments.config.cell import cells_of
+from experiments.config.cell import cells_of, fused_folder
 from experiments.config.study import Look, Study, load_study
 from experiments.launching.attempts import Job
 from experiments.launching.cells import CellsRun
+from experiments.launching.fused import fused_jobs
 from experiments.launching.looks import needed
 from experiments.launching.stages import KINDS, Stages
 from experiments.planning.looks import CellCount, cell_count, run_looks
@@ -114,7 +115,9 @@ def test_a_launch_goes_from_look_to_look(
     monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: ran.append(stage))
     monkeypatch.setattr(launch, "_run_cells", run_cells)
-    options = argparse.Namespace(slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, dry_run=False)
+    options = argparse.Namespace(
+        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, fuse=None, dry_run=False
+    )
     with pytest.raises(UserError, match="1 of 18 cells failed"):
         launch.launch(study, options)
     assert ran == ["12 cells", "4 cells", "2 cells", "report"]
@@ -128,6 +131,42 @@ def test_a_launch_goes_from_look_to_look(
     assert (
         "Looks at 3, 5 and 6 seeds: 12 cells at least, about 18 if rows differ and vary as in the results at" in shown
     )
+
+
+def test_a_launch_trains_seeds_as_one_before_their_cells_run(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One variant cannot be fused: its seeds are trained by their own stages, and a line says why."""
+    ran: list[list[str]] = []
+    done: set[str] = set()
+    cells = {cell.run_folder: cell for cell in cells_of(study)}
+
+    def run_cells(jobs: list[Job], *rest: object) -> CellsRun:
+        ran.append([job.name for job in jobs])
+        for job in jobs:
+            if cell := cells.get(job.folder):
+                write(study, cell.variant, cell.seed)
+                done.update(cell.stage(kind) for kind in KINDS)
+        return CellsRun({job: "norm.kind is batch" for job in jobs if job.name == "same seeds 7,3 as one"})
+
+    monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
+    monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
+    monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
+    monkeypatch.setattr(Stages, "run", lambda self, stage: None)
+    monkeypatch.setattr(launch, "_run_cells", run_cells)
+    options = argparse.Namespace(
+        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, fuse=2, dry_run=False
+    )
+    launch.launch(study, options)
+    assert ran[0] == [f"{variant} seeds 7,3 as one" for variant in study.variants]  # and seed 5 by itself
+    assert len(ran[1]) == 12
+    assert ran[2] == ["base seeds 4,9 as one", "noisy seeds 4,9 as one"]
+    assert len(ran[3]) == 4
+    assert ran[4:] == [["base seed 1", "noisy seed 1"]]
+    assert "same seeds 7,3 as one could not be trained, so one by one: norm.kind is batch" in capsys.readouterr().out
+    job = fused_jobs(cells_of(study), every_stage(study), 6)[0]
+    assert job.command[3:] == ("train", "--study", "made_up", "--variant", "base", "--seeds", "7,3,5,4,9,1")
+    assert job.folder == fused_folder([cell for cell in cells.values() if cell.variant == "base"])
 
 
 def test_the_cells_of_a_study_without_results(study: Study) -> None:

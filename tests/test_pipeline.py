@@ -505,6 +505,12 @@ def test_seeds_that_trained_together_are_trained_for_dvc(project: Path, tmp_path
     assert not set(together) & stale(copy)
     assert json.loads((results(copy, "base") / "training.json").read_text()).get("fused") is None  # was there before
     assert json.loads((results(copy, "base", 1) / "training.json").read_text())["fused"] == 2
+    launched = python(copy, "launch", "--study", "components", "--fuse", "3").stdout
+    assert "fused trainings to run: 1" in launched
+    assert stale(copy) == set()
+    for seed in (1, 2):
+        assert json.loads((results(copy, "h1", seed) / "training.json").read_text())["fused"] == 2
+        assert (results(copy, "h1", seed) / "scores.json").is_file()
 
 
 @pytest.mark.slow  # some minutes of a C++ compiler

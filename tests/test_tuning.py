@@ -396,7 +396,9 @@ def test_a_launch_goes_from_rung_to_rung_and_then_to_the_tuned_cells(
     monkeypatch.setattr(Stages, "stale", stale)
     monkeypatch.setattr(Stages, "run", run)
     monkeypatch.setattr(launch, "_run_cells", run_cells)
-    options = argparse.Namespace(slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, dry_run=True)
+    options = argparse.Namespace(
+        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, fuse=None, dry_run=True
+    )
     launch.launch(study, options)
     shown = capsys.readouterr().out
     assert "tiny: 6 of 6 cells to run" in shown

@@ -6,6 +6,9 @@ comes last. In a study with looks, every row gets the seeds of the first look, a
 the next one. In a study with `tune`, the trials of every cell follow, rung by rung, then the cell once more, at its
 best value.
 
+With --fuse K, up to K seeds of a variant are first trained as one fused model, with the same results but for rounding;
+DVC then finds these trainings done. A variant that cannot be fused is trained seed by seed, and a line says why.
+
 A cell that crashes or is killed is retried from its checkpoint; one with a mistake of the user is not. Either leaves
 the others running, and the exit status is not 0 if any cell failed. Ctrl-C stops every cell at its next step, after a
 checkpoint; the same command resumes. Cells that share GPUs, or a cluster (--address), run on Ray:
@@ -25,6 +28,7 @@ from experiments.launching.attempts import LOG, Job
 from experiments.launching.cells import RETRIES, CellsRun, run_cells
 from experiments.launching.engines import INSTALL, Engine, needs_ray
 from experiments.launching.engines.processes import ProcessEngine
+from experiments.launching.fused import fused_jobs
 from experiments.launching.looks import needed
 from experiments.launching.progress import CellProgress
 from experiments.launching.resources import Node, default_slots, gpu_count, share_of
@@ -43,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--slots", type=cli.at_least(1), help="cells at once (default: one per core, or one where a GPU is used)"
     )
     parser.add_argument("--runs-per-gpu", type=cli.at_least(1), metavar="K", help="cells at once on a GPU (default: 1)")
+    parser.add_argument(
+        "--fuse",
+        type=cli.at_least(2),
+        metavar="K",
+        help="train up to K seeds of a variant as one (default: each alone)",
+    )
     parser.add_argument("--address", help="address of a running Ray cluster: auto or HOST:6379")
     parser.add_argument("--engine", choices=("auto", "local", "ray"), default="auto", help="(default: Ray if needed)")
     parser.add_argument(
@@ -140,6 +150,10 @@ def _run_looks(
             rows = dict.fromkeys(cells[job].variant for job in jobs if cells[job].variant != study.baseline)
             print(f"Still open, so further seeds follow: {', '.join(rows)}")
         attempted |= cells
+        if args.fuse and (fused := fused_jobs([cells[job] for job in jobs], stale, args.fuse)):
+            to_run = f"fused trainings to run: {len(fused)}"
+            for job, reason in _run_cells(fused, study, args, on_ray, gpus, to_run).failed.items():
+                print(f"{job.name} could not be trained, so one by one: {reason}")
         failed |= _run_cells(jobs, study, args, on_ray, gpus, _cells_to_run(study, len(jobs))).failed
         if len(study.looks) > 1:
             stale = needed(study, stages.stale())

@@ -96,7 +96,9 @@ def measure(
     wall = time.perf_counter() - started
     records = [files.read_json(project / cell.record_path) for cell in cells]
     shutil.rmtree(project / "runs" / STUDY)
-    training = median(record["seconds"] for record in records)
+    training = median(
+        record["seconds"] * record.get("fused", 1) for record in records
+    )  # of a fused one they are a share
     return {
         "cells_per_hour": round(3600 * count / (wall - training + training * steps / args.steps), 3),
         "wall_seconds": round(wall, 2),

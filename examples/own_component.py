@@ -46,8 +46,13 @@ if __name__ == "__main__":
     data_config = DataConfig(vocab_size=600, batch_tokens=2000, grammar=few)
     corpus = prepare(load_corpus("grammar", data_config), data_config, "data/few")
     data = TranslationDataModule(corpus, data_config)
-    small = {"attention": AttentionConfig(heads=4, d_k=16, d_v=16), "feed_forward": FeedForwardConfig(d_ff=256)}
-    model_config = ModelConfig(d_model=64, encoder_layers=2, decoder_layers=2, **small)
+    model_config = ModelConfig(  # smaller than the paper's base model, which is ModelConfig()
+        d_model=64,
+        encoder_layers=2,
+        decoder_layers=2,
+        attention=AttentionConfig(heads=4, d_k=16, d_v=16),
+        feed_forward=FeedForwardConfig(d_ff=256),
+    )
 
     trainer = pl.Trainer(max_epochs=1, logger=pl.loggers.CSVLogger("runs", "maxout"), log_every_n_steps=1)
     trainer.fit(LitTransformer(build(model_config, corpus.vocab_size), OptimConfig(warmup=400)), datamodule=data)

@@ -17,8 +17,13 @@ config = DataConfig(vocab_size=600, batch_tokens=2000, grammar=few)
 corpus = prepare(load_corpus("grammar", config), config, "data/few")  # "multi30k": a folder of $LIT_CORPORA
 
 data = TranslationDataModule(corpus, config)
-small = {"attention": AttentionConfig(heads=4, d_k=16, d_v=16), "feed_forward": FeedForwardConfig(d_ff=256)}
-model = ModelConfig(d_model=64, encoder_layers=2, decoder_layers=2, **small)  # ModelConfig() is the paper's base model
+model = ModelConfig(  # smaller than the paper's base model, which is ModelConfig()
+    d_model=64,
+    encoder_layers=2,
+    decoder_layers=2,
+    attention=AttentionConfig(heads=4, d_k=16, d_v=16),
+    feed_forward=FeedForwardConfig(d_ff=256),
+)
 network = build_transformer(model, corpus.vocab_size)
 lit = LitTransformer(network, OptimConfig(warmup=400))
 trainer = pl.Trainer(max_epochs=1, logger=pl.loggers.CSVLogger("runs", "few"), log_every_n_steps=1)  # or WandbLogger()

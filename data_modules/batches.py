@@ -32,11 +32,13 @@ class PlannedBatch(NamedTuple):
     """One rank's share of a global batch.
 
     pairs are indices into the split; target_tokens is what the loss is divided by: the target tokens of the whole
-    optimiser step, over all of its batches and ranks.
+    optimiser step, over all of its batches and ranks. step_batches is the number of these in a full step; the last step
+    of an epoch may have fewer.
     """
 
     pairs: Indices
     target_tokens: int
+    step_batches: int
 
 
 def plan_batches(
@@ -80,13 +82,15 @@ def plan_evaluation(
     return np.split(order, np.cumsum(sizes)[:-1])
 
 
-def rank_share(batches: list[Indices], target_lengths: Lengths, rank: int, world_size: int) -> list[PlannedBatch]:
-    """Return one rank's share of the global batches of an optimiser step.
+def rank_share(
+    batches: list[Indices], target_lengths: Lengths, rank: int, world_size: int, accumulate: int = 1
+) -> list[PlannedBatch]:
+    """Return one rank's share of the global batches of an optimiser step, `accumulate` or at an epoch's end fewer.
 
     A batch is sorted by length, so a strided slice gives every rank equal work.
     """
     target_tokens = sum(int(target_lengths[batch].sum()) for batch in batches)
-    return [PlannedBatch(batch[rank::world_size], target_tokens) for batch in batches]
+    return [PlannedBatch(batch[rank::world_size], target_tokens, accumulate * world_size) for batch in batches]
 
 
 class TokenBatchSampler:
@@ -137,16 +141,16 @@ class TokenBatchSampler:
         """Return the epoch of batch number `position` and its index within that epoch, both from 0."""
         return divmod(position, self.batches_per_epoch)
 
-    def epoch(self, epoch: int) -> Iterator[PlannedBatch]:
-        """Yield the batches of one epoch; its last optimiser step may have fewer than `accumulate` batches."""
-        return self._steps(iter(self.plan(epoch)))
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[PlannedBatch]:
+        """Yield the batches of one epoch from `start` on; its last optimiser step may have fewer than `accumulate`."""
+        return islice(self._steps(iter(self.plan(epoch))), start, None)
 
     def __iter__(self) -> Iterator[PlannedBatch]:
         return self._steps(self._global_batches())
 
     def _steps(self, batches: Iterator[Indices]) -> Iterator[PlannedBatch]:
         while step := list(islice(batches, self.accumulate)):
-            yield from rank_share(step, self.target_lengths, self.rank, self.world_size)
+            yield from rank_share(step, self.target_lengths, self.rank, self.world_size, self.accumulate)
 
     def _global_batches(self) -> Iterator[Indices]:
         epoch, offset = self.locate(self.position)
@@ -166,8 +170,8 @@ class PackedBatches(IterableDataset[TranslationBatch]):
         self.split, self.plan = split, plan
 
     def __iter__(self) -> Iterator[TranslationBatch]:
-        for pairs, target_tokens in self.plan:
-            yield TranslationBatch.from_pairs([self.split[pair] for pair in pairs], pairs.tolist(), target_tokens)
+        for pairs, *step in self.plan:
+            yield TranslationBatch.from_pairs([self.split[pair] for pair in pairs], pairs.tolist(), *step)
 
 
 class SizedBatches(PackedBatches):

@@ -9,7 +9,7 @@ The library knows tensors only: no corpus, study, W&B or DVC. Letters in shapes,
 
 from typing import TYPE_CHECKING, Any
 
-from lit_transformer.config import ModelConfig
+from lit_transformer.config import ModelConfig, OptimConfig
 
 if TYPE_CHECKING:
     from lit_transformer.export import load_exported
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["LitTransformer", "ModelConfig", "Transformer", "build_transformer", "load_exported"]
+__all__ = ["LitTransformer", "ModelConfig", "OptimConfig", "Transformer", "build_transformer", "load_exported"]
 
 
 def __getattr__(name: str) -> Any:

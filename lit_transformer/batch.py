@@ -15,7 +15,7 @@ from torch import Tensor
 from lit_transformer.tokens import BOS, EOS, Ids, IntArray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: Lightning's bf16-true and 64-true convert a copy, field by field
 class Layout:
     """Where the B sentences of a packed tensor of N tokens begin and end.
 
@@ -83,13 +83,15 @@ class Layout:
         return _to(self, device, non_blocking)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TranslationBatch:
     """A batch of sentence pairs, packed.
 
     src (N_s,) ends every sentence with EOS; tgt_in (N_t,) begins it with BOS and tgt_out (N_t,) ends it with EOS, so
     that tgt_out is what the decoder predicts from tgt_in. pairs (B,) are the indexes of the pairs in their split.
     target_tokens is the divisor of the loss: the target tokens of one optimiser step, over all its batches and ranks.
+    step_batches is the number of these in a full step, accumulated batches times ranks; None in a batch made by hand,
+    whose divisor is taken as it is.
     """
 
     src: Tensor
@@ -99,6 +101,7 @@ class TranslationBatch:
     tgt_layout: Layout
     pairs: Tensor
     target_tokens: int
+    step_batches: int | None = None
 
     @classmethod
     def from_pairs(
@@ -106,6 +109,7 @@ class TranslationBatch:
         pairs: Sequence[tuple[Ids, Ids]],
         indexes: Sequence[int] | None = None,
         target_tokens: int | None = None,
+        step_batches: int | None = None,
     ) -> Self:
         """Pack (source ids, target ids) pairs, without BOS and EOS; `target_tokens` defaults to this batch's own."""
         src, src_lengths = _concatenate([source for source, _ in pairs])
@@ -119,6 +123,7 @@ class TranslationBatch:
             tgt_layout=Layout.from_lengths(torch.from_numpy(tgt_lengths)),
             pairs=torch.arange(len(pairs)) if indexes is None else torch.tensor(indexes, dtype=torch.int64),
             target_tokens=int(tgt_lengths.sum()) if target_tokens is None else target_tokens,
+            step_batches=step_batches,
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:

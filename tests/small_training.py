@@ -59,9 +59,11 @@ def trainer(steps: int, **settings: Any) -> pl.Trainer:
     )
 
 
-def module(config: ModelConfig = DROPPING, optim: OptimConfig = OPTIM, seed: int = 0) -> LitTransformer:
+def module(
+    config: ModelConfig = DROPPING, optim: OptimConfig = OPTIM, seed: int = 0, accumulate: int = 1
+) -> LitTransformer:
     torch.manual_seed(7)
-    return LitTransformer(build(config), optim, seed)
+    return LitTransformer(build(config), replace(optim, accumulate=accumulate), seed)
 
 
 def weights(lit: LitTransformer) -> dict[str, Tensor]:

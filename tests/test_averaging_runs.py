@@ -14,7 +14,7 @@ from experiments.training.stopping import CheckpointWriter
 from lit_transformer.config import Averaging, AveragingConfig
 from lit_transformer.errors import UserError
 from lit_transformer.training.averaging import Weights, snapshot, uniform_mean
-from tests.small_training import BATCHES, endless, module, trainer
+from tests.small_training import BATCHES, OPTIM, endless, module, trainer
 
 LAST = AveragingConfig(Averaging.last, last=3, every=2)
 EMA = AveragingConfig(Averaging.ema, decay=0.8)
@@ -67,7 +67,7 @@ def averager(config: AveragingConfig, folder: Path) -> Averager:
 
 def run(averaging: Averager, *callbacks: pl.Callback, resume: Path | None = None, accumulate: int = 1) -> Weights:
     """Train to the last step, or go on from a checkpoint; return the average."""
-    lit = module()
+    lit = module(optim=replace(OPTIM, steps=STEPS), accumulate=accumulate)
     position = torch.load(resume, weights_only=True)["global_step"] * accumulate if resume else 0
     whole = trainer(
         STEPS,
@@ -118,7 +118,8 @@ def test_averaging_does_not_touch_the_training(tmp_path: Path) -> None:
         if config:
             run(averager(config, tmp_path), watch)
         else:
-            trainer(STEPS, callbacks=[watch]).fit(module(), endless(BATCHES))
+            lit = module(optim=replace(OPTIM, steps=STEPS))
+            trainer(STEPS, callbacks=[watch]).fit(lit, endless(BATCHES))
         ends.append(watch.seen[STEPS])
     assert_equal(ends[0], ends[2])
     assert_equal(ends[1], ends[2])

@@ -126,6 +126,6 @@ def made_by_dvc(path: str) -> bool:
 @pages
 def test_files_of_the_project_exist(page: Path) -> None:
     for code in re.findall(
-        r"`((?:lit_transformer|data_modules|experiments|benchmarks|tests)/[\w./-]+)`", text_of(page)
+        r"`((?:lit_transformer|data_modules|experiments|benchmarks|examples|tests)/[\w./-]+)`", text_of(page)
     ):
         assert made_by_dvc(code) or (ROOT / code).exists(), f"{page.name}: {code} does not exist"

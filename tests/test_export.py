@@ -13,9 +13,9 @@ from torch import Tensor
 
 import lit_transformer
 from lit_transformer.config import ModelConfig, Tying
+from lit_transformer.config.plain import from_plain, to_plain
 from lit_transformer.errors import UserError
 from lit_transformer.export import exported_provenance, load_exported, save_exported
-from lit_transformer.export.plain import from_plain, to_plain
 from tests.small_models import BASE, VOCAB, batch_of, build, chosen, every_variant
 
 

@@ -23,10 +23,10 @@ ORDER = [
     {"errors", "tokens"},
     {"config"},
     {"batch", "recipes"},
-    {"components"},
+    {"components", "decoding"},
     {"layers", "initialisation"},
     {"transformer"},
-    {"training"},
+    {"inference", "training"},
     {"attention_maps", "export", "flops", "module", "packing"},
 ]
 # The folders of the studies, from the bottom up: each may import those above it in this list, and itself.
@@ -142,6 +142,8 @@ ARGUMENTS_ONLY = {"experiments.common.cli", "lit_transformer"}
 """The one reads the command line and names a cell; the other is passed through to the modules that hold its names."""
 SHOWS = ("experiments.tracking", "experiments.reporting")
 """What only shows results: W&B, and its page of attention. A report depends on the latter, a training does not."""
+SEARCH = ("lit_transformer.decoding", "lit_transformer.inference")
+"""What only translates. `LitTransformer` imports it in `predict_step`, which no training calls."""
 
 
 def run_by(name: str) -> set[str]:
@@ -191,13 +193,13 @@ def behind(command: str, left_out: tuple[str, ...]) -> set[str]:
     ("template", "stage", "command", "left_out"),
     [
         ("dvc", "prepare", "prepare", SHOWS),
-        ("dvc", "train", "train", SHOWS),
+        ("dvc", "train", "train", SHOWS + SEARCH),
         ("dvc", "evaluate", "evaluate", SHOWS),
         ("dvc", "report", "report", ("experiments.tracking", "data_modules", "lit_transformer")),
         ("ensembles", "ensemble", "evaluate", SHOWS),
-        ("tuning", "rung0", "tune", SHOWS),
-        ("tuning", "rung1", "tune", SHOWS),
-        ("tuning", "train", "train", SHOWS),
+        ("tuning", "rung0", "tune", SHOWS + SEARCH),
+        ("tuning", "rung1", "tune", SHOWS + SEARCH),
+        ("tuning", "train", "train", SHOWS + SEARCH),
         ("tuning", "evaluate", "evaluate", SHOWS),
     ],
 )
@@ -213,6 +215,18 @@ def test_a_stage_depends_on_all_code_that_its_result_depends_on(
     missing = [name for name in behind(command, left_out) if not {FILES[name], *FILES[name].parents} & paths]
     assert missing == []
     assert all("${" in path or (ROOT / path).exists() for path in dependencies)
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_only_predict_step_leads_a_training_to_the_search(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tree = ast.parse(FILES["lit_transformer.module"].read_text())
+    (lit,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    lit.body = [node for node in lit.body if getattr(node, "name", "") != "predict_step"]
+    (tmp_path / "module.py").write_text(ast.unparse(tree))
+    monkeypatch.setitem(FILES, "lit_transformer.module", tmp_path / "module.py")
+    assert [name for name in behind(command, SHOWS) if name.startswith(SEARCH)] == []
 
 
 @modules

@@ -88,7 +88,7 @@ def test_an_accumulated_step_is_that_of_one_batch_with_all_the_sentences(accumul
     batches = [batch_of(some) for some in pairs]
     tokens = [len(batch.tgt_out) for batch in batches]
     assert len(set(tokens)) > 1
-    lit, one = module(BASE), module(BASE)
+    lit, one = module(BASE, accumulate=accumulate), module(BASE)
     trainer(1, accumulate_grad_batches=accumulate).fit(
         lit, endless([replace(batch, target_tokens=sum(tokens)) for batch in batches])
     )
@@ -142,7 +142,7 @@ def test_every_step_has_the_rate_of_the_schedule() -> None:
             self.values.append(optimizer.param_groups[0]["lr"])
 
     for accumulate in (1, 2):
-        lit, rates = module(), Rates()
+        lit, rates = module(accumulate=accumulate), Rates()
         trainer(5, callbacks=[rates], accumulate_grad_batches=accumulate).fit(lit, endless(BATCHES))
         assert rates.values == pytest.approx([lit.schedule(step) for step in range(1, 6)])
 
@@ -210,13 +210,15 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
     held_out = DataLoader(BATCHES[:2], batch_size=None, collate_fn=lambda batch: batch) if validating else None
     path = tmp_path / "last.ckpt"
 
-    whole, losses = module(), Losses()
+    whole, losses = module(accumulate=accumulate), Losses()
     callbacks = [losses] if hook == "on_train_end" else [losses, Saver(path, hook)]
     trainer(9, callbacks=callbacks, **settings).fit(whole, endless(BATCHES), held_out)
     if hook == "on_train_end":
-        trainer(6, callbacks=[Saver(path, hook)], **settings).fit(module(), endless(BATCHES), held_out)
+        trainer(6, callbacks=[Saver(path, hook)], **settings).fit(
+            module(accumulate=accumulate), endless(BATCHES), held_out
+        )
 
-    resumed, rest = module(), Losses()
+    resumed, rest = module(accumulate=accumulate), Losses()
     torch.manual_seed(12345)
     again = trainer(9, callbacks=[rest], **settings)
     again.fit(resumed, endless(BATCHES, 6 * accumulate), held_out, ckpt_path=path, weights_only=True)
@@ -232,7 +234,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
 def test_clipping_bounds_the_gradient_of_a_step(accumulate: int, precision: str) -> None:
     norms = []
     for bound in (0.0, 0.01, 1e6):
-        lit = module(optim=replace(OPTIM, clip_norm=bound))
+        lit = module(optim=replace(OPTIM, clip_norm=bound), accumulate=accumulate)
         trainer(1, accumulate_grad_batches=accumulate, precision=precision).fit(lit, endless(BATCHES))
         norms.append(float(torch.stack([parameter.grad.norm() for parameter in lit.parameters()]).norm()))
     assert norms[0] > 0.1

@@ -38,7 +38,7 @@ def validation() -> DataLoader[TranslationBatch]:
 def test_a_run_with_the_probe_has_the_same_bits(tmp_path: Path, config: ModelConfig, accumulate: int) -> None:
     runs = []
     for probes in ([], [Probe(tmp_path / "probe.csv", BATCH)]):
-        lit, losses = module(config), Losses()
+        lit, losses = module(config, accumulate=accumulate), Losses()
         settings = {**VALIDATING, "accumulate_grad_batches": accumulate}
         trainer(12 // accumulate, callbacks=[*probes, losses], **settings).fit(lit, endless(BATCHES), validation())
         runs.append((weights(lit), losses.values, torch.get_rng_state(), lit.network.training))

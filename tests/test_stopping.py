@@ -32,19 +32,19 @@ class SignalAt(pl.Callback):
 @pytest.mark.parametrize("batch", [3, 4, 5])
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, accumulate: int, batch: int) -> None:
-    whole, losses = module(), Losses()
+    whole, losses = module(accumulate=accumulate), Losses()
     trainer(6, callbacks=[losses], accumulate_grad_batches=accumulate, **NEVER_VALIDATING).fit(whole, endless(BATCHES))
 
     checkpoint, before = CheckpointWriter(tmp_path, every=100, run_hash="hash"), Losses()
     callbacks = [SignalAt(checkpoint, batch), before, checkpoint]
     stopping = trainer(6, callbacks=callbacks, accumulate_grad_batches=accumulate, **NEVER_VALIDATING)
     with pytest.raises(UserError, match="stopped at step") if batch + accumulate < 6 * accumulate else nullcontext():
-        stopping.fit(module(), endless(BATCHES))
+        stopping.fit(module(accumulate=accumulate), endless(BATCHES))
     saved = torch.load(checkpoint.path, weights_only=True)
     position = saved["global_step"] * accumulate  # where a resumed run continues in the data
     assert batch < position <= batch + accumulate
 
-    resumed, after = module(), Losses()
+    resumed, after = module(accumulate=accumulate), Losses()
     again = trainer(6, callbacks=[after], accumulate_grad_batches=accumulate, **NEVER_VALIDATING)
     again.fit(resumed, endless(BATCHES, position), ckpt_path=checkpoint.path, weights_only=True)
     assert before.values + after.values == losses.values
@@ -61,7 +61,8 @@ def test_checkpoints_come_every_so_many_steps_and_carry_the_runs_hash(tmp_path: 
             steps.append(trainer.global_step)
 
     checkpoint = Watched(tmp_path, every=2, run_hash="hash")
-    trainer(7, callbacks=[checkpoint], accumulate_grad_batches=2, **NEVER_VALIDATING).fit(module(), endless(BATCHES))
+    lit = module(accumulate=2)
+    trainer(7, callbacks=[checkpoint], accumulate_grad_batches=2, **NEVER_VALIDATING).fit(lit, endless(BATCHES))
     assert steps == [2, 4, 6]
     assert torch.load(checkpoint.path, weights_only=True)["run_hash"] == "hash"
 
@@ -77,7 +78,7 @@ def test_a_signal_in_the_midst_of_an_accumulated_step_stops_after_it(tmp_path: P
     checkpoint, losses = CheckpointWriter(tmp_path, every=100, run_hash="hash"), Losses()
     running = trainer(6, callbacks=[Told(), losses, checkpoint], accumulate_grad_batches=3, **NEVER_VALIDATING)
     with pytest.raises(UserError, match="stopped at step 3 of 6"):
-        running.fit(module(), endless(BATCHES))
+        running.fit(module(accumulate=3), endless(BATCHES))
     assert len(losses.values) == 9
     assert torch.load(checkpoint.path, weights_only=True)["global_step"] == 3
     assert [signal.getsignal(one) for one in SIGNALS] == before

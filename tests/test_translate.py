@@ -17,12 +17,13 @@ from experiments.config.cell import Cell
 from experiments.config.study import load_study
 from experiments.reporting.page.attention import MAX_SENTENCES as SENTENCES_OF_A_PAGE
 from experiments.scoring import inference, translator
-from experiments.scoring.inference import load_models, max_target_lengths, to_line, translate_ids
+from experiments.scoring.inference import load_models, to_line, translate_ids
 from experiments.scoring.translator import Line, Translator, translate_stream, windows
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import DecodeConfig, Ensemble
 from lit_transformer.decoding import DecoderState, EnsembleState, beam_search, ensemble_step
 from lit_transformer.errors import UserError
+from lit_transformer.inference import max_target_lengths
 from lit_transformer.tokens import EOS
 from lit_transformer.transformer import Transformer
 from tests.small_cell import SENTENCES, command, environment

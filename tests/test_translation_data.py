@@ -1,7 +1,6 @@
 """The loaders: epochs or an endless stream that resumes exactly, evaluation with every pair once, no global RNG."""
 
 import itertools
-import random
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,33 +8,34 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from data_modules.config import DataConfig
 from data_modules.corpora.text import ParallelText, RawCorpus
 from data_modules.prepared import PreparedCorpus, prepare
 from data_modules.translation import TranslationDataModule
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
 from lit_transformer.tokens import EOS
-
-CONFIG = DataConfig(source="de", target="en", vocab_size=266, batch_tokens=400)
+from tests.small_corpus import CONFIG, letters
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
-    dice = random.Random(4)
-
-    def text(count: int) -> ParallelText:
-        lines = [" ".join(dice.choice(["ab", "cde", "f"]) for _ in range(dice.randrange(1, 12))) for _ in range(count)]
-        return ParallelText(lines, [line.upper() for line in lines])
-
-    splits = {"train": text(150), "valid": text(40), "test": text(50), "tiny": text(2)}
-    return prepare(RawCorpus("letters", "de", "en", splits), CONFIG, tmp_path_factory.mktemp("data") / "letters")
+    return letters(tmp_path_factory.mktemp("data") / "letters")
 
 
-def module(corpus: PreparedCorpus, rank: int = 0, ranks: int = 1, seed: int = 7) -> TranslationDataModule:
+def module(
+    corpus: PreparedCorpus, rank: int = 0, ranks: int = 1, seed: int = 7, done: int | None = None
+) -> TranslationDataModule:
+    """Return the endless stream; with `ranks` or `done`, of a trainer that is training and has had `done` batches."""
     data = TranslationDataModule(corpus, CONFIG, seed, endless=True)
-    if ranks > 1:
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks, accumulate_grad_batches=1)  # type: ignore[assignment]
+    if ranks > 1 or done is not None:
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            global_rank=rank,
+            world_size=ranks,
+            accumulate_grad_batches=1,
+            training=True,
+            current_epoch=0,
+            fit_loop=SimpleNamespace(batch_idx=(done or 0) - 1),
+        )
     return data
 
 
@@ -65,11 +65,9 @@ def test_training_streams_epochs_without_end(corpus: PreparedCorpus) -> None:
 
 
 @pytest.mark.parametrize("position", [1, 5, 17])
-def test_position_resumes_the_stream(corpus: PreparedCorpus, position: int) -> None:
+def test_the_stream_goes_on_where_the_trainer_is(corpus: PreparedCorpus, position: int) -> None:
     whole = first(module(corpus), position + 12)
-    resumed = module(corpus)
-    resumed.position = position
-    for one, other in zip(whole[position:], first(resumed, 12), strict=True):
+    for one, other in zip(whole[position:], first(module(corpus, done=position), 12), strict=True):
         assert torch.equal(one.pairs, other.pairs)
         assert torch.equal(one.src, other.src)
         assert torch.equal(one.tgt_in, other.tgt_in)
@@ -193,26 +191,33 @@ def test_lightning_trains_epoch_by_epoch(corpus: PreparedCorpus, tmp_path: Path)
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_lightning_trains_on_the_stream_and_resumes(corpus: PreparedCorpus, tmp_path: Path) -> None:
-    def run(position: int, steps: int) -> Recorder:
+    path = tmp_path / "10.ckpt"
+
+    class Saver(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+            if trainer.global_step == 10:
+                trainer.save_checkpoint(path)
+
+    def run(resume: Path | None) -> Recorder:
         data, recorder = module(corpus), Recorder()
-        data.position = position
         trainer = pl.Trainer(
-            max_steps=steps,
+            max_steps=25,
             max_epochs=-1,
-            val_check_interval=steps,
+            val_check_interval=25,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             accelerator="cpu",
+            callbacks=[Saver()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=tmp_path,
         )
-        trainer.fit(recorder, datamodule=data)
+        trainer.fit(recorder, datamodule=data, ckpt_path=resume)
         return recorder
 
-    whole, rest = run(0, 25), run(10, 15)
+    whole, rest = run(None), run(path)
     assert len(whole.trained) == 25  # more than one epoch
     assert whole.trained[10:] == rest.trained
     assert sorted(whole.validated) == list(range(40))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data_modules.batches import plan_evaluation
 from data_modules.prepared import PreparedCorpus
@@ -16,15 +15,10 @@ from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig, config_hash
 from lit_transformer import Transformer, load_exported
 from lit_transformer.batch import TranslationBatch
-from lit_transformer.config import DecodeConfig, Ensemble
-from lit_transformer.decoding import (
-    EnsembleState,
-    Hypothesis,
-    beam_search,
-    ensemble_step,
-    greedy_search,
-)
+from lit_transformer.config import DecodeConfig
+from lit_transformer.decoding import Hypothesis
 from lit_transformer.errors import UserError
+from lit_transformer.inference import translate_batch
 from lit_transformer.packing import pack_for_search
 from lit_transformer.tokens import Ids
 
@@ -112,28 +106,15 @@ def translate_ids(
         return hypotheses
     lengths = np.array([len(ids) + 1 for ids in sources])
     networks = [pack_for_search(network) for network in networks]
-    step, init_state = _joint_step(networks, decode.ensemble)
     with torch.inference_mode():
         for indices in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
             batch = TranslationBatch.from_pairs([(sources[index], []) for index in indices])
             batch = batch.to(networks[0].output_embedding.weight.device)
-            max_lengths = max_target_lengths(batch.src_layout.lengths, networks, decode)
-            options: dict[str, Any] = {"alpha": decode.alpha, "max_lengths": max_lengths}
-            if decode.beam == nbest == 1:  # a beam of one, with less to keep
-                best = [[only] for only in greedy_search(step, init_state(batch), **options)]
-            else:
-                best = beam_search(step, init_state(batch), beam=decode.beam, nbest=nbest, **options)
+            best = translate_batch(networks, batch, decode, nbest)
             for index, found in zip(indices, best, strict=True):
                 hypotheses[index] = found
             progress(len(indices))
     return hypotheses
-
-
-def max_target_lengths(src_lengths: Tensor, networks: Sequence[Transformer], decode: DecodeConfig) -> Tensor:
-    """Source tokens without EOS + 50, as in section 6.1; at most as many as a decoder has positions."""
-    lengths = src_lengths - 1 + decode.extra_length
-    limits = [network.max_target_length - 1 for network in networks if network.max_target_length is not None]
-    return lengths.clamp(max=min(limits)) if limits else lengths
 
 
 def to_line(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
@@ -152,15 +133,3 @@ def _has_model(record_path: Path) -> bool:
 
 def _train(cell: Cell) -> str:
     return f"python -m experiments train {cell.arguments}"
-
-
-def _joint_step(networks: Sequence[Transformer], kind: Ensemble) -> tuple[Any, Any]:
-    """Return the decoding step of all networks as one model, and the function that starts its state from a batch."""
-
-    def init_states(batch: TranslationBatch) -> list[Any]:
-        return [network.init_cache(network.encode_packed(batch.src, batch.src_layout)) for network in networks]
-
-    if len(networks) == 1:
-        return networks[0].step, lambda batch: init_states(batch)[0]
-    step = ensemble_step([network.step for network in networks], kind)
-    return step, lambda batch: EnsembleState(init_states(batch))

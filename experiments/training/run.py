@@ -163,8 +163,6 @@ def _fit(run: Run, start: ResumePoint) -> None:
     start = training.trainer.strategy.broadcast(start)
     if start.complete:
         return
-    if start.checkpoint:
-        training.data.position = start.checkpoint.step * run.config.optim.accumulate
     try:
         training.history.run = _tracked(run)
         path = start.checkpoint.path if start.checkpoint else None

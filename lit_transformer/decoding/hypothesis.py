@@ -1,6 +1,7 @@
 """Translations, their scores, and the prefix tree of a beam search."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,8 +9,7 @@ from torch import Tensor
 from lit_transformer.tokens import BOS
 
 
-@dataclass(frozen=True)
-class Hypothesis:
+class Hypothesis(NamedTuple):
     """A translation: `tokens` without BOS and EOS.
 
     `log_prob` is log P(Y | X) in nats, including EOS where it was produced; `score` is `log_prob` divided by

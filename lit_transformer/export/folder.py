@@ -19,8 +19,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lit_transformer.config import ModelConfig
+from lit_transformer.config.plain import from_plain, to_plain
 from lit_transformer.errors import UserError, nearest
-from lit_transformer.export.plain import from_plain, to_plain
 from lit_transformer.tokens import BOS, EOS, PAD, UNK
 from lit_transformer.transformer import Transformer, build_transformer
 

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lit_transformer.components.precision import upcast
+
 CHUNK_ELEMENTS = 1 << 21
 """Logits per chunk, 8 MB of float32."""
 
 
 def label_smoothed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Return the label-smoothed cross-entropy in nats, summed over the tokens, float32.
+    """Return the label-smoothed cross-entropy in nats, summed over the tokens, float32 or wider.
 
     hidden (N, D), weight (V, D), targets (N,) -> scalar. The target distribution gives 1 - smoothing to the right
     token and spreads `smoothing` over all V, the right one included (Szegedy et al. 2016; Vaswani et al. 2017, 5.4).
@@ -27,7 +29,7 @@ def label_smoothed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor
 def r_drop_loss(
     first: Tensor, second: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float
 ) -> Tensor:
-    """Return the loss of R-Drop in nats, summed over the tokens, float32 (Liang et al. 2021, eq. 4, halved).
+    """Return the loss of R-Drop in nats, summed over the tokens, float32 or wider (Liang et al. 2021, eq. 4, halved).
 
     first and second (N, D) are the outputs of two passes with different dropout, P and Q their distributions: the mean
     of both label-smoothed cross-entropies, plus divergence / 2 times the mean of KL(P || Q) and KL(Q || P). Halved, so
@@ -42,7 +44,7 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy in nats, summed over the tokens, float64; exp of its mean is the perplexity."""
     hidden, weight = _matmul_dtype(hidden, weight)
     parts = [
-        torch.nn.functional.cross_entropy((h @ weight.T).float(), y, reduction="sum").double()
+        torch.nn.functional.cross_entropy(upcast(h @ weight.T), y, reduction="sum").double()
         for h, y in zip(*(tensor.split(_chunk_rows(weight)) for tensor in (hidden, targets)), strict=True)
     ]
     return torch.stack(parts).sum()
@@ -62,13 +64,13 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         vocab = w.shape[0]
         needs_grad = any(ctx.needs_input_grad)
         grad_hidden = torch.empty_like(h_all) if needs_grad else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
-        total = hidden.new_zeros((), dtype=torch.float32)
+        grad_weight = upcast(torch.zeros_like(weight)) if needs_grad else None
+        total = upcast(hidden.new_zeros(()))
         size = _chunk_rows(w)
         for start in range(0, len(targets), size):
             span = slice(start, start + size)
             h, y = h_all[span], targets[span, None]
-            z = (h @ w.T).float()  # (C, V)
+            z = upcast(h @ w.T)  # (C, V)
             z -= z.amax(1, keepdim=True)
             right, spread = z.gather(1, y), z.mean(1) if smoothing else z.new_zeros(())
             sums = z.exp_().sum(1, keepdim=True)
@@ -79,10 +81,10 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
             z.scatter_add_(1, y, z.new_full((), smoothing - 1.0).expand_as(y))
             g = z.to(h.dtype)
             grad_hidden[span] = g @ w
-            grad_weight += (g.T @ h).float()
+            grad_weight += upcast(g.T @ h)
         if grad_hidden is not None and grad_weight is not None:
             grad_hidden -= (smoothing / vocab) * w.sum(0)
-            grad_weight -= (smoothing / vocab) * h_all.float().sum(0)
+            grad_weight -= (smoothing / vocab) * upcast(h_all).sum(0)
             ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype))
         return total
 
@@ -106,9 +108,9 @@ class _RDropLoss(torch.autograd.Function):
         grad_first, grad_second, grad_weight = (
             torch.empty_like(h1),
             torch.empty_like(h2),
-            torch.zeros_like(weight).float(),
+            upcast(torch.zeros_like(weight)),
         )
-        total = first.new_zeros((), dtype=torch.float32)
+        total = upcast(first.new_zeros(()))
         size = _chunk_rows(w)
         for start in range(0, len(targets), size):
             span = slice(start, start + size)
@@ -129,7 +131,7 @@ class _RDropLoss(torch.autograd.Function):
 
 def _r_drop(h1: Tensor, h2: Tensor, weight: Tensor, targets: Tensor, smoothing: float, divergence: float) -> Tensor:
     """Return the loss of one chunk: (C, D) twice, (V, D) and (C, 1) -> scalar."""
-    p, q = ((h @ weight.T).float().log_softmax(1) for h in (h1, h2))  # (C, V) log-probabilities
+    p, q = (upcast(h @ weight.T).log_softmax(1) for h in (h1, h2))  # (C, V) log-probabilities
     both = p + q
     nats = -(1 - smoothing) * both.gather(1, targets).sum() - smoothing * both.mean(1).sum()
     kl = ((p.exp() - q.exp()) * (p - q)).sum()  # KL(P || Q) + KL(Q || P)

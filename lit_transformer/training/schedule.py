@@ -1,7 +1,7 @@
 """Learning rates over optimiser steps."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from lit_transformer.config import OptimConfig, Schedule
@@ -28,6 +28,21 @@ class LearningRate:
                 return config.peak * _warmup(step, config)
             case _:
                 assert_never(config.schedule)
+
+    @property
+    def highest(self) -> float:
+        """The rate at the end of warm-up, which no step exceeds."""
+        config = self.config
+        if config.schedule is Schedule.paper:
+            return paper_rate(config.warmup, self.d_model, config.warmup, config.multiplier)
+        return config.peak
+
+
+def with_highest_rate(config: OptimConfig, d_model: int, rate: float) -> OptimConfig:
+    """Return the config whose schedule has the same shape and the highest rate `rate`."""
+    if config.schedule is Schedule.paper:
+        return replace(config, multiplier=config.multiplier * rate / LearningRate(config, d_model).highest)
+    return replace(config, peak=rate)
 
 
 def paper_rate(step: int, d_model: int, warmup: int, multiplier: float = 1.0) -> float:

@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args
 
-from lit_transformer.config import Kind
+from lit_transformer.config.base import Kind
 from lit_transformer.errors import UserError, nearest
 
 C = TypeVar("C")

@@ -105,9 +105,9 @@ def test_studies_and_variants_exist(page: Path, monkeypatch: pytest.MonkeyPatch)
             continue
         study = load_study(options["--study"])
         assert study.name == options["--study"]
-        if "--variant" in options:
-            assert options["--variant"] in study.variants, f"{page.name}: {study.name} has no such variant"
-            study.config(options["--variant"], study.seeds[0], [word for word in words if re.match(r"[\w.]+=", word)])
+        for variant in options.get("--variant", "").split(",") if "--variant" in options else ():
+            assert variant in study.variants, f"{page.name}: {study.name} has no such variant"
+            study.config(variant, study.seeds[0], [word for word in words if re.match(r"[\w.]+=", word)])
 
 
 @pages

@@ -16,7 +16,7 @@ from tests.test_pipeline import CELL, RESULTS, call, git, python
 from tests.tiny_study import study_yaml
 
 ROOT = Path(__file__).parent.parent
-INPUTS = 60
+INPUTS = 24
 AREAS = ("runs", "data", ".dvc/tmp", "experiments/studies/components/results", "experiments/studies/components/models")
 MORE = (
     "dvc.lock",

@@ -20,18 +20,8 @@ from lit_transformer.errors import UserError
 STARTED_IN = Path.cwd()
 """Where the user stood, before `run` goes to the project's root: what a path of the command line is relative to."""
 READ_WHERE_SET = (
-    "LIT_",
-    "WANDB_",
-    "HF_",
-    "OMP_",
-    "SLURM_",
-    "HOME",
-    "NETRC",
-    "LOCAL_RANK",
-    "RANK",
-    "WORLD_SIZE",
-    "NODE_RANK",
-)
+    "LIT_", "WANDB_", "HF_", "OMP_", "SLURM_", "HOME", "NETRC", "LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK",
+)  # fmt: skip
 """How names of variables begin of which we or our libraries take an empty value for one that is set, and stumble.
 
 CUDA_VISIBLE_DEVICES is not among them: empty, it says that there are no GPUs.

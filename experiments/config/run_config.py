@@ -256,7 +256,7 @@ def check_extent(text: str, where: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_collections):
                 raise UserError(f"{where}: *{event.anchor} stands within itself; write out what is meant")
-            values += anchors.get(str(event.anchor), 1)
+            values += anchors.get(event.anchor or "", 1)
         values += isinstance(event, yaml.NodeEvent)
         if values > MOST_VALUES or len(open_collections) > DEEPEST:
             raise UserError(

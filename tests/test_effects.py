@@ -136,7 +136,7 @@ def test_one_study_in_twenty_makes_a_false_claim_and_intervals_hold(effects: str
     true = weights @ means
     drawn = np.random.default_rng(7).normal(size=(STUDIES, len(means), seeds)) * sds[:, None] + means[:, None]
     test = contrasts(weights, drawn)
-    found = conclude(test.p(), True, test.interval, MARGIN)
+    found = conclude(test.p(), np.ones(len(levels), dtype=bool), test.interval, MARGIN)
     true = np.where(np.abs(true) < 1e-9, 0.0, true)
     at_margin = np.abs(true) >= MARGIN - 1e-9
     wrong = ((found.call != 0) & (found.call != np.sign(true))) | (found.equal & at_margin)

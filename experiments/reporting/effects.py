@@ -194,7 +194,7 @@ def effect_records(effects: Effects) -> list[dict[str, object]]:
 def _rows(study: Study, design: Design, samples: Array) -> list[EffectRow]:
     levels, weights = effect_weights(design)
     test = contrasts(weights, samples)
-    found = conclude(test.p(), True, test.interval, study.margin)
+    found = conclude(test.p(), np.ones(len(levels), dtype=bool), test.interval, study.margin)
     verdicts = {1: Verdict.BETTER, -1: Verdict.WORSE}
     n = samples.shape[-1]
     return [

@@ -268,14 +268,7 @@ def decide(
 
 
 def conclude(
-<<<<<<< HEAD
-    p: Array,
-    tested: NDArray[np.bool_] | np.bool_ | bool,
-    interval: Callable[[Array], tuple[Array, Array]],
-    margin: float,
-=======
-    p: Array, tested: NDArray[np.bool_], interval: Callable[[Array], tuple[Array, Array]], margin: float
->>>>>>> audit
+    p: Array, tested: NDArray[np.bool_] | np.bool_, interval: Callable[[Array], tuple[Array, Array]], margin: float
 ) -> Conclusions:
     """Conclude on hypotheses (..., m) from their p, by Holm's correction as above; `tested` are those that have one.
 

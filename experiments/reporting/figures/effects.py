@@ -109,11 +109,7 @@ def _forest(summary: Summary, effects: Effects, width: int, narrow: bool) -> alt
     return alt.hconcat(plot, numbers.properties(width=room, height=height), spacing=10)
 
 
-<<<<<<< HEAD
-def _panel(effects: Effects, row: EffectRow, width: int) -> alt.LayerChart | alt.FacetChart:
-=======
 def _panel(effects: Effects, row: EffectRow, width: int) -> Drawn:
->>>>>>> audit
     """Draw the means of two factors' levels: the first factor along, a line for each level of the second."""
     along, lines = (effects.design.factor(name) for name in row.levels)
     data: Rows = [

@@ -111,7 +111,7 @@ class Layout:
         return flat if self.rectangular else flat.index_select(0, self.indices)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        return _map(self, lambda part: part.to(device, non_blocking=non_blocking))
+        return _to(self, device, non_blocking)
 
     def pin_memory(self) -> Self:
         return _map(self, lambda part: part.pin_memory())
@@ -161,7 +161,7 @@ class TranslationBatch:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        return _map(self, lambda part: part.to(device, non_blocking=non_blocking))
+        return _to(self, device, non_blocking)
 
     def pin_memory(self) -> Self:
         """Copy to memory from which a GPU reads without the host waiting."""
@@ -205,6 +205,10 @@ def _slots(ids: Sequence[Tensor]) -> Tensor:
 
 
 T = TypeVar("T", bound=Layout | TranslationBatch | FusedBatch)
+
+
+def _to(item: T, device: torch.device | str, non_blocking: bool) -> T:
+    return _map(item, lambda part: part.to(device, non_blocking=non_blocking))
 
 
 def _map(item: T, function: Callable[[Any], Any]) -> T:

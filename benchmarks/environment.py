@@ -26,7 +26,7 @@ def main() -> None:
     """Parse the command line and print the kind of this machine, or of its GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="also write kind, machine, card and versions as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write kind, machine, card and versions as JSON")
     args = parser.parse_args()
     gpu = card() if args.device == "cuda" else None
     kind = kind_of(gpu["name"]) if gpu else processor_kind()

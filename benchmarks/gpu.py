@@ -56,7 +56,9 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="the smallest work, to try the command out")
     parser.add_argument("--commit", help="commit of the code, for a copy that is no git repository")
-    parser.add_argument("--out", type=Path, help="JSON of all results (benchmarks/results/<kind of GPU>/gpu.json)")
+    parser.add_argument(
+        "--out", type=cli.user_path, help="JSON of all results (benchmarks/results/<kind of GPU>/gpu.json)"
+    )
     args = parser.parse_args()
     interrupt_on_signals()
     deadline = time.monotonic() + 60 * args.minutes
@@ -75,7 +77,7 @@ def main() -> None:
             raise UserError(environment["environment"]["error"])
         record |= environment["environment"]["result"] | {"code_hash": machine.code_hash(), "parts": {}}
         record["git_commit"] = args.commit or record["git_commit"]
-        out = cli.STARTED_IN / args.out if args.out else RESULTS / record["kind"] / "gpu.json"
+        out = args.out or RESULTS / record["kind"] / "gpu.json"
         run(parts, record["parts"], deadline, Path(folder), lambda: files.write_json(out, record))
     print(markdown(record))
     lost = [name for name, part in record["parts"].items() if part["status"] in ("failed", "timed out")]

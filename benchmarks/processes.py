@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=number, nargs="*", default=[1, 2, 4, 8], metavar="K", help="(1 2 4 8)")
     parser.add_argument("--fused", type=number, nargs="*", default=[], metavar="K", help="K seeds as one: --seeds 0-K")
     parser.add_argument("--steps", type=cli.at_least(1), default=300, help="optimiser steps of each (%(default)s)")
-    parser.add_argument("--out", type=Path, help="also write the measurements and the machine as JSON")
+    parser.add_argument("--out", type=cli.user_path, help="also write the measurements and the machine as JSON")
     return parser
 
 

@@ -15,6 +15,7 @@ import pytest
 from benchmarks import gpu, processes, random_decoding, training
 from benchmarks.gpu import Part, all_parts, read_tests, run, tiny_parts
 from benchmarks.gpu_table import markdown
+from experiments.common import cli
 from experiments.config.study import ROOT
 from lit_transformer.errors import UserError
 
@@ -145,7 +146,7 @@ def test_every_command_is_understood(device: str) -> None:
             continue
         args: argparse.Namespace = PARSERS[module]().parse_args([*arguments, option, "out.json"])
         assert args.device == device
-        assert args.out == Path("out.json")
+        assert args.out == cli.STARTED_IN / "out.json"
         if module == "benchmarks.training":
             sizes.add((args.size, args.compile))
             assert args.size in name

@@ -236,7 +236,15 @@ def test_which_engine_runs_the_cells(monkeypatch, engine, address, gpus, runs, i
 
 
 def options(**changed: object) -> argparse.Namespace:
-    defaults = {"slots": 1, "runs_per_gpu": None, "address": None, "engine": "auto", "retries": 0, "dry_run": False}
+    defaults = {
+        "slots": 1,
+        "runs_per_gpu": None,
+        "address": None,
+        "engine": "auto",
+        "retries": 0,
+        "fuse": None,
+        "dry_run": False,
+    }
     return argparse.Namespace(**{**defaults, **changed})
 
 

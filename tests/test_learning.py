@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,9 @@ def test_the_summary_shows_the_tables(
     monkeypatch.setattr(summary, "TABLE", tmp_path / "table.md")
     settings = {"study": "components", "size": "tiny", "precision": "float32"}
     record = {"settings": settings, "machine": "m", "trainings": TRAININGS}
-    (tmp_path / "learning.json").write_text(json.dumps(record))
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/learning.json").write_text(json.dumps(record))
+    monkeypatch.setattr(summary, "SPEED", Path(shutil.copy(summary.SPEED, tmp_path)))
     summary.main()
     written = (tmp_path / "table.md").read_text()
     assert "## Perplexity, components, tiny, float32, on m, commit c\n" in written

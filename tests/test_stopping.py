@@ -88,7 +88,7 @@ def test_the_last_step_is_validated_and_its_checkpoint_comes_after(
     callbacks = [Validations(), FinalValidation(), Watched(tmp_path, every=1000, run_hash="hash")]
     settings: dict[str, Any] = {"val_check_interval": 3 * accumulate, "check_val_every_n_epoch": None}
     running = trainer(steps, callbacks=callbacks, accumulate_grad_batches=accumulate, **settings)
-    running.fit(module(), endless(BATCHES), loader(BATCHES))
+    running.fit(module(accumulate=accumulate), endless(BATCHES), loader(BATCHES))
     assert seen == [(what, step) for step in validated for what in ("validation", "checkpoint")]
     assert running.global_step == steps
 

@@ -43,8 +43,9 @@ class Cell:
         """What the trials of a tuned cell chose, as key=value; raises UserError while one of them is missing."""
         if not self.tuned:
             return ()
+        value = chosen_value(self.study, self.variant, self.seed)
         assert self.study.tune
-        return (f"{self.study.tune.key}={chosen_value(self.study, self.variant, self.seed)}",)
+        return (f"{self.study.tune.key}={value}",)
 
     @property
     def row(self) -> str:

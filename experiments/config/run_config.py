@@ -7,6 +7,7 @@ on the way; a mistake is one line that names the key and the nearest known one.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -162,6 +163,8 @@ def parse_override(text: str) -> dict[str, Any]:
     check_extent(value, f"'{text[:60]}'")
     try:
         return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))
+    except IndexError:  # a key of brackets alone
+        raise UserError(f"'{text[:60]}' is not of the form key=value, as in model.d_model=256") from None
     except ValueError as error:  # of int(), for too many digits
         raise UserError(f"'{text[:60]}...': {error}") from None
 
@@ -191,7 +194,9 @@ def _check_finite(config: Any, prefix: str = "") -> None:
         value = getattr(config, item.name)
         if is_dataclass(value):
             _check_finite(value, f"{prefix}{item.name}.")
-        elif isinstance(value, int | float):
+        elif isinstance(value, float):
+            require(math.isfinite(value), f"{prefix}{item.name} is {value}; give a finite number")
+        elif isinstance(value, int):
             require(abs(value) < 2**63, f"{prefix}{item.name} is {value}; give a number below 2^63")
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     kind = kind_of(gpu["name"]) if gpu else processor_kind()
     print(kind)
     if args.out is not None:
-        files.write_json(cli.STARTED_IN / args.out, {"kind": kind, "card": gpu, **describe()})
+        files.write_json(args.out, {"kind": kind, "card": gpu, **describe()})
 
 
 def describe() -> dict[str, Any]:

@@ -20,10 +20,10 @@ layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write thei
 	@python -m experiments layers
 
 lessons: $(VENV)/.lessons ## Open the six lessons in JupyterLab, in notebooks/en and notebooks/ko
-	@jupyter lab notebooks
+	@jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) # as in a container, where there is no one else
 
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
-test: $(VENV)/.dev ## Run the tests (about 8 minutes on two cores)
+test: $(VENV)/.dev ## Run the tests (about 12 minutes on two cores)
 	@python -m pytest $(WORKERS) -m "not slow"
 
 test-full: $(VENV)/.dev $(VENV)/.cluster $(VENV)/.fuzz $(VENV)/joeynmt ## Run the slow tests too, with Ray and 10,000 random inputs (over an hour), and say what was left out

@@ -20,6 +20,7 @@ from experiments.config.study import load_study
 from experiments.training.fused import Members, train_fused
 from experiments.training.run import Options, train
 from lit_transformer.errors import UserError
+from tests.killing import TIMED as COSTS
 from tests.killing import Moment, assert_same, trained, write_project
 from tests.small_models import assert_close
 
@@ -190,8 +191,11 @@ def left(root: Path) -> dict[str, Any]:
     checkpoint = torch.load(root / "runs/killed/everything/fused3-4/last.ckpt", weights_only=True)
     for member in checkpoint["callbacks"]["Members"]["members"]:
         curve = member["callbacks"]["Curve"]
-        for row in (curve, *curve["rows"]):
+        for row in (curve, *curve["rows"], member["callbacks"]["Throughput"]["before"]):
             assert row.pop("seconds") > 0
+        for row in member["callbacks"]["History"]["rows"]:
+            for name in COSTS:
+                row.pop(name, None)
     found: dict[str, Any] = {"checkpoint": checkpoint}
     for seed in SEEDS:
         folder = root / f"runs/killed/everything/seed{seed}"

@@ -73,8 +73,9 @@ def main() -> None:
             path = notebook_path(source, language)
             path.write_text(nbformat.writes(lesson) + "\n", encoding="utf-8")
     if args.pages is not None:
-        from notebooks.pages import write_pages
+        from notebooks.pages import write_pages, write_style
 
+        write_style()
         for source in SOURCES:
             if not args.pages or source.stem in args.pages:
                 write_pages(source)

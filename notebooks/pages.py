@@ -30,6 +30,13 @@ def execute(lesson: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNod
     return executed
 
 
+def write_style() -> None:
+    """Write the style sheet of all pages: their layout, and the colours of code."""
+    colours = HtmlFormatter(style="default").get_style_defs(".highlight")
+    style = (FOLDER / "page.css").read_text(encoding="utf-8") + colours + "\n"
+    (PAGES / "lesson.css").write_text(style, encoding="utf-8")
+
+
 def write_pages(source: Path) -> None:
     """Run a lesson once, and write its pages: both languages have the same code."""
     text = source.read_text(encoding="utf-8")
@@ -57,7 +64,6 @@ def write_pages(source: Path) -> None:
             stem=source.stem,
             title=lesson.cells[0].source.partition("\n")[0].removeprefix("# "),
             lessons=[path.stem for path in SOURCES],
-            highlighting=HtmlFormatter(style="default").get_style_defs(".highlight"),
         )
         path = PAGES / language / f"{source.stem}.html"
         path.parent.mkdir(parents=True, exist_ok=True)

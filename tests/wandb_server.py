@@ -41,7 +41,7 @@ class Server:
     runs: dict[str, StoredRun] = field(default_factory=dict)
     operations: list[str] = field(default_factory=list)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What was asked to be created, by digest, which serves as the id."""
+    """The inputs of createArtifact, by digest, which serves as the id."""
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Workspaces and reports, by id."""
     refuses: bool = False
@@ -91,9 +91,9 @@ class Server:
                 files = [{"name": file, "uploadUrl": f"{self.url}/upload/{file}"} for file in variables["files"]]
                 return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
             case "CreateArtifact":
-                asked = variables["input"]
-                self.artifacts[asked["digest"]] = asked
-                return {"createArtifact": {"artifact": self._artifact(asked["digest"])}}
+                inputs = variables["input"]
+                self.artifacts[inputs["digest"]] = inputs
+                return {"createArtifact": {"artifact": self._artifact(inputs["digest"])}}
             case "ArtifactByID":
                 return {"artifact": self._artifact(variables["id"])}
             case "UseArtifact":
@@ -102,7 +102,7 @@ class Server:
         return {}
 
     def _save_view(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """Keep a workspace or a report, under the id that it is asked to update, else a new one."""
+        """Keep a workspace or a report, under the id that a request updates, else a new one."""
         number = variables.get("id") or base64.b64encode(f"View:{len(self.views) + 1000}".encode()).decode()
         place = {"id": "p", "name": variables["projectName"], "entityName": variables["entityName"]}
         kept = {name: variables[name] for name in ("name", "displayName", "description", "type", "spec")}
@@ -111,16 +111,16 @@ class Server:
         return self.views[number]
 
     def _artifact(self, digest: str) -> dict[str, Any]:
-        """Answer as if the artifact, version 0 of its collection, were here whole: nothing is asked to be uploaded."""
-        asked = self.artifacts[digest]
+        """Answer as if the artifact, version 0 of its collection, were here whole, so that nothing is uploaded."""
+        inputs = self.artifacts[digest]
         project = {
             "id": "p",
             "internalId": "cDox",
-            "name": asked["projectName"],
+            "name": inputs["projectName"],
             "entity": {"id": "e", "name": "someone"},
         }
-        named = {"__typename": "ArtifactSequence", "id": "s", "name": asked["artifactCollectionName"]}
-        kind = {"name": asked["artifactTypeName"]}
+        named = {"__typename": "ArtifactSequence", "id": "s", "name": inputs["artifactCollectionName"]}
+        kind = {"name": inputs["artifactTypeName"]}
         return {
             "__typename": "Artifact",
             "id": digest,
@@ -129,8 +129,8 @@ class Server:
             "artifactSequence": {**named, "project": project, "type": kind, "latestArtifact": None},
             "artifactType": kind,
             "versionIndex": 0,
-            "description": asked["description"],
-            "metadata": asked["metadata"],
+            "description": inputs["description"],
+            "metadata": inputs["metadata"],
             "ttlDurationSeconds": -1,
             "ttlIsInherited": True,
             "tags": [],

@@ -244,7 +244,7 @@ def build(run: Run) -> Training:
 
 
 def build_trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the Trainer that the config asks for."""
+    """Build the Trainer of the config."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = run.config

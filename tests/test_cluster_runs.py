@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from tests.test_pipeline import CELLS, FOUR_CELLS, ROOT, call, results
+from tests.small_project import CELLS, FOUR_CELLS, ROOT, call, results
 
 pytest.importorskip("ray", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.slow

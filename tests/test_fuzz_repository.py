@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_pipeline import CELL, RESULTS, call, git, python
+from tests.small_project import CELL, RESULTS, call, git, python
 from tests.tiny_study import study_yaml
 
 ROOT = Path(__file__).parent.parent

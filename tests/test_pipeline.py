@@ -21,77 +21,13 @@ from experiments.commands import evaluate, train
 from lit_transformer.errors import TemporaryFailure
 from lit_transformer.export.folder import checksum
 from tests.killing import assert_same, left
+from tests.small_project import CELL, CHANGES, KEY, RESULTS, ROOT, call, git, launched, python, results, stale
 from tests.tiny_study import study_yaml
-
-ROOT = Path(__file__).parent.parent
-CHANGES = """
-name: components
-base:
-  optim: {steps: 160, warmup: 4, peak: 0.003}
-  trainer: {validate_every: 80, checkpoint_every: 7}
-variants:
-  h1: {model: {attention: {heads: 1}}}
-"""
-STUDY = study_yaml(CHANGES)
-FOUR_CELLS = study_yaml(f"{CHANGES}seeds: [0, 1]")
-CELLS = [(variant, seed) for variant in ("base", "h1") for seed in (0, 1)]
-"""Those of FOUR_CELLS, which clusters run."""
-RESULTS = "experiments/studies/components/results"
-KEY = "experiments/studies/components/study.yaml"
-"""The file of `dvc exp run -S FILE:key=value`."""
-CELL = ("--study", "components", "--variant", "base", "--seed", "0")
-SECRETS = {"WANDB_API_KEY": "5ec7e7" * 6 + "0123", "HF_TOKEN": "hf_5ec7e7", "AWS_SECRET_ACCESS_KEY": "5ec7e7aws"}
-REMOTE = "https://user:5ec7e7git@git.example/project.git"
-"""Keys in the environment and in a remote's address: all of them have 5ec7e7 in them, and no file may."""
-
-
-def call(project: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project with this interpreter's environment first on the path."""
-    own = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    own.update(environment, WANDB_MODE="offline")
-    own.pop("PYTHONDONTWRITEBYTECODE", None)  # what Python writes beside the code must not make a stage stale
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=own)
-    assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-def python(project: Path, command: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    return call(project, "python", "-m", "experiments", command, *arguments, **options)
-
-
-def stale(project: Path) -> set[str]:
-    return set(json.loads(call(project, "dvc", "status", "--json", "dvc.yaml").stdout))
-
-
-def results(project: Path, variant: str, seed: int = 0) -> Path:
-    return project / RESULTS / variant / f"seed{seed}"
-
-
-def git(project: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
-    return call(project, "git", *identity, *arguments).stdout
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """A repository with a study of two small cells, run from nothing, committed, and pushed to a remote."""
-    folder = tmp_path_factory.mktemp("dvc")
-    copy = folder / "author"
-    heavy = ("results", "models", "report", "runs", "data", "wandb", "tmp", "*cache")
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", *heavy))
-    (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
-    (copy / "dvc.lock").unlink(missing_ok=True)
-    git(copy, "init", "-q")
-    git(copy, "add", "-A")
-    git(copy, "commit", "-qm", "study")
-    call(copy, "dvc", "remote", "add", "--local", "-d", "store", str(folder / "store"))
-    git(copy, "remote", "add", "origin", REMOTE)
-    first = python(copy, "launch", "--study", "components", **SECRETS)
-    assert "[2/2] done" in first.stdout
-    git(copy, "add", "-A")
-    git(copy, "commit", "-qm", "results")
-    call(copy, "dvc", "push", "-q")
-    return copy
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return launched(tmp_path_factory.mktemp("dvc"))
 
 
 def test_every_cell_has_its_results(project: Path):
@@ -266,95 +202,6 @@ def test_the_graph_of_stages_is_readable(project: Path) -> None:
     drawn = call(project, "dvc", "dag", "--collapse-foreach-matrix", "dvc.yaml").stdout
     assert max(map(len, drawn.splitlines())) < 80
     assert [drawn.count(f" {stage} ") for stage in ("prepare", "train", "evaluate", "report")] == [1, 1, 1, 1]
-
-
-@pytest.fixture(scope="module")
-def trier(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with everything pulled, and two experiments: all cells decode greedily; one cell is trained shorter."""
-    clone = tmp_path_factory.mktemp("experiments") / "clone"
-    git(project, "clone", "-q", str(project), str(clone))
-    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
-    call(clone, "dvc", "pull")
-    git(clone, "config", "user.name", "A")
-    git(clone, "config", "user.email", "a@b.c")
-    ran = call(clone, "dvc", "exp", "run", "-n", "greedy", "-S", f"{KEY}:++base.decode.beam=1").stdout
-    assert "Running stage 'train" not in ran
-    back(clone)
-    one_cell = ("train@base-0", "evaluate@base-0", "report")
-    call(clone, "dvc", "exp", "run", "-n", "short", "-s", "-S", f"{KEY}:base.optim.steps=50", *one_cell)
-    back(clone)
-    return clone
-
-
-def back(clone: Path) -> None:
-    """Undo what an experiment has left in the workspace."""
-    git(clone, "checkout", "-q", ".")
-    call(clone, "dvc", "checkout", "-q")
-    assert stale(clone) == set()
-
-
-def table(clone: Path, *options: str) -> dict[str, dict[str, str]]:
-    """Return what `dvc exp show` prints, by name of experiment and column."""
-    shown = call(clone, "dvc", "exp", "show", "--csv", *options).stdout
-    return {row["Experiment"] or row["rev"]: row for row in csv.DictReader(shown.splitlines())}
-
-
-@pytest.mark.slow
-def test_experiments_are_compared_in_few_columns(trier: Path) -> None:
-    rows = table(trier, "--only-changed", "--drop", "experiments|lit_transformer|data_modules|data/")
-    columns = set(rows["greedy"]) - {"Experiment", "rev", "typ", "Created", "parent"}
-    assert columns == {"base.bleu", "base.ppl", "h1.bleu", "h1.ppl", "base.decode.beam", "base.optim.steps"}
-    assert (rows["greedy"]["base.decode.beam"], rows["workspace"]["base.decode.beam"]) == ("1", "")
-    assert (rows["short"]["base.optim.steps"], rows["greedy"]["base.optim.steps"]) == ("50", "160")
-    assert rows["short"]["base.ppl"] != rows["greedy"]["base.ppl"] == rows["workspace"]["base.ppl"]
-    assert not rows["short"]["h1.bleu"], "of other settings than the cell that was run"
-    names = table(trier)["greedy"]
-    assert not [name for name in names if name.endswith("metrics.json:bleu")]
-    assert list(names).index("base.bleu") < list(names).index("base.decode.beam") < list(names).index("lit_transformer")
-
-
-@pytest.mark.slow
-def test_metrics_and_params_of_an_experiment_are_compared(trier: Path) -> None:
-    params = json.loads(call(trier, "dvc", "params", "diff", "HEAD", "short", "--json").stdout)
-    assert params == {KEY: {"base.optim.steps": {"old": 160, "new": 50, "diff": -110}}}
-    metrics = json.loads(call(trier, "dvc", "metrics", "diff", "HEAD", "short", "--json").stdout)
-    means = metrics["experiments/studies/components/metrics.json"]
-    assert means["base.ppl"]["diff"] == pytest.approx(means["base.ppl"]["new"] - means["base.ppl"]["old"])
-    assert means["base.ppl"]["diff"] != 0
-
-
-@pytest.mark.slow
-def test_an_experiment_is_applied(trier: Path) -> None:
-    call(trier, "dvc", "exp", "apply", "short")
-    assert json.loads((results(trier, "base") / "training.json").read_text())["steps"] == 50
-    assert [int(row["step"]) for row in csv.DictReader((results(trier, "base") / "curve.csv").open())] == [50]
-    assert "steps: 50" in (trier / KEY).read_text()
-    back(trier)
-
-
-@pytest.mark.slow
-def test_a_single_stage_runs_alone(trier: Path) -> None:
-    path = trier / KEY
-    path.write_text(path.read_text().replace("extra_length: 3\n", "extra_length: 4\n"))
-    ran = call(trier, "dvc", "repro", "-s", "evaluate@base-0").stdout
-    assert ran.count("Running stage") == 1
-    assert stale(trier) == {"evaluate@h1-0", "report"}
-    back(trier)
-
-
-@pytest.mark.slow
-def test_queued_experiments_run_two_at_a_time(trier: Path) -> None:
-    """`++KEY=2,3` queues one for each value."""
-    call(trier, "dvc", "exp", "run", "--queue", "-S", f"{KEY}:++base.decode.beam=2,3")
-    call(trier, "dvc", "queue", "start", "-j", "2")
-    deadline = time.monotonic() + 600
-    while (status := call(trier, "dvc", "queue", "status").stdout).count("Success") < 2:
-        assert "Failed" not in status
-        assert time.monotonic() < deadline, status
-        time.sleep(5)
-    rows = table(trier)
-    assert sorted(row["base.decode.beam"] for row in rows.values()) == ["", "", "", "1", "2", "3"]
-    assert all(row["base.bleu"] for row in rows.values())
 
 
 @pytest.mark.slow

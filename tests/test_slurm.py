@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_pipeline import CELLS, FOUR_CELLS, ROOT, call
+from tests.small_project import CELLS, FOUR_CELLS, ROOT, call
 
 SLURM = "experiments/launching/slurm"
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")

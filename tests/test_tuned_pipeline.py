@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_pipeline import ROOT, call, git, python
+from tests.small_project import ROOT, call, git, python
 from tests.tiny_study import study_yaml
 
 pytestmark = pytest.mark.slow

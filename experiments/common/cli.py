@@ -181,7 +181,7 @@ def _print_to_any_terminal() -> None:
 def _complete_environment() -> None:
     """Take empty variables for unset ones, and give a user without an account, as in a container, a name.
 
-    DVC asks for it; W&B, DVC and figures ask for a home, without which this leaves.
+    DVC needs the name. W&B, DVC and figures need a home: without one the command ends here.
     """
     for name in [name for name, value in os.environ.items() if not value and name.startswith(READ_WHERE_SET)]:
         del os.environ[name]

@@ -59,7 +59,7 @@ bench: $(VENV)/.bench $(VENV)/joeynmt ## Compare training, learning and decoding
 	@python -m benchmarks.random_decoding --size base --rounds 2 --sentences 80 --out $(BENCH)/base_beam_4.json
 	@python -m benchmarks.summary
 
-gpu: $(VENV)/.dev ## Test and measure a GPU: training beside its peers, cells an hour, decoding (9 minutes)
+gpu: $(VENV)/.dev ## Test and measure a GPU: training beside its peers, cells per hour, decoding (9 minutes)
 	@python -m benchmarks.gpu --minutes 9
 
 setup: $(VENV)/.dev ## Only install, into .venv

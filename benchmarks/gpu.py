@@ -1,4 +1,4 @@
-"""Everything a GPU is to show, in a few minutes: CUDA tests, training, cells an hour, decoding.
+"""Everything a GPU is to show, in a few minutes: CUDA tests, training, cells per hour, decoding.
 
     python -m benchmarks.gpu --minutes 9 --out gpu.json
     python -m benchmarks.gpu --minutes 1 --device cpu --tiny --out gpu.json    # the same command without a GPU
@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -87,11 +86,10 @@ def main() -> None:
 
 def all_parts(device: str) -> list[Part]:
     """Return the parts, most important first."""
-    fused = [_cells(FUSED, 60, device, "--processes", "--fused", "8", "32", "100")]
     return [
         _tests(70),
         _training("base", 70, device, "--only", HUGGING_FACE),
-        *(fused if find_spec("lit_transformer.fusion") else []),
+        _cells(FUSED, 60, device, "--processes", "--fused", "8", "32", "100"),
         _cells(PROCESSES, 100, device),
         *(_decoding(size, 30, device, "--batch", "200", "--sentences", "1000") for size in ("base", "small")),
         _training("base", 110, device, "--compile", "--only"),

@@ -1,4 +1,4 @@
-"""Cells an hour on one device: seeds of the default study's baseline, several processes at once, or fused in one.
+"""Cells per hour on one device: seeds of the default study's baseline, several processes at once, or fused in one.
 
     python -m benchmarks.processes --device cuda
     python -m benchmarks.processes --device cpu --processes 1 2 --out processes.json
@@ -45,7 +45,7 @@ def main() -> None:
             for count in counts:
                 result = measure(project, environment, args, count, fused=way == "fused")
                 record.setdefault(way, {})[count] = result
-                print(f"{way} {count}: {result['cells_per_hour']:,.0f} cells an hour", flush=True)
+                print(f"{way} {count}: {result['cells_per_hour']:,.0f} cells per hour", flush=True)
                 if args.out is not None:
                     files.write_json(args.out, record)
 
@@ -96,9 +96,8 @@ def measure(
     wall = time.perf_counter() - started
     records = [files.read_json(project / cell.record_path) for cell in cells]
     shutil.rmtree(project / "runs" / STUDY)
-    training = median(
-        record["seconds"] * record.get("fused", 1) for record in records
-    )  # of a fused one they are a share
+    # the seconds of a fused cell are its share of the training
+    training = median(record["seconds"] * record.get("fused", 1) for record in records)
     return {
         "cells_per_hour": round(3600 * count / (wall - training + training * steps / args.steps), 3),
         "wall_seconds": round(wall, 2),

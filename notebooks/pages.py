@@ -30,11 +30,15 @@ def execute(lesson: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNod
     return executed
 
 
+def style() -> str:
+    """Return the style sheet of all pages: their layout, and the colours of code."""
+    colours: str = HtmlFormatter(style="default").get_style_defs(".highlight")
+    return (FOLDER / "page.css").read_text(encoding="utf-8") + colours + "\n"
+
+
 def write_style() -> None:
-    """Write the style sheet of all pages: their layout, and the colours of code."""
-    colours = HtmlFormatter(style="default").get_style_defs(".highlight")
-    style = (FOLDER / "page.css").read_text(encoding="utf-8") + colours + "\n"
-    (PAGES / "lesson.css").write_text(style, encoding="utf-8")
+    """Write the style sheet beside the pages."""
+    (PAGES / "lesson.css").write_text(style(), encoding="utf-8")
 
 
 def write_pages(source: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side: more threads than cores wait for one another
 torch.set_num_threads(1)
-LONGEST = ("test_pipeline", "test_sync")
+LONGEST = ("test_pipeline", "test_dvc_experiments", "test_sync")
 """Files of few tests that take long: they go first, so that no process is left with one of them at the end."""
 
 
@@ -46,6 +46,15 @@ def standing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(cli, "STARTED_IN", project)
+
+
+@pytest.fixture
+def study_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with a place for the study `tiny`, and return the path of its study.yaml, not written yet."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "experiments/studies/tiny/study.yaml"
+    path.parent.mkdir(parents=True)
+    return path
 
 
 @pytest.fixture

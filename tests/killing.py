@@ -37,8 +37,17 @@ variants:
   batch_norm: {model: {norm: {kind: batch}}}
 """
 Moment = tuple[str, int, int]
-TIMED = ("cost/target_tokens_per_second", "cost/share_of_peak", "cost/memory_gb")
-"""Columns of a run's history that depend on the moment, as times do."""
+RECORD_TIMES = (
+    "seconds",
+    "target_tokens_per_second",
+    "peak_memory_bytes",
+    "load",
+    "matrix_flops_per_second",
+    "finished_at",
+)
+"""Keys of a record that depend on the moment, as times do."""
+HISTORY_TIMES = ("cost/target_tokens_per_second", "cost/share_of_peak", "cost/memory_gb")
+"""Columns of a run's history that do."""
 
 
 def write_project(root: Path) -> None:
@@ -95,35 +104,34 @@ def left(folder: Path) -> dict[str, Any]:
     import torch
 
     saved = torch.load(folder / "last.ckpt", weights_only=True)
-    saved["callbacks"]["Curve"].pop("seconds")
-    saved["callbacks"]["Throughput"]["before"].pop("seconds")
-    for row in saved["callbacks"]["Curve"]["rows"]:
-        row.pop("seconds")
-    for row in saved["callbacks"]["History"]["rows"]:
-        for name in TIMED:
-            row.pop(name, None)
-    record = json.loads((folder / "training.json").read_text())
-    timed = (
-        "seconds",
-        "target_tokens_per_second",
-        "peak_memory_bytes",
-        "load",
-        "matrix_flops_per_second",
-        "finished_at",
-    )
+    drop_times(saved["callbacks"])
     rows = list(csv.DictReader((folder / "curve.csv").open()))
     seconds = [float(row.pop("seconds")) for row in rows]
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
     return {
         "checkpoint": saved,
-        "record": {key: value for key, value in record.items() if key not in timed},
+        "record": record_without_times(folder / "training.json"),
         "curve": rows,
         "probe": (folder / "probe.csv").read_text(),
         "model": {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("model/**/*.*"))},
         "files": {path.name for path in folder.iterdir()}
         - {"log.txt", "attempt.json", "outcome.json", ".attempt.lock"},  # a launcher's
     }
+
+
+def drop_times(callbacks: dict[str, Any]) -> None:
+    """Drop the times from the state of a training's callbacks."""
+    curve = callbacks["Curve"]
+    for row in (curve, *curve["rows"], callbacks["Throughput"]["before"]):
+        assert row.pop("seconds") > 0
+    for row in callbacks["History"]["rows"]:
+        for name in HISTORY_TIMES:
+            row.pop(name, None)
+
+
+def record_without_times(path: Path) -> dict[str, Any]:
+    return {key: value for key, value in json.loads(path.read_text()).items() if key not in RECORD_TIMES}
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:

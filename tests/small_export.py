@@ -1,7 +1,10 @@
-"""What tests of exported models share: the choices that fit into Marian's heads, trained networks, our translations."""
+"""What tests of exported models share: choices that fit into Marian's heads, trained networks, our translations, seals."""
 
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,6 +28,7 @@ from lit_transformer.config import (
     Tying,
 )
 from lit_transformer.decoding import beam_search
+from lit_transformer.export.folder import checksum
 from lit_transformer.training.objective import build_objective
 from lit_transformer.transformer import Transformer, build_transformer
 from tests.small_models import BASE, VOCAB, batch_of, sorted_out
@@ -72,3 +76,10 @@ def translated(network: Transformer, sources: list[list[int]], beam: int, limit:
         limits = torch.full((len(sources),), limit)
         found = beam_search(network.step, state, beam=beam, alpha=0.0, max_lengths=limits)
     return [hypotheses[0].tokens for hypotheses in found]
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Change config.json of an exported model, and make its checksum fit what the folder holds."""
+    content = json.loads((folder / "config.json").read_text()) | changes
+    content["sha256"] = checksum(content, (folder / "model.safetensors").read_bytes())
+    (folder / "config.json").write_text(json.dumps(content))

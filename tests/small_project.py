@@ -59,16 +59,26 @@ def git(project: Path, *arguments: str) -> str:
     return call(project, "git", *identity, *arguments).stdout
 
 
-def launched(folder: Path) -> Path:
-    """Make a repository with a study of two small cells, run from nothing, committed, and pushed to a remote."""
-    copy = folder / "author"
+def copy_project(copy: Path, study: str, *left_out: str) -> None:
+    """Copy the project, but for results and what is named, with this study in place of the default one."""
     heavy = ("results", "models", "report", "runs", "data", "wandb", "tmp", "*cache")
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", *heavy))
-    (copy / "experiments/studies/components/study.yaml").write_text(STUDY)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", *heavy, *left_out))
+    (copy / KEY).write_text(study)
     (copy / "dvc.lock").unlink(missing_ok=True)
+
+
+def committed_project(copy: Path, study: str, *left_out: str) -> None:
+    """Copy the project into a repository of its own."""
+    copy_project(copy, study, *left_out)
     git(copy, "init", "-q")
     git(copy, "add", "-A")
     git(copy, "commit", "-qm", "study")
+
+
+def launched_project(folder: Path) -> Path:
+    """Make a repository with a study of two small cells, run from nothing, committed, and pushed to a remote."""
+    copy = folder / "author"
+    committed_project(copy, STUDY)
     call(copy, "dvc", "remote", "add", "--local", "-d", "store", str(folder / "store"))
     git(copy, "remote", "add", "origin", REMOTE)
     first = python(copy, "launch", "--study", "components", **SECRETS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -78,3 +79,25 @@ class Losses(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         self.values.append(float(outputs["loss"]))
+
+
+class Rates(pl.Callback):
+    """Keeps the learning rate of every optimiser step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.values.append(optimizer.param_groups[0]["lr"])
+
+
+class Saver(pl.Callback):
+    """Saves a checkpoint after `step` optimiser steps, from the hook of the given name."""
+
+    def __init__(self, path: Path, hook: str, step: int) -> None:
+        self.path, self.step = path, step
+        setattr(self, hook, self.save)
+
+    def save(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step and not trainer.sanity_checking and not self.path.exists():
+            trainer.save_checkpoint(self.path)

@@ -6,7 +6,6 @@ To the bit, but for times. All trainings take one thread, since more of them may
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,25 +13,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
 
-from tests.small_project import CELLS, FOUR_CELLS, ROOT, call, results
+from tests.killing import RECORD_TIMES
+from tests.small_project import CELLS, FOUR_CELLS, call, copy_project, results
 
 pytest.importorskip("ray", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.slow
 
-TIMES = ("seconds", "target_tokens_per_second", "peak_memory_bytes", "finished_at", "matrix_flops_per_second", "load")
 LONGER = FOUR_CELLS.replace("steps: 160", "steps: 240").replace("checkpoint_every: 7", "checkpoint_every: 3")
 
 
 def copy(folder: Path) -> Path:
     """Copy the project with the small study, its data not prepared."""
-    skip = shutil.ignore_patterns(".git", ".venv", "runs", "data", "wandb", "results", "report", "tmp", "*cache")
-    shutil.copytree(ROOT, folder, ignore=skip)
-    (folder / "experiments/studies/components/study.yaml").write_text(LONGER.replace("    accelerator: cpu\n", ""))
-    (folder / "dvc.lock").unlink(missing_ok=True)
+    copy_project(folder, LONGER.replace("    accelerator: cpu\n", ""))
     call(folder, "dvc", "config", "--local", "core.no_scm", "true")
     return folder
 
@@ -110,13 +107,11 @@ def drop(row: Any) -> Any:
     """Leave out times, and what follows from them, at every level."""
     if isinstance(row, list):
         return [drop(value) for value in row]
-    return {k: drop(v) for k, v in row.items() if k not in TIMES} if isinstance(row, dict) else row
+    return {k: drop(v) for k, v in row.items() if k not in RECORD_TIMES} if isinstance(row, dict) else row
 
 
 def test_a_worker_is_killed(sequential: Path, project: Path, cluster: Any) -> None:
     """Two GPUs that are none, two runs on each; the worker of a training gets SIGKILL, and so does another training."""
-    import psutil
-
     cluster.add_node(num_cpus=4, num_gpus=2, include_dashboard=False)
     child = launch(project, cluster, "--runs-per-gpu", "2")
     wait_for(lambda: training(project), child)

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic_study import write_study
-from test_page import Outline
 from two_studies import rename, write_two
 
 from experiments.commands import compare
@@ -18,6 +16,8 @@ from experiments.reporting.published import published_path, write_published
 from experiments.reporting.side_by_side import SAME, StudyComparison, between, how_made, side_by_side
 from experiments.reporting.study_results import read_study_results
 from lit_transformer.errors import UserError
+from tests.page_outline import Outline
+from tests.synthetic_study import write_study
 
 NAMES = ["base", "one_head", "pre_norm"]
 

@@ -10,7 +10,7 @@ import yaml
 
 from experiments.commands import components, describe
 from experiments.config.run_config import RunConfig, resolve
-from experiments.config.study import STUDIES, flatten, list_studies, load_study
+from experiments.config.study import ROOT, STUDIES, flatten, list_studies, load_study
 from experiments.planning.description import Size, parts_of
 from lit_transformer.config import Kind, Mixer, Positions, Scale
 from lit_transformer.errors import UserError
@@ -86,8 +86,6 @@ def test_words_choose_what_is_printed(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.fixture
 def project_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.config.study import ROOT
-
     monkeypatch.chdir(ROOT)
 
 

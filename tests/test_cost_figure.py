@@ -6,7 +6,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from synthetic_study import write_study
 
 from experiments.reporting.figures import draw_figures
 from experiments.reporting.figures.cost import cost_chart, cost_front, costs, lowest_on_scale, pareto_front
@@ -15,6 +14,7 @@ from experiments.reporting.figures.style import render_svg
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.statistics import noise_floor
 from experiments.reporting.summary import Summary, summarise
+from tests.synthetic_study import write_study
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,8 @@ class Recorded(LitTransformer):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_row_holds_the_mean_loss_the_tokens_and_the_rate_of_its_steps(tmp_path: Path, accumulate: int) -> None:
     losses = Losses()
-    curve, lit = (
-        Curve(tmp_path / "curve.csv", losses, lambda: 2.0),
-        Recorded(build(DROPPING), replace(OPTIM, accumulate=accumulate)),
-    )
+    curve = Curve(tmp_path / "curve.csv", losses, lambda: 2.0)
+    lit = Recorded(build(DROPPING), replace(OPTIM, accumulate=accumulate))
     settings = {"val_check_interval": 4, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
     trainer(8 // accumulate, callbacks=[losses, curve], **settings).fit(
         lit, endless(BATCHES), DataLoader(BATCHES, batch_size=None, collate_fn=lambda batch: batch)
@@ -67,10 +65,8 @@ def test_whoever_watches_sees_the_step_a_loss_and_the_speed(tmp_path: Path, accu
             seen.append(json.loads(self.path.read_text()))
 
     losses = Losses()
-    curve, lit = (
-        Curve(tmp_path / "curve.csv", losses, lambda: 2.0),
-        Recorded(build(DROPPING), replace(OPTIM, accumulate=accumulate)),
-    )
+    curve = Curve(tmp_path / "curve.csv", losses, lambda: 2.0)
+    lit = Recorded(build(DROPPING), replace(OPTIM, accumulate=accumulate))
     settings = {"val_check_interval": 4, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
     watched = Watched(tmp_path, curve, steps=8 // accumulate)
     trainer(8 // accumulate, callbacks=[losses, curve, watched], **settings).fit(
@@ -85,10 +81,8 @@ def test_whoever_watches_sees_the_step_a_loss_and_the_speed(tmp_path: Path, accu
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_run_that_diverges_stops_and_knows_its_first_step(monkeypatch: pytest.MonkeyPatch, accumulate: int) -> None:
     monkeypatch.setattr(losses_module, "READ_EVERY", 7)
-    losses, lit = (
-        Losses(),
-        Recorded(build(DROPPING), replace(OPTIM, peak=1e30, warmup=0, steps=50, accumulate=accumulate)),
-    )
+    losses = Losses()
+    lit = Recorded(build(DROPPING), replace(OPTIM, peak=1e30, warmup=0, steps=50, accumulate=accumulate))
     settings = {"val_check_interval": 1000, "check_val_every_n_epoch": None, "accumulate_grad_batches": accumulate}
     running = trainer(50, callbacks=[losses], **settings)
     running.fit(lit, endless(BATCHES))

@@ -197,7 +197,7 @@ def test_a_page_is_made_and_then_updated(
             main(ARGUMENTS)
 
 
-def test_what_is_missing_is_said_in_a_line(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_reported_in_one_line(study: Study) -> None:
     with pytest.raises(UserError, match="wandb login"):
         main(ARGUMENTS)
     study.verdicts_path.unlink()

@@ -1,4 +1,4 @@
-"""DVC's experiments on a small study, as its users type them: compared, applied, queued."""
+"""DVC's experiments on a small study, as its users type them: run aside, compared, applied, queued."""
 
 import csv
 import json
@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_project import KEY, call, git, launched, results, stale
+from tests.small_project import KEY, call, git, launched_project, results, stale
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return launched(tmp_path_factory.mktemp("dvc"))
+    return launched_project(tmp_path_factory.mktemp("dvc"))
 
 
 @pytest.fixture(scope="module")
-def trier(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def experiments_clone(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with everything pulled, and two experiments: all cells decode greedily; one cell is trained shorter."""
     clone = tmp_path_factory.mktemp("experiments") / "clone"
     git(project, "clone", "-q", str(project), str(clone))
@@ -48,54 +48,68 @@ def table(clone: Path, *options: str) -> dict[str, dict[str, str]]:
     return {row["Experiment"] or row["rev"]: row for row in csv.DictReader(shown.splitlines())}
 
 
-def test_experiments_are_compared_in_few_columns(trier: Path) -> None:
-    rows = table(trier, "--only-changed", "--drop", "experiments|lit_transformer|data_modules|data/")
+def test_an_experiment_in_a_temporary_folder_scores_without_training(project: Path) -> None:
+    change = f"{KEY}:base.decode.extra_length=4"
+    ran = call(project, "dvc", "exp", "run", "--temp", "-S", change).stdout
+    assert "Running stage 'evaluate@base-0'" in ran
+    assert "Running stage 'train" not in ran
+    (own,) = (
+        found
+        for found in json.loads(call(project, "dvc", "exp", "show", "--json").stdout)
+        if found["rev"] == "workspace"
+    )
+    assert own["data"]
+
+
+def test_experiments_are_compared_in_few_columns(experiments_clone: Path) -> None:
+    rows = table(experiments_clone, "--only-changed", "--drop", "experiments|lit_transformer|data_modules|data/")
     columns = set(rows["greedy"]) - {"Experiment", "rev", "typ", "Created", "parent"}
     assert columns == {"base.bleu", "base.ppl", "h1.bleu", "h1.ppl", "base.decode.beam", "base.optim.steps"}
     assert (rows["greedy"]["base.decode.beam"], rows["workspace"]["base.decode.beam"]) == ("1", "")
     assert (rows["short"]["base.optim.steps"], rows["greedy"]["base.optim.steps"]) == ("50", "160")
     assert rows["short"]["base.ppl"] != rows["greedy"]["base.ppl"] == rows["workspace"]["base.ppl"]
     assert not rows["short"]["h1.bleu"], "of other settings than the cell that was run"
-    names = table(trier)["greedy"]
+    names = table(experiments_clone)["greedy"]
     assert not [name for name in names if name.endswith("metrics.json:bleu")]
     assert list(names).index("base.bleu") < list(names).index("base.decode.beam") < list(names).index("lit_transformer")
 
 
-def test_metrics_and_params_of_an_experiment_are_compared(trier: Path) -> None:
-    params = json.loads(call(trier, "dvc", "params", "diff", "HEAD", "short", "--json").stdout)
+def test_metrics_and_params_of_an_experiment_are_compared(experiments_clone: Path) -> None:
+    params = json.loads(call(experiments_clone, "dvc", "params", "diff", "HEAD", "short", "--json").stdout)
     assert params == {KEY: {"base.optim.steps": {"old": 160, "new": 50, "diff": -110}}}
-    metrics = json.loads(call(trier, "dvc", "metrics", "diff", "HEAD", "short", "--json").stdout)
+    metrics = json.loads(call(experiments_clone, "dvc", "metrics", "diff", "HEAD", "short", "--json").stdout)
     means = metrics["experiments/studies/components/metrics.json"]
     assert means["base.ppl"]["diff"] == pytest.approx(means["base.ppl"]["new"] - means["base.ppl"]["old"])
     assert means["base.ppl"]["diff"] != 0
 
 
-def test_an_experiment_is_applied(trier: Path) -> None:
-    call(trier, "dvc", "exp", "apply", "short")
-    assert json.loads((results(trier, "base") / "training.json").read_text())["steps"] == 50
-    assert [int(row["step"]) for row in csv.DictReader((results(trier, "base") / "curve.csv").open())] == [50]
-    assert "steps: 50" in (trier / KEY).read_text()
-    back(trier)
+def test_an_experiment_is_applied(experiments_clone: Path) -> None:
+    call(experiments_clone, "dvc", "exp", "apply", "short")
+    applied = results(experiments_clone, "base")
+    assert json.loads((applied / "training.json").read_text())["steps"] == 50
+    assert [int(row["step"]) for row in csv.DictReader((applied / "curve.csv").open())] == [50]
+    assert "steps: 50" in (experiments_clone / KEY).read_text()
+    back(experiments_clone)
 
 
-def test_a_single_stage_runs_alone(trier: Path) -> None:
-    path = trier / KEY
+def test_a_single_stage_runs_alone(experiments_clone: Path) -> None:
+    path = experiments_clone / KEY
     path.write_text(path.read_text().replace("extra_length: 3\n", "extra_length: 4\n"))
-    ran = call(trier, "dvc", "repro", "-s", "evaluate@base-0").stdout
+    ran = call(experiments_clone, "dvc", "repro", "-s", "evaluate@base-0").stdout
     assert ran.count("Running stage") == 1
-    assert stale(trier) == {"evaluate@h1-0", "report"}
-    back(trier)
+    assert stale(experiments_clone) == {"evaluate@h1-0", "report"}
+    back(experiments_clone)
 
 
-def test_queued_experiments_run_two_at_a_time(trier: Path) -> None:
+def test_queued_experiments_run_two_at_a_time(experiments_clone: Path) -> None:
     """`++KEY=2,3` queues one for each value."""
-    call(trier, "dvc", "exp", "run", "--queue", "-S", f"{KEY}:++base.decode.beam=2,3")
-    call(trier, "dvc", "queue", "start", "-j", "2")
+    call(experiments_clone, "dvc", "exp", "run", "--queue", "-S", f"{KEY}:++base.decode.beam=2,3")
+    call(experiments_clone, "dvc", "queue", "start", "-j", "2")
     deadline = time.monotonic() + 600
-    while (status := call(trier, "dvc", "queue", "status").stdout).count("Success") < 2:
+    while (status := call(experiments_clone, "dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in status
         assert time.monotonic() < deadline, status
         time.sleep(5)
-    rows = table(trier)
+    rows = table(experiments_clone)
     assert sorted(row["base.decode.beam"] for row in rows.values()) == ["", "", "", "1", "2", "3"]
     assert all(row["base.bleu"] for row in rows.values())

@@ -239,7 +239,8 @@ def test_a_report_shows_effects_everywhere(study: Study, summarised: tuple[Summa
     )
     write_verdicts(study, summary, results)
     written = json.loads(study.verdicts_path.read_text())["effects"]
-    assert [row["effect"] for row in written] == [row.name for row in summary.effects.rows] if summary.effects else None
+    assert summary.effects
+    assert [row["effect"] for row in written] == [row.name for row in summary.effects.rows]
     assert written[3]["verdict"] == "better"
     console = Console(record=True, width=200)
     tables.terminal(summary, console)

@@ -15,7 +15,7 @@ from lit_transformer.config import ModelConfig, Tying
 from lit_transformer.config.plain import from_plain, to_plain
 from lit_transformer.errors import UserError
 from lit_transformer.export import exported_provenance, load_exported, save_exported
-from lit_transformer.export.folder import checksum
+from tests.small_export import reseal
 from tests.small_models import BASE, VOCAB, batch_of, build, chosen, every_variant
 
 
@@ -123,13 +123,6 @@ def refused(folder: Path) -> str:
     return str(error.value)
 
 
-def edit(folder: Path, **changes: Any) -> None:
-    """Change config.json, and make the checksum fit."""
-    content = json.loads((folder / "config.json").read_text()) | changes
-    content["sha256"] = checksum(content, (folder / "model.safetensors").read_bytes())
-    (folder / "config.json").write_text(json.dumps(content))
-
-
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -152,7 +145,7 @@ def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
     ],
 )
 def test_a_config_that_is_not_the_models_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
-    edit(folder, **changes)
+    reseal(folder, **changes)
     line = refused(folder)
     assert message in line
     assert str(folder) in line
@@ -176,7 +169,7 @@ def test_broken_files_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of a weight
     assert refused(folder) == damaged
     (folder / "model.safetensors").write_bytes(whole[:-1])
-    edit(folder)
+    reseal(folder)
     assert "is not a whole safetensors file" in refused(folder)
     (folder / "config.json").write_text("{")
     assert "is not valid JSON" in refused(folder)
@@ -192,10 +185,10 @@ def test_a_config_that_was_damaged_is_refused(folder: Path) -> None:
 
 
 def test_the_provenance_is_read_without_the_tensors(folder: Path) -> None:
-    edit(folder, version=4)
+    reseal(folder, version=4)
     with pytest.raises(UserError, match="is not of format lit_transformer, version 3"):
         exported_provenance(folder)
-    edit(folder, version=3)
+    reseal(folder, version=3)
     (folder / "model.safetensors").unlink()
     assert exported_provenance(folder) == {"study": "components"}
 
@@ -219,7 +212,7 @@ def test_tensors_of_another_model_are_refused(folder: Path) -> None:
 
     def save_file(tensors: dict[str, Tensor], path: Path) -> None:
         path.write_bytes(save(tensors))
-        edit(folder)
+        reseal(folder)
 
     save_file(tensors | {"more": torch.ones(1)}, path)
     assert "has no place for more (1 such tensors)" in refused(folder)

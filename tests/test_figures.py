@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from synthetic_study import write_study
 
 from experiments.reporting.figures import draw_figures
 from experiments.reporting.figures.attention import attention_rows
@@ -26,6 +25,7 @@ from experiments.reporting.figures.style import (
 )
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.summary import Summary, summarise
+from tests.synthetic_study import write_study
 
 
 @pytest.fixture(scope="module")

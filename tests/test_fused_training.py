@@ -20,12 +20,10 @@ from experiments.config.study import load_study
 from experiments.training.fused import Members, train_fused
 from experiments.training.run import Options, train
 from lit_transformer.errors import UserError
-from tests.killing import TIMED as COSTS
-from tests.killing import Moment, assert_same, trained, write_project
+from tests.killing import Moment, assert_same, drop_times, record_without_times, trained, write_project
 from tests.small_models import assert_close
 
 OPTIONS = Options(wandb="disabled", quiet=True)
-TIMED = ("seconds", "target_tokens_per_second", "peak_memory_bytes", "load", "matrix_flops_per_second", "finished_at")
 FLOAT32 = ("trainer.precision=float32",)
 SEEDS = (3, 4)
 
@@ -49,12 +47,6 @@ def cells(variant: str, *overrides: str) -> list[Cell]:
     return [Cell(load_study("killed"), variant, seed, overrides) for seed in SEEDS]
 
 
-def record(cell: Cell) -> dict[str, Any]:
-    """Return a cell's record, without what no two trainings have in common."""
-    found = json.loads(cell.record_path.read_text())
-    return {key: value for key, value in found.items() if key not in TIMED}
-
-
 def rows(path: Path) -> list[list[float | str]]:
     """Return a table's rows, numbers as such, without the time of each."""
     table = list(csv.DictReader(path.open()))
@@ -76,10 +68,10 @@ def assert_alike(one: list[list[float | str]], other: list[list[float | str]]) -
         assert next(numbers) == pytest.approx(next(numbers), rel=1e-4, abs=1e-6, nan_ok=True)
 
 
-def taken(cell: Cell, place: Path) -> dict[str, Any]:
+def move_results(cell: Cell, place: Path) -> dict[str, Any]:
     """Move a cell's results aside and return them."""
     found = {
-        "record": record(cell),
+        "record": record_without_times(cell.record_path),
         "curve": rows(cell.curve_path),
         "probe": rows(cell.probe_path),
         "weights": {path.parent.name: load_file(path) for path in sorted(cell.model_folder.rglob("*.safetensors"))},
@@ -99,10 +91,10 @@ def test_each_seed_leaves_what_it_leaves_by_itself(project: Path, variant: str, 
     expected = []
     for cell in both:
         train(cell, OPTIONS)
-        expected.append(taken(cell, project / f"alone{cell.seed}"))
+        expected.append(move_results(cell, project / f"alone{cell.seed}"))
     train_fused(both, OPTIONS)
     for cell, alone in zip(both, expected, strict=True):
-        together = taken(cell, project / f"together{cell.seed}")
+        together = move_results(cell, project / f"together{cell.seed}")
         assert together["record"].pop("fused") == len(SEEDS)
         for key in ("valid_loss", "valid_ppl"):
             assert together["record"].pop(key) == pytest.approx(alone["record"].pop(key), rel=1e-5)
@@ -121,7 +113,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(project: Path, monkeyp
     """Interrupted after step 8, with checkpoints every 5 steps: steps 6 to 8 are taken twice."""
     both = cells("moving")
     train_fused(both, OPTIONS)
-    expected = [taken(cell, project / f"whole{cell.seed}") for cell in both]
+    expected = [move_results(cell, project / f"whole{cell.seed}") for cell in both]
     shutil.rmtree(fused_folder(both))
     whole = Members.on_train_batch_end
 
@@ -137,7 +129,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(project: Path, monkeyp
     assert not (both[0].run_folder / "training.json").exists()
     train_fused(both, OPTIONS)
     for cell, uninterrupted in zip(both, expected, strict=True):
-        assert_same(taken(cell, project / f"resumed{cell.seed}"), uninterrupted)
+        assert_same(move_results(cell, project / f"resumed{cell.seed}"), uninterrupted)
 
 
 def test_what_is_trained_is_not_trained_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +138,7 @@ def test_what_is_trained_is_not_trained_again(project: Path, capsys: pytest.Capt
     before = both[0].record_path.read_bytes()
     train_fused(both, OPTIONS)
     assert both[0].record_path.read_bytes() == before
-    assert record(both[1])["fused"] == 1
+    assert record_without_times(both[1].record_path)["fused"] == 1
     capsys.readouterr()
     train_fused(both, OPTIONS)
     assert capsys.readouterr().out.count("nothing to do") == 2
@@ -157,9 +149,9 @@ def test_what_is_trained_is_not_trained_again(project: Path, capsys: pytest.Capt
 def test_members_may_have_their_own_rate_and_diverge_alone(project: Path) -> None:
     healthy, wild = cells("base")[0], Cell(load_study("killed"), "base", 4, ("optim.peak=1e30",))
     train(wild, OPTIONS)
-    expected = taken(wild, project / "alone")
+    expected = move_results(wild, project / "alone")
     train_fused([healthy, wild], OPTIONS)
-    together = taken(wild, project / "together")
+    together = move_results(wild, project / "together")
     assert together["record"].pop("fused") == 2
     assert together["record"] == expected["record"]
     assert expected["record"]["status"] == "diverged"
@@ -167,7 +159,7 @@ def test_members_may_have_their_own_rate_and_diverge_alone(project: Path) -> Non
     assert json.loads((project / "together/model/diverged.json").read_text()) == {
         "diverged_at": expected["record"]["diverged_at"]
     }
-    assert record(healthy)["status"] == "finished"
+    assert record_without_times(healthy.record_path)["status"] == "finished"
 
 
 @pytest.mark.slow
@@ -190,18 +182,12 @@ def left(root: Path) -> dict[str, Any]:
     """Return all that a fused training has left, but for times."""
     checkpoint = torch.load(root / "runs/killed/everything/fused3-4/last.ckpt", weights_only=True)
     for member in checkpoint["callbacks"]["Members"]["members"]:
-        curve = member["callbacks"]["Curve"]
-        for row in (curve, *curve["rows"], member["callbacks"]["Throughput"]["before"]):
-            assert row.pop("seconds") > 0
-        for row in member["callbacks"]["History"]["rows"]:
-            for name in COSTS:
-                row.pop(name, None)
+        drop_times(member["callbacks"])
     found: dict[str, Any] = {"checkpoint": checkpoint}
     for seed in SEEDS:
         folder = root / f"runs/killed/everything/seed{seed}"
-        saved = json.loads((folder / "training.json").read_text())
         found |= {
-            f"record{seed}": {key: value for key, value in saved.items() if key not in TIMED},
+            f"record{seed}": record_without_times(folder / "training.json"),
             f"curve{seed}": rows(folder / "curve.csv"),
             f"probe{seed}": (folder / "probe.csv").read_text(),
             f"model{seed}": {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob("model/**/*.*"))},

@@ -280,6 +280,7 @@ def test_members_may_differ_in_their_rates_only() -> None:
         FusedTransformer([build(SHALLOW), build(SHALLOW, VOCAB + 1)])
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_members_compute_on_a_gpu_what_they_do_on_a_cpu() -> None:
     fused = FusedTransformer(networks(BASE)).eval()

@@ -6,7 +6,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -67,22 +66,14 @@ YAML_PIECES = (*(piece.encode() for piece in (*ODD_TEXT, *SYNTAX)), *BYTES)
 studies = st.one_of(changed_studies(), edited(STUDY.encode(), YAML_PIECES))
 
 
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "experiments/studies/tiny/study.yaml"
-    path.parent.mkdir(parents=True)
-    return path
-
-
 @fuzzed(60, 2500, content=studies)
-def test_any_study(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def test_any_study(study_path: Path, content: bytes) -> None:
+    study_path.write_bytes(content)
     study = succeeded(load_study, "tiny")
     if study is None:
         return
     _has_safe_names(study)
-    dvcs = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    dvcs = YAML(typ="safe").load(study_path.read_text(encoding="utf-8"))
     assert list(dvcs["variants"]) == list(study.variants)
     assert dvcs["seeds"] == study.seeds
     for cell in cells_of(study):
@@ -140,7 +131,15 @@ def _has_values(config: RunConfig, written: dict[str, Any]) -> None:
         own = attrgetter(key)(config)
         if isinstance(own, Enum):
             assert str(value) in (own.name, str(own.value))
+        elif isinstance(own, bool):
+            assert own == _switched_on(value), (key, value)
         elif isinstance(own, int | float) and not isinstance(value, bool):
-            assert isinstance(own, bool) or own == float(value), (key, value)
+            assert own == float(value), (key, value)
         else:
             assert own == value or value == {}, (key, value)
+
+
+def _switched_on(value: Any) -> bool:
+    """Return what a word of YAML, or a number, says of a switch."""
+    word = str(value).lower()
+    return word in ("true", "yes", "y", "on") or (word not in ("false", "no", "n", "off") and int(value) != 0)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.small_project import CELL, RESULTS, call, git, python
+from tests.killing import RECORD_TIMES
+from tests.small_project import CELL, RESULTS, call, committed_project, python
 from tests.tiny_study import study_yaml
 
-ROOT = Path(__file__).parent.parent
 INPUTS = 24
 AREAS = ("runs", "data", ".dvc/tmp", "experiments/studies/components/results", "experiments/studies/components/models")
 MORE = (
@@ -24,20 +24,13 @@ MORE = (
     "experiments/studies/components/verdicts.json",
     "experiments/studies/components/report/table.csv",
 )
-TIMES = ("seconds", "target_tokens_per_second", "peak_memory_bytes", "load", "matrix_flops_per_second", "finished_at")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with one trained and scored cell."""
     copy = tmp_path_factory.mktemp("whole") / "project"
-    heavy = ("results", "models", "report", "runs", "data", "wandb", "tmp", "*cache", "published", "tests", "docs")
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", *heavy))
-    (copy / "experiments/studies/components/study.yaml").write_text(study_yaml("{name: components}"))
-    (copy / "dvc.lock").unlink(missing_ok=True)
-    git(copy, "init", "-q")
-    git(copy, "add", "-A")
-    git(copy, "commit", "-qm", "study")
+    committed_project(copy, study_yaml("{name: components}"), "published", "tests", "docs")
     python(copy, "launch", "--study", "components")
     return copy
 
@@ -100,6 +93,6 @@ def _without_times(path: Path) -> Any:
         return path.read_text()
     content = json.loads(path.read_text())
     for part in (content, *content.get("splits", {}).values()):
-        for key in TIMES:
+        for key in RECORD_TIMES:
             part.pop(key, None)
     return content

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import gpu, processes, random_decoding, training
 from benchmarks.gpu import Part, all_parts, read_tests, run, tiny_parts
@@ -18,6 +19,7 @@ from benchmarks.gpu_table import markdown
 from experiments.common import cli
 from experiments.config.study import ROOT
 from lit_transformer.errors import UserError
+from tests.gpu_record import RECORD
 
 WRITES = "import json, sys; json.dump({'value': 1}, open(sys.argv[-1], 'w'))"
 
@@ -142,7 +144,8 @@ def test_every_command_is_understood(device: str) -> None:
     sizes = set()
     for name, _, (_, module, *arguments), option, _ in parts:
         if module == "pytest":
-            assert [Path(path).name for path in arguments if path.endswith(".py")] == ["test_cuda.py", "test_search.py"]
+            files = [Path(path).name for path in arguments if path.endswith(".py")]
+            assert files == ["test_cuda.py", "test_fusion.py", "test_search.py"]
             continue
         args: argparse.Namespace = PARSERS[module]().parse_args([*arguments, option, "out.json"])
         assert args.device == device
@@ -152,71 +155,6 @@ def test_every_command_is_understood(device: str) -> None:
             assert args.size in name
     assert sizes >= {(size, compiled) for size in ("small", "base", "big") for compiled in (False, True)}
     assert len({part.name for part in all_parts(device)}) == len(all_parts(device))
-
-
-def systems(**seconds: float) -> dict[str, Any]:
-    return {
-        name: {
-            "seconds": [value, value],
-            "target_tokens_per_second": {"median": 1e6 / value},
-            "sentences_per_second": {"median": 1e3 / value},
-            "tokens_per_second": 1e4 / value,
-            "share_of_matrix_peak": 0.45 / value,
-            "peak_memory_gb": 20 * value,
-        }
-        for name, value in seconds.items()
-    }
-
-
-RECORD = {
-    "card": {"name": "NVIDIA H100", "memory_gb": 85.0, "driver": "580.1", "cuda": "13.0"},
-    "machine": "Xeon, 16 cores, Linux",
-    "versions": {"torch": "2.11.0"},
-    "precision": "bfloat16",
-    "git_commit": "abc",
-    "parts": {
-        "CUDA tests": {"status": "done", "result": {"passed": 9, "skipped": 0, "failed": {}}},
-        "training, base": {
-            "status": "done",
-            "result": {
-                "settings": {"tokens": 25000},
-                "systems": systems(**{"lit_transformer": 1.0, "torch.nn loop": 2.0, "Hugging Face Marian": 3.0}),
-            },
-        },
-        "training, base, compiled": {
-            "status": "done",
-            "result": {
-                "settings": {"tokens": 25000},
-                "systems": systems(
-                    **{
-                        "lit_transformer": 1.0,
-                        "torch.nn loop": 2.0,
-                        "lit_transformer, compiled": 0.5,
-                        "torch.nn loop, compiled": 1.5,
-                    }
-                ),
-            },
-        },
-        "processes": {
-            "status": "timed out",
-            "error": "stopped after 9 s",
-            "result": {
-                "processes": {
-                    "1": {"cells_per_hour": 100.0, "peak_memory_gb": 1.5},
-                    "2": {"cells_per_hour": 150.0, "peak_memory_gb": 1.25},
-                }
-            },
-        },
-        "decoding, base": {
-            "status": "done",
-            "result": {
-                "settings": {"beam": 4},
-                "systems": systems(**{"lit_transformer": 1.0, "Hugging Face generate": 4.0}),
-            },
-        },
-        "training, big": {"status": "no time"},
-    },
-}
 
 
 def test_the_table_says_what_was_measured_and_what_was_not() -> None:
@@ -260,9 +198,7 @@ def test_the_whole_command_runs_on_a_cpu_with_few_packages(tmp_path: Path) -> No
     assert "| training, tiny | 64 |" in done.stdout
 
 
-def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
-    import torch
-
+def test_without_a_gpu_the_command_ends_in_one_line(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(tmp_path / "gpu.json")]

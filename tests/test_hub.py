@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset, DatasetDict, Features, Translation, Value
+from datasets import Dataset, DatasetDict, Features, Translation, Value, load_dataset
 
 from data_modules.config import DataConfig
 from data_modules.corpora import hub, load_corpus
@@ -73,13 +73,9 @@ def test_the_layout_of_a_parquet_conversion(tmp_path: Path, monkeypatch: pytest.
         path.parent.mkdir(parents=True)
         part.to_parquet(str(path))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    import datasets
-
     arguments = hub._repository("iwslt2017", "", "de", "en", {})
     assert arguments.pop("revision") == "refs/convert/parquet"
-    data = datasets.load_dataset(
-        **arguments | {"path": str(tmp_path / "conversion")}, cache_dir=str(tmp_path / "cache")
-    )
+    data = load_dataset(**arguments | {"path": str(tmp_path / "conversion")}, cache_dir=str(tmp_path / "cache"))
     assert {str(split): len(part) for split, part in data.items()} == SIZES
     assert hub._sides(data["train"], "x", "de", "en") == (rows("train", "de"), rows("train", "en"))
 
@@ -144,7 +140,7 @@ def test_the_commit_of_a_data_set_is_kept_with_the_prepared_corpus(tmp_path: Pat
     assert str(tmp_path) not in text
 
 
-def test_a_folder_is_of_the_revision_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_is_of_the_revision_that_is_requested(folder: Path, tmp_path: Path) -> None:
     downloaded().save_to_disk(str(tmp_path / "known"))
     known, config = f"hub:{tmp_path / 'known'}", DataConfig(source="de", target="en", revision=SHA)
     assert load_corpus(known, config).revision == SHA
@@ -161,7 +157,7 @@ def test_a_revision_is_of_the_hub_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "extra"), [("wmt14", {"name": "de-en"}), ("iwslt14", {"data_dir": "de-en"})])
-def test_a_revision_is_asked_for_and_the_commit_behind_it_recorded(
+def test_a_revision_is_requested_and_the_commit_behind_it_recorded(
     name: str, extra: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For `iwslt14` it stands in place of the branch that is read by default."""

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.killing import TIMED, Moment, assert_same, left, trained, write_project
-from tests.test_loggers import csv_rows, scalars
+from tests.killing import HISTORY_TIMES, Moment, assert_same, left, trained, write_project
+from tests.logger_files import csv_rows, scalars
 from tests.wandb_server import wandb_server
 
 TRAINING_CALLS = 800_000
 """About the calls of one training, from its set-up to its end."""
 WRITING_CALLS = 27_000
 """About the calls that write one checkpoint."""
-TIMES = ("_timestamp", "_runtime", "training/seconds", "training/target_tokens_per_second", *TIMED)
+TIMES = ("_timestamp", "_runtime", "training/seconds", "training/target_tokens_per_second", *HISTORY_TIMES)
 
 
 @pytest.fixture

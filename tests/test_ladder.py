@@ -8,8 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from synthetic_study import texts
-from test_page import Outline
 from two_studies import NAMES, write_two
 
 from experiments.commands import ladder
@@ -22,11 +20,14 @@ from experiments.reporting.across_corpora import (
     grid,
 )
 from experiments.reporting.figures.ladder import ladder_chart
+from experiments.reporting.figures.style import render_svg
 from experiments.reporting.published import write_published
 from experiments.reporting.study_report import write_report
 from experiments.reporting.study_results import study_results
 from experiments.reporting.unresolved_study import read_unresolved_study
 from lit_transformer.errors import UserError
+from tests.page_outline import Outline
+from tests.synthetic_study import texts
 
 
 @pytest.fixture
@@ -150,8 +151,6 @@ def test_a_study_whose_config_we_would_refuse_has_results(two: Path) -> None:
 
 
 def test_the_figure_has_both_differences(two: Path) -> None:
-    from experiments.reporting.figures.style import render_svg
-
     found = cheap_and_dear()
     chart = ladder_chart(found, 200, 200)
     assert chart is not None

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic_study import write_study
 
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import summarise
 from experiments.reporting.tables import latex
+from tests.synthetic_study import write_study
 
 
 @pytest.fixture

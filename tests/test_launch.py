@@ -1,6 +1,5 @@
 """The launcher: every cell runs once, a crash is retried, a user's mistake is not, and the display shows what runs."""
 
-import argparse
 import io
 import json
 import subprocess
@@ -9,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from experiments.commands import launch
 from experiments.common.io import only_writer
@@ -21,6 +21,7 @@ from experiments.launching.engines.processes import ProcessEngine
 from experiments.launching.progress import CellProgress, detail
 from experiments.launching.stages import Stages
 from lit_transformer.errors import TemporaryFailure, UserError
+from tests.launch_options import launch_options
 from tests.shell_cells import NAMES, ROOT, STUDY, jobs, run, wait_for
 
 
@@ -167,8 +168,6 @@ def test_what_is_shown_of_a_running_cell():
 
 def test_the_display_on_a_terminal():
     """A row per running cell and one for all; the time left counts from the first step seen, as after a resume."""
-    from rich.console import Console
-
     now = [100.0]
     console = Console(width=150, force_terminal=True, file=io.StringIO(), record=True)
     cells = jobs("true")
@@ -235,19 +234,6 @@ def test_which_engine_runs_the_cells(monkeypatch, engine, address, gpus, runs, i
         assert needs_ray(engine, address, gpus, runs) is expected
 
 
-def options(**changed: object) -> argparse.Namespace:
-    defaults = {
-        "slots": 1,
-        "runs_per_gpu": None,
-        "address": None,
-        "engine": "auto",
-        "retries": 0,
-        "fuse": None,
-        "dry_run": False,
-    }
-    return argparse.Namespace(**{**defaults, **changed})
-
-
 def test_a_studys_stages_are_written_when_it_is_to_run():
     """And are its own: not the default study's, which stand at the root."""
     Path("dvc.yaml").write_text("vars: [experiments/studies/components/study.yaml]\nstages: {}\n")
@@ -266,7 +252,7 @@ def test_a_studys_stages_are_written_when_it_is_to_run():
 def test_nothing_stale_is_reported(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Stages, "stale", lambda self: set())
-    launch.launch(load_study("components"), options())
+    launch.launch(load_study("components"), launch_options())
     assert "Nothing to do: every cell of components is up to date" in capsys.readouterr().out
 
 
@@ -274,7 +260,7 @@ def test_a_dry_run_names_the_stages_and_runs_none(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Stages, "stale", lambda self: {"prepare", "train@base-1", "report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: pytest.fail(f"{stage} was run"))
-    launch.launch(load_study("components"), options(dry_run=True))
+    launch.launch(load_study("components"), launch_options(dry_run=True))
     first, *stages, looks = capsys.readouterr().out.splitlines()
     assert first == "components: 1 of at most 60 cells to run"
     assert stages == ["prepare", "report", "train@base-1"]
@@ -289,7 +275,7 @@ def test_a_failed_cell_is_named_and_the_launch_fails(monkeypatch, capsys):
     line = 'echo "for $0"; case $0 in *b-1) exit 2;; esac'
     monkeypatch.setattr(Stages, "command", lambda self, *stages: ["sh", "-c", line, stages[0]])
     with pytest.raises(UserError, match="1 of 2 cells failed"):
-        launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), options())
+        launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), launch_options())
     shown = capsys.readouterr().out
     assert "FAILED b seed 1: for train@b-1 (see runs/tiny/b/seed1/log.txt)" in shown
     assert "ran report" in shown
@@ -306,7 +292,7 @@ def test_failed_cells_are_what_a_launch_reports_even_if_the_report_fails(monkeyp
     monkeypatch.setattr(Stages, "run", run)
     monkeypatch.setattr(Stages, "command", lambda self, *stages: ["sh", "-c", "exit 2"])
     with pytest.raises(UserError, match="1 of 1 cells failed"):
-        launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), options())
+        launch.launch(parse_study(STUDY, Path("tiny/study.yaml")), launch_options())
     assert "FAILED report: no results" in capsys.readouterr().out
 
 
@@ -316,7 +302,7 @@ def test_a_study_that_is_being_launched_is_refused(monkeypatch):
     monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1"})
     study = parse_study(STUDY, Path("tiny/study.yaml"))
     with only_writer(Path("runs/tiny")), pytest.raises(TemporaryFailure, match="runs/tiny is being written by process"):
-        launch.launch(study, options())
+        launch.launch(study, launch_options())
 
 
 def test_cells_of_several_devices_divide_the_cores(monkeypatch):

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from notebooks.build import LANGUAGES, PAGES, SOURCES, cells, notebook, notebook_path
-from notebooks.pages import execute
+from notebooks.pages import execute, style
 
 ROOT = Path(__file__).parent.parent
 MOST_BYTES = 3_000_000
@@ -120,6 +120,10 @@ def test_a_page_is_of_this_source_and_needs_no_script(source: Path, language: st
     assert str(ROOT) not in page
     text = html.unescape(re.sub(r"<[^>]+>", "", page))
     assert all(code in text for kind, code in cells(source.read_text(encoding="utf-8")) if kind == "code")
+
+
+def test_the_style_sheet_is_of_this_source() -> None:
+    assert (PAGES / "lesson.css").read_text(encoding="utf-8") == style(), "run: python -m notebooks.build --pages"
 
 
 def test_pages_are_small() -> None:

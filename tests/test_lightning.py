@@ -35,7 +35,7 @@ from lit_transformer.config import DecodeConfig, Ensemble, OptimConfig, Schedule
 from lit_transformer.errors import UserError
 from tests.small_corpus import CONFIG, letters
 from tests.small_models import PAIRS, batch_of, build, padded
-from tests.small_training import BATCHES, DROPPING, Losses, endless, loader, weights
+from tests.small_training import BATCHES, DROPPING, Losses, Rates, Saver, endless, loader, weights
 
 BATCHES_PER_EPOCH = 6
 OPTIM = OptimConfig(steps=60, schedule=Schedule.linear, peak=3e-3, warmup=4)
@@ -217,18 +217,6 @@ def test_predictions_are_those_of_the_search(corpus: PreparedCorpus) -> None:
     assert [predicted[pair].tokens for pair in range(50)] == [best.tokens for (best,) in expected]
 
 
-class Saver(pl.Callback):
-    """Saves a checkpoint after `step` optimiser steps, from the hook of the given name."""
-
-    def __init__(self, path: Path, hook: str, step: int) -> None:
-        self.path, self.step = path, step
-        setattr(self, hook, self.save)
-
-    def save(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step and not trainer.sanity_checking and not self.path.exists():
-            trainer.save_checkpoint(self.path)
-
-
 @pytest.mark.parametrize("limit", [{"max_epochs": 3}, {"max_epochs": 9, "max_steps": 18}], ids=["epochs", "steps"])
 @pytest.mark.parametrize(
     ("hook", "batches", "settings"),
@@ -275,14 +263,17 @@ def test_epochs_are_the_endless_stream(corpus: PreparedCorpus) -> None:
 
 
 def test_a_checkpoint_of_other_batches_is_not_resumed_but_tested(corpus: PreparedCorpus, tmp_path: Path) -> None:
-    trainer, path = plain(max_epochs=1), tmp_path / "lit.ckpt"
-    trainer.fit(lit_of(corpus), datamodule=data_of(corpus))
+    trained, trainer, path = lit_of(corpus), plain(max_epochs=1), tmp_path / "lit.ckpt"
+    trainer.fit(trained, datamodule=data_of(corpus))
     trainer.save_checkpoint(path)
     other = data_of(corpus, replace(CONFIG, batch_tokens=500))
     with pytest.raises(UserError, match="trained with batch_tokens 400, now it is 500, so it cannot resume exactly"):
         plain().fit(lit_of(corpus), datamodule=other, ckpt_path=path)
-    (metrics, _) = plain().test(lit_of(corpus), datamodule=other, ckpt_path=path, verbose=False)
-    assert metrics["test/loss"] > 0
+    untrained = lit_of(corpus)
+    (metrics, _) = plain().test(untrained, datamodule=other, ckpt_path=path, verbose=False)
+    assert_same_weights(untrained, trained)
+    nats, tokens = reference_nats([trained.network.eval()], Ensemble.probabilities, corpus, "test", 1000)
+    assert metrics["test/loss"] == pytest.approx(nats / tokens, rel=1e-5)
 
 
 @pytest.mark.parametrize(("optim", "configured"), [(1, 2), (2, 1)])
@@ -345,13 +336,6 @@ def test_the_rate_finder_scales_the_schedule(corpus: PreparedCorpus, schedule: S
 
 
 def test_the_rate_finder_as_a_callback_leaves_the_warm_up(corpus: PreparedCorpus) -> None:
-    class Rates(pl.Callback):
-        def __init__(self) -> None:
-            self.values: list[float] = []
-
-        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
-            self.values.append(optimizer.param_groups[0]["lr"])
-
     lit, rates = lit_of(corpus), Rates()
     finder = LearningRateFinder(num_training_steps=20)
     plain(max_epochs=4, callbacks=[finder, rates], enable_checkpointing=True).fit(lit, datamodule=data_of(corpus))

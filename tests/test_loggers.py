@@ -1,6 +1,5 @@
 """TensorBoard and CSV beside W&B: every row of the history once, also after a kill and a resume."""
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from experiments.config.run_config import LoggerKind, RunConfig, config_hash, re
 from experiments.tracking.wandb import STEP
 from experiments.training.loggers import open_loggers
 from lit_transformer.errors import UserError
+from tests.logger_files import csv_rows, scalars
 
 ROWS = [
     {"train/loss": 3.0, "lr": 0.1, STEP: 50},
@@ -16,21 +16,6 @@ ROWS = [
     {"train/loss": 2.0, "lr": 0.2, STEP: 100},
     {"training/seconds": 9.0},
 ]
-
-
-def csv_rows(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of metrics.csv without their empty cells."""
-    with (folder / "csv/metrics.csv").open() as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return step and value of every event that TensorBoard shows, by tag."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    return {tag: [(e.step, round(e.value, 4)) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_a_start_writes_the_rows_of_its_checkpoint_anew(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Launching by looks: every row gets the first seeds, and only a row whose verdict is open gets more."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from experiments.launching.looks import needed
 from experiments.launching.stages import KINDS, Stages
 from experiments.planning.looks import CellCount, cell_count, run_looks
 from lit_transformer.errors import UserError
+from tests.launch_options import launch_options
 from tests.synthetic_study import write_cell
 
 STUDY = """
@@ -115,9 +115,7 @@ def test_a_launch_goes_from_look_to_look(
     monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: ran.append(stage))
     monkeypatch.setattr(launch, "_run_cells", run_cells)
-    options = argparse.Namespace(
-        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, fuse=None, dry_run=False
-    )
+    options = launch_options()
     with pytest.raises(UserError, match="1 of 18 cells failed"):
         launch.launch(study, options)
     assert ran == ["12 cells", "4 cells", "2 cells", "report"]
@@ -154,10 +152,7 @@ def test_a_launch_trains_seeds_as_one_before_their_cells_run(
     monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: None)
     monkeypatch.setattr(launch, "_run_cells", run_cells)
-    options = argparse.Namespace(
-        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, fuse=2, dry_run=False
-    )
-    launch.launch(study, options)
+    launch.launch(study, launch_options(fuse=2))
     assert ran[0] == [f"{variant} seeds 7,3 as one" for variant in study.variants]  # and seed 5 by itself
     assert len(ran[1]) == 12
     assert ran[2] == ["base seeds 4,9 as one", "noisy seeds 4,9 as one"]

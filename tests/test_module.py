@@ -17,7 +17,7 @@ from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import AttentionConfig, FeedForward, OptimConfig, Schedule
 from tests.small_models import BASE, PAIRS, VOCAB, assert_close, batch_of
-from tests.small_training import BATCHES, OPTIM, Losses, endless, module, trainer, weights
+from tests.small_training import BATCHES, OPTIM, Losses, Rates, Saver, endless, module, trainer, weights
 
 
 @torch.no_grad()
@@ -132,15 +132,6 @@ def test_it_overfits_eight_pairs() -> None:
 
 
 def test_every_step_has_the_rate_of_the_schedule() -> None:
-    class Rates(pl.Callback):
-        def __init__(self) -> None:
-            self.values: list[float] = []
-
-        def on_before_optimizer_step(
-            self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
-        ) -> None:
-            self.values.append(optimizer.param_groups[0]["lr"])
-
     for accumulate in (1, 2):
         lit, rates = module(accumulate=accumulate), Rates()
         trainer(5, callbacks=[rates], accumulate_grad_batches=accumulate).fit(lit, endless(BATCHES))
@@ -183,18 +174,6 @@ def test_steps_draw_different_masks() -> None:
     assert len(set(losses.values)) == 4
 
 
-class Saver(pl.Callback):
-    """Saves a checkpoint after six steps, from the hook of the given name, as callbacks of a real run do."""
-
-    def __init__(self, path: Path, hook: str) -> None:
-        self.path = path
-        setattr(self, hook, self.save)
-
-    def save(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == 6 and not self.path.exists():
-            trainer.save_checkpoint(self.path)
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize(
@@ -211,10 +190,10 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
     path = tmp_path / "last.ckpt"
 
     whole, losses = module(accumulate=accumulate), Losses()
-    callbacks = [losses] if hook == "on_train_end" else [losses, Saver(path, hook)]
+    callbacks = [losses] if hook == "on_train_end" else [losses, Saver(path, hook, 6)]
     trainer(9, callbacks=callbacks, **settings).fit(whole, endless(BATCHES), held_out)
     if hook == "on_train_end":
-        trainer(6, callbacks=[Saver(path, hook)], **settings).fit(
+        trainer(6, callbacks=[Saver(path, hook, 6)], **settings).fit(
             module(accumulate=accumulate), endless(BATCHES), held_out
         )
 

@@ -3,12 +3,12 @@
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_study import reference, texts, write_study
 
+from experiments.reporting.figures.forest import forest_chart
+from experiments.reporting.figures.style import Figure, render_svg
 from experiments.reporting.formats import duration
 from experiments.reporting.headline import headline
 from experiments.reporting.page.report import report_page
@@ -17,29 +17,8 @@ from experiments.reporting.provenance import provenance
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.samples import marked, samples, spread_by_length
 from experiments.reporting.summary import Summary, summarise
-
-
-class Outline(HTMLParser):
-    """Collects what a page would load, its ids, and whether its tags close."""
-
-    void = frozenset({"meta", "link", "input", "br", "wbr", "path", "rect", "line", "use", "stop"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.ids: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loads += [f"{name}={value}" for name, value in attrs if name in ("src", "srcset", "href", "xlink:href")]
-        self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.void:
-            assert self.open.pop() == tag
+from tests.page_outline import Outline
+from tests.synthetic_study import reference, texts, write_study
 
 
 def made(root: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> tuple[Summary, Results]:
@@ -64,9 +43,6 @@ def full(built: tuple[Path, Summary, Results], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_loads_nothing_and_is_well_formed(full: tuple[Summary, Results]) -> None:
-    from experiments.reporting.figures.forest import forest_chart
-    from experiments.reporting.figures.style import Figure, render_svg
-
     chart = forest_chart(full[0], 200)
     assert chart is not None
     text = report_page(*full, [Figure("forest", "Title", "Caption", render_svg(chart), render_svg(chart))], texts())

@@ -14,20 +14,25 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from experiments.commands import evaluate, train
+from experiments.common.io import only_writer
 from lit_transformer.errors import TemporaryFailure
 from lit_transformer.export.folder import checksum
 from tests.killing import assert_same, left
-from tests.small_project import CELL, CHANGES, KEY, RESULTS, ROOT, call, git, launched, python, results, stale
+from tests.small_project import CELL, CHANGES, RESULTS, ROOT, call, git, launched_project, python, results, stale
 from tests.tiny_study import study_yaml
+
+METRICS = {"bleu", "chrf", "ppl", "exact_match"}
+"""What metrics.json has of every cell."""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return launched(tmp_path_factory.mktemp("dvc"))
+    return launched_project(tmp_path_factory.mktemp("dvc"))
 
 
 def test_every_cell_has_its_results(project: Path):
@@ -86,7 +91,7 @@ def test_an_agent_of_the_sweep_trains_and_scores_a_cell_in_its_run(project: Path
     call(project, *command, WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="agentrun")
     folder = project / "runs/components/base/seed5/wandb"
     assert len(list(folder.glob("offline-run-*-agentrun/*.wandb"))) == 2, "training, then scores"
-    assert json.loads((results(project, "base", 5) / "metrics.json").read_text())["bleu"] >= 0
+    assert set(json.loads((results(project, "base", 5) / "metrics.json").read_text())) == METRICS
     shutil.rmtree(results(project, "base", 5))
 
 
@@ -188,7 +193,7 @@ def test_metrics_and_plots_are_declared(project: Path) -> None:
     means = declared["experiments/studies/components/metrics.json"]
     cells = shown(*(f"{RESULTS}/{variant}/seed0/metrics.json" for variant in ("base", "h1")))
     for path, scores in cells.items():
-        assert set(scores) == {"bleu", "chrf", "ppl", "exact_match"}
+        assert set(scores) == METRICS
         assert means[Path(path).parts[-3]] == {name: scores[name] for name in ("bleu", "ppl")}
     page = call(project, "dvc", "plots", "show", "--out", "plots", "--json").stdout
     assert f"{RESULTS}/base/seed0/curve.csv" in page
@@ -202,20 +207,6 @@ def test_the_graph_of_stages_is_readable(project: Path) -> None:
     drawn = call(project, "dvc", "dag", "--collapse-foreach-matrix", "dvc.yaml").stdout
     assert max(map(len, drawn.splitlines())) < 80
     assert [drawn.count(f" {stage} ") for stage in ("prepare", "train", "evaluate", "report")] == [1, 1, 1, 1]
-
-
-@pytest.mark.slow
-def test_an_experiment_in_a_temporary_folder_scores_without_training(project: Path) -> None:
-    change = f"{KEY}:base.decode.extra_length=4"
-    ran = call(project, "dvc", "exp", "run", "--temp", "-S", change).stdout
-    assert "Running stage 'evaluate@base-0'" in ran
-    assert "Running stage 'train" not in ran
-    (own,) = (
-        found
-        for found in json.loads(call(project, "dvc", "exp", "show", "--json").stdout)
-        if found["rev"] == "workspace"
-    )
-    assert own["data"]
 
 
 def test_a_second_launch_does_nothing_and_says_so(project: Path):
@@ -275,8 +266,6 @@ def test_interrupted_training_goes_on_to_the_same_bits(project: Path):
     assert not (folder / "training.json").exists()
     again = python(project, *arguments)
     assert "resuming from" in again.stdout
-    import torch
-
     first, second = (torch.load(run / "last.ckpt", weights_only=True) for run in (whole, folder))
     assert first["global_step"] == second["global_step"] == 160
     for name, value in first["state_dict"].items():
@@ -465,8 +454,6 @@ def test_every_entry_point_has_help(command: str):
 
 
 def test_two_writers_of_one_run_are_refused(project: Path):
-    from experiments.common.io import only_writer
-
     with (
         only_writer(project / "runs/locked"),
         pytest.raises(TemporaryFailure, match=f"process {os.getpid()}"),

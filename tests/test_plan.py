@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 
+from data_modules.prepared import PreparedCorpus
 from data_modules.translation import TranslationDataModule
 from experiments.commands.plan import main
 from experiments.common.device_rates import GPUS
@@ -41,8 +42,6 @@ def at_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_operations_of_a_step_are_those_of_the_batches(tiny: Path) -> None:
     """Over whole epochs nothing is estimated: the plan's figure is the sum over the batches that training reads."""
-    from data_modules.prepared import PreparedCorpus
-
     study = load_study("tiny")
     config = study.config("read", 3, ["data.batch_tokens=40", "optim.accumulate=2", "optim.r_drop=1"])
     corpus = PreparedCorpus.open(study.data_folder)

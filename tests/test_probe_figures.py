@@ -7,7 +7,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from synthetic_study import write_study
 
 from experiments.config.study import Study
 from experiments.reporting.figures import draw_figures
@@ -27,6 +26,7 @@ from experiments.reporting.study_report import write_report
 from experiments.reporting.summary import Summary, summarise
 from experiments.training.probe_csv import Key, read_probe, write_probe
 from lit_transformer.errors import UserError
+from tests.synthetic_study import write_study
 
 NAMES = ["base", "one_head", "no_norm", "hot"]
 MEASURED: list[Key] = [

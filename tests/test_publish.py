@@ -7,8 +7,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from synthetic_study import write_study
-from test_page import Outline
 
 from experiments.commands import publish, report
 from experiments.config.study import Study
@@ -20,6 +18,8 @@ from experiments.reporting.published import Published, published_folder, publish
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import Verdict, summarise
 from lit_transformer.errors import UserError
+from tests.page_outline import Outline
+from tests.synthetic_study import write_study
 
 NAMES = ["base", "no_positions", "one_head", "no_dropout", "no_norm", "hot"]
 FILES = {"results.json", "table.md", "forest.png", "forest.svg"}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from experiments.config.study import Study, parse_study
@@ -80,8 +81,6 @@ def test_a_killed_worker_costs_one_attempt(tmp_path: Path) -> None:
     line = f"if [ $CELL = a-0 ] && [ ! -e a-0.pid ]; then {slow(tmp_path)}; exit 1; fi; echo $CELL >> all.txt"
 
     def kill() -> None:
-        import psutil
-
         wait_for(Path("a-0.pid").exists, 60)
         supervisor = json.loads(Path("runs/a-0/attempt.json").read_text())["process"]
         worker = psutil.Process(supervisor).parent()

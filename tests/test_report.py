@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 
 import pytest
-from synthetic_study import write_study
 
 from data_modules.config import DataConfig
 from data_modules.corpora.text import ParallelText, RawCorpus
@@ -15,6 +14,7 @@ from experiments.common import cli
 from experiments.reporting import study_report
 from experiments.reporting.results import Record, Results, read_results
 from lit_transformer.errors import UserError
+from tests.synthetic_study import write_study
 
 FILES = {
     "index.html", "table.md", "table.csv", "table.tex", "curves.csv", "forest.png",

@@ -1,6 +1,8 @@
 """What docs/security.md promises: names reach no shell, files are data, pages show text, keys stay where they are."""
 
 import ast
+import csv
+import io
 import json
 import re
 import subprocess
@@ -8,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from synthetic_study import write_study
 
 from experiments.config.run_config import resolve
-from experiments.config.stages import rendered
+from experiments.config.stages import rendered, stage_files
 from experiments.config.study import load_study
 from experiments.config.tuning import Tuning
 from experiments.reporting.results import read_results
@@ -19,6 +20,7 @@ from experiments.reporting.study_report import report
 from experiments.reporting.summary import summarise
 from experiments.reporting.tables import comma_separated
 from lit_transformer.errors import UserError
+from tests.synthetic_study import write_study
 from tests.tiny_study import study_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -36,31 +38,23 @@ HOSTILE = (
 MARKUP = '=1+1 <script>alert(1)</script> </title> \\input{x} & "quoted"'
 
 
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "experiments/studies/tiny/study.yaml"
-    path.parent.mkdir(parents=True)
-    return path
-
-
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("where", ["name", "variants"])
-def test_a_name_that_means_something_to_a_shell_or_a_path_is_refused(path: Path, where: str, name: str) -> None:
-    path.write_text(study_yaml(json.dumps({"name": name} if where == "name" else {"variants": {name: {}}})))
+def test_a_name_that_means_something_to_a_shell_or_a_path_is_refused(study_path: Path, where: str, name: str) -> None:
+    study_path.write_text(study_yaml(json.dumps({"name": name} if where == "name" else {"variants": {name: {}}})))
     with pytest.raises(UserError) as refusal:
         load_study("tiny")
     assert str(refusal.value).isprintable()
     assert "cannot name a stage" in str(refusal.value)
 
 
-def test_a_stage_puts_nothing_of_a_study_into_its_command_but_names_seeds_and_numbers(path: Path) -> None:
+def test_a_stage_puts_nothing_of_a_study_into_its_command_but_names_seeds_and_numbers(study_path: Path) -> None:
     tune = Tuning(values=(0.1, 0.2))
     templates = sorted((ROOT / "experiments/config").glob("*.template.yaml"))
     assert len(templates) == 4
     for template in templates:
         stages = yaml.safe_load(
-            rendered(template.name, path.with_name("dvc.yaml").relative_to(Path.cwd()), "tiny", tune)
+            rendered(template.name, study_path.with_name("dvc.yaml").relative_to(Path.cwd()), "tiny", tune)
         )
         for stage in stages["stages"].values():
             command = stage.get("cmd") or stage["do"]["cmd"]
@@ -69,11 +63,9 @@ def test_a_stage_puts_nothing_of_a_study_into_its_command_but_names_seeds_and_nu
             assert not re.search(r"[`;&|<>]|\$\(", re.sub(r"\$\{[^}]*\}", "", command))
 
 
-def test_a_corpus_folder_that_dvc_would_take_for_a_template_is_refused(path: Path) -> None:
-    from experiments.config.stages import stage_files
-
+def test_a_corpus_folder_that_dvc_would_take_for_a_template_is_refused(study_path: Path) -> None:
     Path("${name}").mkdir()
-    path.write_text(study_yaml("{corpus: './${name}'}"))
+    study_path.write_text(study_yaml("{corpus: './${name}'}"))
     with pytest.raises(UserError, match="DVC puts something else for"):
         stage_files("tiny")
 
@@ -133,9 +125,6 @@ def test_text_of_a_study_is_text_on_its_page_and_in_its_tables(tmp_path: Path, m
 
 
 def test_no_cell_of_a_table_is_a_formula(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import csv
-    import io
-
     monkeypatch.chdir(tmp_path)
     study = write_study(tmp_path, names=["base", "one_head", "no_positions"])
     rows = list(csv.reader(io.StringIO(comma_separated(summarise(study, read_results(study), [])))))

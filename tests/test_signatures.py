@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from synthetic_study import SIGNATURE, SIGNATURES, SPLITS, write_study
 
 from experiments.commands import report
 from experiments.config.study import Study
@@ -16,6 +15,7 @@ from experiments.reporting.summary import Summary, summarise
 from experiments.scoring.bleu import EXACT_MATCH
 from experiments.scoring.perplexity import PER_TOKEN
 from lit_transformer.errors import UserError
+from tests.synthetic_study import SIGNATURE, SIGNATURES, SPLITS, write_study
 
 OLDER = ("sentences", "bleu", "bleu_signature", "brevity_penalty", "length_ratio", "chrf", "chrf_signature",
          "exact_match", "by_length", "ppl")  # fmt: skip

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from experiments.config.cell import Cell
 from experiments.config.dvc_yaml import check_read_alike
@@ -293,8 +294,6 @@ def test_numbers_that_both_read_alike_are_taken(tmp_path: Path):
 @pytest.mark.parametrize("name", list_studies())
 def test_dvc_sets_the_settings_that_people_try(name: str, tmp_path: Path) -> None:
     """As `dvc exp run -S` does: it refuses a key that the file does not hold, unless `++` is before it."""
-    from dvc.utils.hydra import apply_overrides
-
     path = tmp_path / "study.yaml"
     shutil.copy(STUDIES / name / "study.yaml", path)
     apply_overrides(path, ["base.decode.beam=1", "++base.optim.steps=50", "++base.model.dropout=0.2"])

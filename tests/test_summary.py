@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import summary
+from benchmarks import decoding, summary, training
 from benchmarks.environment import kind_of
 from benchmarks.gpu_table import markdown
 from experiments.config.study import ROOT
-from tests.test_gpu import RECORD
+from tests.gpu_record import RECORD
 
 
 def content(settings: dict[str, Any], seconds: dict[str, list[float]]) -> str:
@@ -45,8 +45,6 @@ def test_a_ratio_is_the_median_over_rounds_and_the_fastest_peer_has_the_least() 
 
 
 def test_every_peer_of_the_benchmarks_has_a_column() -> None:
-    from benchmarks import decoding, training
-
     assert {training.PEER, *training.OTHERS} <= set(summary.PEERS)
     assert decoding.PEER in summary.PEERS
     with pytest.raises(KeyError):

@@ -1,5 +1,6 @@
 """A stop ends all processes of a cell after a checkpoint, however it is requested, and leaves no orphan."""
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -93,8 +94,6 @@ def test_what_a_killed_command_leaves_running_is_stopped(tmp_path):
 
 
 def test_an_attempt_waits_for_the_lock_of_its_predecessor(tmp_path):
-    import fcntl
-
     Path("runs/a-0").mkdir(parents=True)
     with open("runs/a-0/.lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 from synthetic_counts import Spread, draw_counts
-from synthetic_study import VARIANTS, write_study
 
-from experiments.config.study import Study
+from experiments.config.study import Study, load_study
 from experiments.reporting import bootstrap, formats, tables
 from experiments.reporting.headline import headline
 from experiments.reporting.paper import AGREEMENT_RULE, Agreement
@@ -21,6 +20,7 @@ from experiments.reporting.summary import RULE_WIDE, Summary, summarise
 from experiments.reporting.verdicts import Verdict
 from experiments.scoring.sentences import corpus_bleu, summands, write_counts
 from lit_transformer.errors import UserError
+from tests.synthetic_study import VARIANTS, write_study
 
 LOGITS = {"base": 1.5, "one_head": 0.6, "pre_norm": 1.45}
 SENTENCES_VARY = Spread(seed=0.05, own=0.005, sentence=0.5, taste=0.8, whim=0.1)
@@ -134,8 +134,6 @@ def test_notes_tell_power_and_noise_floor(here: Path) -> None:
 
 
 def read_results_of(variant: str) -> list:
-    from experiments.config.study import load_study
-
     return read_results(load_study("made_up")).of(variant)
 
 

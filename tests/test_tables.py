@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic_study import SIGNATURE, VARIANTS, write_study
 
 from experiments.config.study import Study
 from experiments.reporting import formats, tables
@@ -17,6 +16,7 @@ from experiments.reporting.results import Results, read_results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Summary, Verdict, corpus_level, summarise
 from lit_transformer.errors import UserError
+from tests.synthetic_study import SIGNATURE, VARIANTS, write_study
 
 
 @pytest.fixture

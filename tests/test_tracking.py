@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from experiments.common.io import only_writer
 from experiments.tracking import login as wandb_login
@@ -179,7 +180,7 @@ def test_a_server_that_goes_away_holds_nobody_up(
     tracking.finish()  # gives up after FINISH_TIMEOUT; what was not sent stays in the run's folder
     assert sys.modules["wandb"].run is None
     assert len(list((tmp_path / "wandb").glob("run-*/*.wandb"))) == 1
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == (f"W&B: {run.run.url}\n", "")
 
 
 def test_a_run_that_breaks_is_reported_once_and_stops_nothing(
@@ -206,8 +207,6 @@ def test_a_run_that_breaks_is_reported_once_and_stops_nothing(
 def test_nothing_can_start_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import wandb
-
     start = wandb.init
 
     def refuse(**named: Any) -> Any:

@@ -15,6 +15,7 @@ from lit_transformer.batch import TranslationBatch
 from lit_transformer.errors import UserError
 from lit_transformer.tokens import EOS
 from tests.small_corpus import CONFIG, letters
+from tests.small_training import Saver
 
 
 @pytest.fixture(scope="module")
@@ -193,11 +194,6 @@ def test_lightning_trains_epoch_by_epoch(corpus: PreparedCorpus, tmp_path: Path)
 def test_lightning_trains_on_the_stream_and_resumes(corpus: PreparedCorpus, tmp_path: Path) -> None:
     path = tmp_path / "10.ckpt"
 
-    class Saver(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-            if trainer.global_step == 10:
-                trainer.save_checkpoint(path)
-
     def run(resume: Path | None) -> Recorder:
         data, recorder = module(corpus), Recorder()
         trainer = pl.Trainer(
@@ -207,7 +203,7 @@ def test_lightning_trains_on_the_stream_and_resumes(corpus: PreparedCorpus, tmp_
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             accelerator="cpu",
-            callbacks=[Saver()],
+            callbacks=[Saver(path, "on_train_batch_end", 10)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

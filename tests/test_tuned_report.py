@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
-from synthetic_study import write_cell, write_study
-from test_page import Outline
 
 from experiments.commands import publish, report
 from experiments.common.io import write_json
@@ -27,6 +25,8 @@ from experiments.reporting.published import read_published
 from experiments.reporting.results import read_results
 from experiments.reporting.summary import Summary, Verdict, summarise
 from lit_transformer.errors import UserError
+from tests.page_outline import Outline
+from tests.synthetic_study import write_cell, write_study
 
 NAMES = ["base", "no_positions", "one_head", "no_dropout"]
 TUNE = "{base: {optim: {schedule: linear}}, tune: {values: [0.001, 0.002, 0.004], rungs: [0.25, 0.5]}}"

@@ -1,6 +1,5 @@
 """Each row at its own best value: what study.yaml may say, which trials go on, what they choose, and the command."""
 
-import argparse
 import json
 import math
 import random
@@ -9,12 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from experiments.commands import array, launch, prepare, train, tune
 from experiments.common.io import write_json
 from experiments.config.cell import Cell, cell_of, cells_of
 from experiments.config.run_config import config_hash
+from experiments.config.stages import write_stages
 from experiments.config.study import Study, load_study, parse_study
 from experiments.config.trials import (
     DIVERGED,
@@ -44,6 +45,7 @@ from experiments.planning.tuning import tuning_cost
 from experiments.training import run
 from experiments.training.run import Options
 from lit_transformer.errors import UserError
+from tests.launch_options import launch_options
 from tests.tiny_study import study_yaml
 
 PATH = Path("tiny/study.yaml")
@@ -396,9 +398,7 @@ def test_a_launch_goes_from_rung_to_rung_and_then_to_the_tuned_cells(
     monkeypatch.setattr(Stages, "stale", stale)
     monkeypatch.setattr(Stages, "run", run)
     monkeypatch.setattr(launch, "_run_cells", run_cells)
-    options = argparse.Namespace(
-        slots=1, runs_per_gpu=None, address=None, engine="auto", retries=0, fuse=None, dry_run=True
-    )
+    options = launch_options(dry_run=True)
     launch.launch(study, options)
     shown = capsys.readouterr().out
     assert "tiny: 6 of 6 cells to run" in shown
@@ -515,8 +515,6 @@ def test_a_value_that_was_left_behind_writes_so_and_trains_nothing(
 
 
 def test_the_stages_of_rungs_follow_one_another(study: Study) -> None:
-    from experiments.config.stages import write_stages
-
     paths = write_stages("tiny")
     assert paths == [study.folder / "dvc.yaml", study.folder / "tuning/dvc.yaml"]
     stages = read_yaml_text(paths[1])["stages"]
@@ -533,6 +531,4 @@ def test_the_stages_of_rungs_follow_one_another(study: Study) -> None:
 
 
 def read_yaml_text(path: Path) -> dict:
-    import yaml
-
     return yaml.safe_load(path.read_text())

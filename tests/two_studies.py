@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import synthetic_study
-from synthetic_study import write_study
+from tests import synthetic_study
+from tests.synthetic_study import write_study
 
 NAMES = ["base", "no_positions", "no_scaling", "one_head", "small_dk", "pre_norm", "no_dropout", "no_label_smoothing"]
 

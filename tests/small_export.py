@@ -1,4 +1,4 @@
-"""What tests of exported models share: choices that fit into Marian's heads, trained networks, our translations, seals."""
+"""What tests of exported models share: what fits into Marian's heads, trained networks, our translations, seals."""
 
 import json
 import random

@@ -48,6 +48,14 @@ BASE = ModelConfig(
     residual=ResidualConfig(rate=0.0),  # training passes of these tests repeat, as with no dropout
     dropout=0.0,
 )
+ONE_LAYER = ModelConfig(
+    d_model=16,
+    encoder_layers=1,
+    decoder_layers=1,
+    attention=AttentionConfig(heads=2, d_k=8, d_v=8),
+    feed_forward=FeedForwardConfig(d_ff=32),
+)
+"""What tests of benchmarks train, of a shape that other implementations have too."""
 
 
 def choices(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

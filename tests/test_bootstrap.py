@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic_counts import Spread, draw_counts, true_bleu
 
 from experiments.reporting.bootstrap import (
     Compared,
@@ -16,6 +15,7 @@ from experiments.reporting.bootstrap import (
 )
 from experiments.reporting.statistics import ALPHA, Estimate, paired, welch
 from experiments.scoring.sentences import Counts, corpus_bleu, summands
+from tests.synthetic_counts import Spread, draw_counts, true_bleu
 
 LOGITS = {"base": 1.5, "variant": 1.3}
 SEEDS_VARY = Spread(seed=0.1, own=0.1, sentence=0.5, taste=0.0, whim=0.0)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from two_studies import rename
 
 from experiments.commands import compare, publish, report
 from experiments.common.io import read_json
@@ -22,6 +21,7 @@ from experiments.reporting.summary import Summary, summarise
 from experiments.reporting.verdicts import CLAIMS, Verdict, judge
 from lit_transformer.errors import UserError
 from tests.synthetic_study import SIGNATURE, write_cell, write_study
+from tests.two_studies import rename
 
 NAMES = ["base", "one_head", "no_dropout", "no_scaling"]
 MEANS = {"base": 90.0, "one_head": 80.0, "no_dropout": 90.1, "no_scaling": 91.5}

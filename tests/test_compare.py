@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from two_studies import rename, write_two
 
 from experiments.commands import compare
 from experiments.reporting.comparison_report import grid, notes
@@ -18,6 +17,7 @@ from experiments.reporting.study_results import read_study_results
 from lit_transformer.errors import UserError
 from tests.page_outline import Outline
 from tests.synthetic_study import write_study
+from tests.two_studies import rename, write_two
 
 NAMES = ["base", "one_head", "pre_norm"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from two_studies import NAMES, write_two
 
 from experiments.commands import ladder
 from experiments.config.study import load_study
@@ -28,6 +27,7 @@ from experiments.reporting.unresolved_study import read_unresolved_study
 from lit_transformer.errors import UserError
 from tests.page_outline import Outline
 from tests.synthetic_study import texts
+from tests.two_studies import NAMES, write_two
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from experiments.config.study import Study, load_study
 from lit_transformer.config import Initialisation, OptimConfig
 from lit_transformer.errors import UserError
 from tests.small_cell import SENTENCES
-from tests.test_trainers import MODEL
+from tests.small_models import ONE_LAYER
 
 STUDY = """
 name: short
@@ -39,7 +39,7 @@ base:
 variants:
   base: {}
 """
-TASK = Task(MODEL, 50, bfloat16=False, device="cpu", optim=OptimConfig())
+TASK = Task(ONE_LAYER, 50, bfloat16=False, device="cpu", optim=OptimConfig())
 PAIRS = [([5, 6, 7], [8, 9]), ([10], [11, 12, 13, 14])]
 
 
@@ -59,7 +59,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(standing: None, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.setitem(learning.SIZES, "tiny", MODEL)
+    monkeypatch.setitem(learning.SIZES, "tiny", ONE_LAYER)
     return load_study("short")
 
 

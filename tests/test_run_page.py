@@ -16,8 +16,8 @@ from experiments.tracking.artifacts import TrainedModel
 from experiments.tracking.identity import files_folder, identity_of, page_config
 from experiments.tracking.run_files import RunFiles, find_run_files
 from experiments.tracking.scores import MOST_HEADLINES, headline, score_rows, signatures
+from tests.logged_run import CELL, CONFIG, FINDINGS, HASH, ID, KEY, LOSSES, inspect, train
 from tests.synthetic_study import write_study
-from tests.test_tracking import CELL, CONFIG, FINDINGS, HASH, ID, KEY, LOSSES, inspect, train
 from tests.wandb_server import no_account, wandb_server
 
 USER = {

@@ -15,7 +15,7 @@ from experiments.tracking import sync
 from experiments.tracking import wandb as tracking
 from experiments.tracking.run_files import find_run_files
 from lit_transformer.errors import UserError
-from tests.test_tracking import CELL, CONFIG, FINDINGS, ID, KEY, LOSSES, check_page, train
+from tests.logged_run import CELL, CONFIG, FINDINGS, ID, KEY, LOSSES, check_page, train
 from tests.wandb_server import Server, no_account, wandb_server
 
 
@@ -34,7 +34,7 @@ TRAINING = """
 import sys
 from pathlib import Path
 from experiments.tracking import wandb as tracking
-from tests.test_tracking import CELL, CONFIG, LOSSES
+from tests.logged_run import CELL, CONFIG, LOSSES
 folder, rows = Path(sys.argv[1]), int(sys.argv[2])
 run = tracking.start_training(CELL, CONFIG, folder, "online")
 for number, (step, loss) in enumerate(list(LOSSES.items())[:rows]):

@@ -9,7 +9,7 @@ from experiments.config.study import ROOT, flatten, load_study
 from experiments.reporting.paper import BASE, KEYS, TABLE3, Ablation, Setting, implied, published
 from lit_transformer.config import Schedule
 from lit_transformer.flops import build_on_meta, parameter_count
-from tests.test_flops import PAPER_VOCAB, TABLE3_MODELS
+from tests.table3_models import PAPER_VOCAB, TABLE3_MODELS
 
 NAMES = ["table3_grammar", "table3_multi30k", "table3_iwslt14", "table3_wmt14"]
 STUDIES = pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_counts import Spread, draw_counts
 
 from experiments.config.study import Study, load_study
 from experiments.reporting import bootstrap, formats, tables
@@ -20,6 +19,7 @@ from experiments.reporting.summary import RULE_WIDE, Summary, summarise
 from experiments.reporting.verdicts import Verdict
 from experiments.scoring.sentences import corpus_bleu, summands, write_counts
 from lit_transformer.errors import UserError
+from tests.synthetic_counts import Spread, draw_counts
 from tests.synthetic_study import VARIANTS, write_study
 
 LOGITS = {"base": 1.5, "one_head": 0.6, "pre_norm": 1.45}

@@ -19,19 +19,12 @@ from benchmarks.sizes import SIZES
 from benchmarks.trainers import CONSTANT_RATE, TRAINERS, Stepper, Task, build
 from benchmarks.workers import start_workers
 from experiments.config.study import ROOT
-from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig
 from lit_transformer.errors import UserError
 from lit_transformer.tokens import BOS, EOS, PAD
+from tests.small_models import ONE_LAYER
 
-MODEL = ModelConfig(
-    d_model=16,
-    encoder_layers=1,
-    decoder_layers=1,
-    attention=AttentionConfig(heads=2, d_k=8, d_v=8),
-    feed_forward=FeedForwardConfig(d_ff=32),
-)
 VOCABULARY = 50
-TASK = Task(MODEL, VOCABULARY, bfloat16=False, device="cpu")
+TASK = Task(ONE_LAYER, VOCABULARY, bfloat16=False, device="cpu")
 EAGER = [name for name in TRAINERS if "compiled" not in name]
 
 
@@ -54,11 +47,11 @@ def test_a_trainer_learns_a_batch_by_heart(name: str) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-BIASES = 3 * 4 * MODEL.d_model
+BIASES = 3 * 4 * ONE_LAYER.d_model
 """Of three attentions; our default has none, as the paper."""
 MORE = {
     "lit_transformer": 0,
-    "torch.nn loop": BIASES + 2 * 2 * MODEL.d_model,  # a norm at the end of each stack
+    "torch.nn loop": BIASES + 2 * 2 * ONE_LAYER.d_model,  # a norm at the end of each stack
     "Hugging Face Marian": BIASES,
     "JoeyNMT": BIASES,
 }

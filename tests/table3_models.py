@@ -1,13 +1,14 @@
 """The models of the paper's Table 3, with our vocabulary's parameters."""
 
 from dataclasses import replace
+from typing import Any
 
 from lit_transformer.config import AttentionConfig, FeedForwardConfig, ModelConfig, PositionConfig, Positions
 
 PAPER_VOCAB = 37_000
 
 
-def attention(**changes: int) -> AttentionConfig:
+def attention(**changes: Any) -> AttentionConfig:
     return replace(AttentionConfig(), **changes)
 
 

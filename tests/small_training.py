@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from experiments.training.stopping import CheckpointWriter
 from lit_transformer import LitTransformer
 from lit_transformer.batch import TranslationBatch
 from lit_transformer.config import ModelConfig, OptimConfig, Schedule
@@ -101,3 +102,14 @@ class Saver(pl.Callback):
     def save(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == self.step and not trainer.sanity_checking and not self.path.exists():
             trainer.save_checkpoint(self.path)
+
+
+class SignalAt(pl.Callback):
+    """Tells a checkpoint to stop during the given batch, as a signal would."""
+
+    def __init__(self, checkpoint: CheckpointWriter, batch: int) -> None:
+        self.checkpoint, self.batch = checkpoint, batch
+
+    def on_train_batch_start(self, trainer: pl.Trainer, lit: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch:
+            self.checkpoint.stop_signal = 15

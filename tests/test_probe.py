@@ -21,7 +21,7 @@ from lit_transformer.components.mixers.local import LocalAttention
 from lit_transformer.config import Mask, Mixer, MixerConfig, ModelConfig, Norm, NormConfig, Scale
 from lit_transformer.errors import UserError
 from tests.small_models import BASE, batch_of, build, every_variant
-from tests.small_training import BATCHES, DROPPING, Losses, endless, module, trainer, weights
+from tests.small_training import BATCHES, DROPPING, Losses, SignalAt, endless, module, trainer, weights
 
 VALIDATING: dict[str, Any] = {"val_check_interval": 4, "check_val_every_n_epoch": None}
 BATCH = batch_of()
@@ -194,15 +194,6 @@ def test_a_band_is_measured_as_its_square(window: int) -> None:
             assert part.max_square < min(long.src_layout.max_seqlen, long.tgt_layout.max_seqlen)
             part.max_square = math.inf
     assert banded == pytest.approx(measure(network, long), rel=1e-4, abs=1e-6)
-
-
-class SignalAt(pl.Callback):
-    def __init__(self, checkpoint: CheckpointWriter, batch: int) -> None:
-        self.checkpoint, self.batch = checkpoint, batch
-
-    def on_train_batch_start(self, trainer: pl.Trainer, lit: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == self.batch:
-            self.checkpoint.stop_signal = 15
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

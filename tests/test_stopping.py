@@ -14,20 +14,9 @@ from experiments.training import losses as kept
 from experiments.training.callbacks import FinalValidation
 from experiments.training.stopping import SIGNALS, CheckpointWriter
 from lit_transformer.errors import UserError
-from tests.small_training import BATCHES, OPTIM, Losses, endless, loader, module, trainer, weights
+from tests.small_training import BATCHES, OPTIM, Losses, SignalAt, endless, loader, module, trainer, weights
 
 NEVER_VALIDATING: dict[str, Any] = {"val_check_interval": 1000, "check_val_every_n_epoch": None}
-
-
-class SignalAt(pl.Callback):
-    """Tells a checkpoint to stop during the given batch, as a signal would."""
-
-    def __init__(self, checkpoint: CheckpointWriter, batch: int) -> None:
-        self.checkpoint, self.batch = checkpoint, batch
-
-    def on_train_batch_start(self, trainer: pl.Trainer, lit: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == self.batch:
-            self.checkpoint.stop_signal = 15
 
 
 @pytest.mark.parametrize("batch", [3, 4, 5])

@@ -31,8 +31,8 @@ from experiments.training.run import (
     build,
     build_trainer,
     finish,
-    is_trained,
     logged,
+    resume_point,
     set_up,
     write_outputs,
     write_record,
@@ -58,7 +58,7 @@ def train_fused(cells: Sequence[Cell], options: Options) -> None:
         for place in {folder, *(place for cell in cells for place in (cell.run_folder, files_folder(cell.run_folder)))}:
             locks.enter_context(only_writer(place))
         runs = [set_up(cell, options, processes) for cell in cells]
-        to_train = [run for run in runs if not is_trained(run)]
+        to_train = [run for run in runs if not resume_point(run).complete]
         if to_train:
             _fit(to_train, CheckpointWriter(folder, configs[0].trainer.checkpoint_every, _identity(to_train)))
         for run in runs:

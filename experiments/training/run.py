@@ -107,7 +107,7 @@ def train(cell: Cell, options: Options) -> None:
             for folder in {cell.run_folder, files_folder(cell.run_folder)} if processes.first else ():
                 locks.enter_context(only_writer(folder))
             run = set_up(cell, options, processes)
-            start = _resume_point(run) if processes.first else ResumePoint()
+            start = _begin_or_resume(run) if processes.first else ResumePoint()
             if not start.complete or processes.others_wait:
                 _fit(run, start)
             if processes.first:
@@ -128,15 +128,17 @@ def set_up(cell: Cell, options: Options, processes: Processes) -> Run:
     return Run(cell, config, corpus, own_hash, run_hash, options, processes)
 
 
-def _resume_point(run: Run) -> ResumePoint:
-    """Find what earlier starts have left, and say so; a training about to happen writes its config."""
-    if is_trained(run):
-        return ResumePoint(complete=True)
-    checkpoint = newest(run.folder, run.run_hash)
-    begin(run)
-    if checkpoint:
-        print(f"resuming from {checkpoint.path}, step {checkpoint.step} of {run.config.optim.steps}", flush=True)
-    return ResumePoint(checkpoint)
+def _begin_or_resume(run: Run) -> ResumePoint:
+    """Find where a training stands, and say so; one about to happen writes its config."""
+    start = resume_point(run)
+    if not start.complete:
+        begin(run)
+    if start.checkpoint and not start.complete:
+        print(
+            f"resuming from {start.checkpoint.path}, step {start.checkpoint.step} of {run.config.optim.steps}",
+            flush=True,
+        )
+    return start
 
 
 def begin(run: Run) -> None:
@@ -146,13 +148,14 @@ def begin(run: Run) -> None:
     write_text(run.folder / "config.yaml", f"# {run.run_hash}\n{to_yaml(run.config)}")
 
 
-def is_trained(run: Run) -> bool:
-    """Check that a run fits its corpus, and return whether its model is there by now: trained, or the recipe's."""
+def resume_point(run: Run) -> ResumePoint:
+    """Check that a run fits its corpus, and find what earlier starts have left; a tuned cell may take the recipe's."""
     check_fit(run)
+    checkpoint = newest(run.folder, run.run_hash)  # first, since it takes back what another run had moved aside
     if _is_whole(run.folder, run.run_hash):
         print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
-        return True
-    return run.cell.tuned and _take_from_recipe(run)
+        return ResumePoint(checkpoint, complete=True)
+    return ResumePoint(checkpoint, complete=run.cell.tuned and _take_from_recipe(run))
 
 
 def _is_whole(folder: Path, run_hash: str) -> bool:

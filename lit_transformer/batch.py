@@ -198,6 +198,10 @@ class FusedBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         return _map(self, lambda part: part.to(device, non_blocking=non_blocking))
 
+    def pin_memory(self) -> Self:
+        """Copy to memory from which a GPU reads without the host waiting."""
+        return _map(self, lambda part: part.pin_memory())
+
 
 def _slots(ids: Sequence[Tensor]) -> Tensor:
     """Return the ids of K batches in rows of the longest's length, (K, n)."""
@@ -233,3 +237,11 @@ def _insert(ids: IntArray, places: IntArray, marker: int) -> Tensor:
     is_id[places] = False
     result[is_id] = ids
     return torch.from_numpy(result)
+
+
+B = TypeVar("B", TranslationBatch, FusedBatch)
+
+
+def to_device(batch: B, device: torch.device) -> B:
+    """Copy a batch to a device, to a GPU from pinned memory: from other memory a copy waits for the steps before it."""
+    return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)

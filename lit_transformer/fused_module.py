@@ -1,6 +1,6 @@
 """LitFusedTransformer: the LightningModule around a fused network, which trains K networks as one."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +9,12 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lit_transformer.batch import FusedBatch
+from lit_transformer.batch import FusedBatch, to_device
 from lit_transformer.config import OptimConfig, require
 from lit_transformer.fusion import FusedTransformer
-from lit_transformer.training.losses import cross_entropy, label_smoothed_cross_entropy, r_drop_loss
-from lit_transformer.training.objective import forward_passes, smoothing_over_all
+from lit_transformer.training.losses import cross_entropy
+from lit_transformer.training.objective import build_objective, forward_passes
+from lit_transformer.training.optimiser import build_adam
 from lit_transformer.training.randomness import step_seed
 from lit_transformer.training.schedule import LearningRate
 
@@ -39,7 +40,7 @@ class LitFusedTransformer(pl.LightningModule):
         self.seeds = seeds
         self.schedules = [LearningRate(optim, network.config.d_model) for optim in optims]
         vocab_size = network.output_weights.shape[1]
-        self.smoothing = smoothing_over_all(self.optim.smoothing, self.optim.label_smoothing, vocab_size)
+        self.objective = build_objective(self.optim, vocab_size)
         self.slices: list[list[nn.Parameter]] = []
         self.valid_losses: list[float] = []
         self._valid: list[Tensor] = []
@@ -50,18 +51,16 @@ class LitFusedTransformer(pl.LightningModule):
         schedules = self.schedules if len(set(self.schedules)) > 1 else self.schedules[:1]
         if len(schedules) > 1:
             self.slices = self.network.slices()
-        adam = torch.optim.Adam(
-            [{"params": group} for group in self.slices or [list(self.network.parameters())]],
-            lr=1.0,
-            betas=(self.optim.beta1, self.optim.beta2),
-            eps=self.optim.eps,
-            fused=True,
-        )
-        rate = torch.optim.lr_scheduler.LambdaLR(adam, [_after(schedule) for schedule in schedules])
+        groups = [{"params": group} for group in self.slices or [list(self.network.parameters())]]
+        adam = build_adam(groups, self.optim)
+        rate = torch.optim.lr_scheduler.LambdaLR(adam, [schedule.after for schedule in schedules])
         return {"optimizer": adam, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def on_fit_start(self) -> None:
         assert self.trainer.world_size == 1, "a fused network trains in one process"
+
+    def transfer_batch_to_device(self, batch: FusedBatch, device: torch.device, dataloader_idx: int) -> FusedBatch:
+        return to_device(batch, device)
 
     def on_train_batch_start(self, batch: FusedBatch, batch_idx: int) -> None:
         """Seed the members' dropout of the step."""
@@ -77,11 +76,9 @@ class LitFusedTransformer(pl.LightningModule):
     def _loss(self, passes: list[Tensor], batch: FusedBatch, member: int) -> Tensor:
         """Return the objective of one member, divided by the target tokens of its step."""
         tokens, divisor = len(batch.members[member].tgt_out), batch.members[member].target_tokens
-        weight, targets = self.network.output_weights[member], batch.tgt_out[member, :tokens]
-        first, last = passes[0][member, :tokens], passes[-1][member, :tokens]
-        if len(passes) == 1:
-            return label_smoothed_cross_entropy(first, weight, targets, self.smoothing) / divisor
-        return r_drop_loss(first, last, weight, targets, self.smoothing, self.optim.r_drop) / divisor
+        outputs = [hidden[member, :tokens] for hidden in passes]
+        targets = batch.tgt_out[member, :tokens]
+        return self.objective.nats(outputs, self.network.output_weights[member], targets) / divisor
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip each member's gradient by its own norm."""
@@ -113,10 +110,6 @@ def require_alike(optims: Sequence[OptimConfig]) -> None:
     require(
         len(rest) == 1, f"a fused training has one optim, but for {', '.join(RATES)}; train the others by themselves"
     )
-
-
-def _after(schedule: LearningRate) -> Callable[[int], float]:
-    return lambda steps: schedule(steps + 1)
 
 
 @torch.no_grad()

@@ -14,12 +14,13 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from lit_transformer.batch import TranslationBatch
+from lit_transformer.batch import TranslationBatch, to_device
 from lit_transformer.config import DecodeConfig, ModelConfig, OptimConfig, Schedule
 from lit_transformer.config.plain import from_plain, to_plain
 from lit_transformer.errors import UserError
-from lit_transformer.training.losses import cross_entropy
+from lit_transformer.training.losses import cross_entropy, perplexity
 from lit_transformer.training.objective import Hidden, build_objective
+from lit_transformer.training.optimiser import build_adam
 from lit_transformer.training.randomness import step_seed
 from lit_transformer.training.schedule import LearningRate, with_highest_rate
 from lit_transformer.transformer import Transformer, build_transformer
@@ -114,18 +115,12 @@ class LitTransformer(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return Adam (section 5.3), its learning rate set by the schedule at every step."""
-        adam = torch.optim.Adam(
-            self.parameters(),
-            lr=1.0,
-            betas=(self.optim.beta1, self.optim.beta2),
-            eps=self.optim.eps,
-            fused=True,
-        )
+        adam = build_adam(self.parameters(), self.optim)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": LambdaLR(adam, self.next_rate), "interval": "step"}}
 
     def next_rate(self, steps: int) -> float:
         """Return the learning rate of the step after the first `steps`."""
-        return self.schedule(steps + 1)
+        return self.schedule.after(steps)  # of the schedule by now: an LR finder replaces it
 
     def setup(self, stage: str) -> None:
         """Raise UserError for settings of the Trainer with which a step would not be that of `optim`."""
@@ -162,8 +157,7 @@ class LitTransformer(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: TranslationBatch, device: torch.device, dataloader_idx: int
     ) -> TranslationBatch:
-        """Copy a batch to a GPU from pinned memory: from other memory every copy waits for the steps before it."""
-        return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
+        return to_device(batch, device)
 
     def on_train_batch_start(self, batch: TranslationBatch, batch_idx: int) -> None:
         """Seed the batch's dropout by its number from the start of training."""
@@ -252,7 +246,7 @@ class LitTransformer(pl.LightningModule):
         for loader, (nats, tokens) in enumerate(self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()):
             name = names[loader] if loader < len(names) else f"{names[0]}{loader}"
             self.log(f"{name}/loss", nats / tokens)
-            self.log(f"{name}/ppl", math.exp(min(nats / tokens, 700.0)))
+            self.log(f"{name}/ppl", perplexity(nats / tokens))
 
 
 def _describe(network: Transformer) -> dict[str, Any]:

@@ -155,7 +155,8 @@ def test_a_training_that_is_killed_leaves_the_results_of_before(study: Study, mo
     cell = Cell(study, "base", 1)
     last, model = cell.run_folder / "last.ckpt", cell.model_folder / "model.safetensors"
     before = model.read_bytes()
-    last.write_bytes(b"damaged")
+    for path in (last, cell.run_folder / "curve.csv"):  # so the run trains again, from an earlier step
+        path.write_bytes(b"damaged")
 
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt

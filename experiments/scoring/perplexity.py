@@ -78,19 +78,16 @@ def per_unit(nats: float, tokens: int, references: Iterable[str]) -> dict[str, A
     Words are separated by blanks and include punctuation. Characters are the Unicode code points of each line as the
     corpus was prepared, with blanks and punctuation, without line ends.
     """
+    from lit_transformer.training.losses import perplexity
+
     lines = list(references)
     words = sum(len(line.split()) for line in lines)
     characters = sum(map(len, lines))
     return {
-        "ppl": _exponential(nats / tokens),
+        "ppl": perplexity(nats / tokens),
         "ppl_signature": PER_TOKEN,
-        "ppl_word": _exponential(nats / words),
+        "ppl_word": perplexity(nats / words),
         "ppl_word_signature": PER_WORD,
         "bits_per_character": nats / characters / math.log(2),
         "bits_per_character_signature": PER_CHARACTER,
     }
-
-
-def _exponential(nats: float) -> float:
-    """Return e to the nats, capped so that a very confident and very wrong model does not overflow."""
-    return math.exp(min(nats, 700.0))

@@ -68,6 +68,10 @@ class Curve(pl.Callback):
             self._write()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Count the time from now on as training."""
         self.since = time.perf_counter()
 
     def on_train_batch_end(
@@ -103,7 +107,7 @@ class Curve(pl.Callback):
         )
         if trainer.is_global_zero:
             self._write()
-        self.since = time.perf_counter()
+        self.restart()
 
     def total_work(self) -> Work:
         """Return the work of all steps so far."""

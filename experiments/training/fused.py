@@ -5,10 +5,8 @@ resume checkpoint: there is one, of all members, in `config.cell.fused_folder`.
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -21,12 +19,9 @@ from experiments.common.io import only_writer
 from experiments.config.cell import Cell, fused_folder
 from experiments.config.run_config import RunConfig, short_hash
 from experiments.tracking.identity import files_folder
-from experiments.training.averaging import Averager
-from experiments.training.callbacks import Curve, FinalValidation, History
+from experiments.training.callbacks import FinalValidation
 from experiments.training.checkpoints import newest
 from experiments.training.distributed import Processes
-from experiments.training.losses import Losses
-from experiments.training.probe import Probe
 from experiments.training.record import summary
 from experiments.training.run import (
     Options,
@@ -35,23 +30,19 @@ from experiments.training.run import (
     begin,
     build,
     build_trainer,
-    check_fit,
     finish,
-    is_complete,
     logged,
+    resume_point,
     set_up,
     write_outputs,
     write_record,
 )
 from experiments.training.stopping import CheckpointWriter
-from experiments.training.throughput import Throughput
 from lit_transformer.batch import FusedBatch, TranslationBatch
 from lit_transformer.config import require
 from lit_transformer.fused_module import LitFusedTransformer, gradient_norms
 from lit_transformer.fusion import FusedTransformer, require_fusable
-
-OWN = (Losses, Probe, Curve, Throughput, History, Averager)
-"""The callbacks of which each member has its own; a checkpoint is of all members."""
+from lit_transformer.training.losses import perplexity
 
 
 def train_fused(cells: Sequence[Cell], options: Options) -> None:
@@ -67,7 +58,7 @@ def train_fused(cells: Sequence[Cell], options: Options) -> None:
         for place in {folder, *(place for cell in cells for place in (cell.run_folder, files_folder(cell.run_folder)))}:
             locks.enter_context(only_writer(place))
         runs = [set_up(cell, options, processes) for cell in cells]
-        to_train = [run for run in runs if not _is_trained(run)]
+        to_train = [run for run in runs if not resume_point(run).complete]
         if to_train:
             _fit(to_train, CheckpointWriter(folder, configs[0].trainer.checkpoint_every, _identity(to_train)))
         for run in runs:
@@ -96,16 +87,8 @@ def _identity(runs: Sequence[Run]) -> str:
     return short_hash([run.run_hash for run in runs])
 
 
-def _is_trained(run: Run) -> bool:
-    check_fit(run)
-    if trained := is_complete(run, newest(run.folder, run.run_hash)):
-        print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
-    return trained
-
-
 def _fit(runs: Sequence[Run], writer: CheckpointWriter) -> None:
     """Train to the end, and leave the record and the model of each member in its run folder."""
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
     checkpoint = newest(writer.path.parent, writer.run_hash)
     for run in runs:
         begin(run)
@@ -190,15 +173,15 @@ class Member:
         self.run = run
         self.module = training.module
         self.trainer = cast(Any, MemberTrainer(training.module))
-        self.training = replace(training, trainer=self.trainer)
-        self.callbacks = [callback for callback in cast(Any, training.trainer).callbacks if isinstance(callback, OWN)]
-        self.probe = next(callback for callback in self.callbacks if isinstance(callback, Probe))
+        self.training = training
+        self.callbacks = training.callbacks
 
     def share_memory(self, network: FusedTransformer, number: int) -> None:
         """Let its own network be a view of its part of the fused one."""
         self.module.to(network.output_weights.device)
+        state = network.state_of(number)
         for name, parameter in self.module.network.named_parameters():
-            parameter.data = network.by_name[name].detach()[number]
+            parameter.data = state[name]
 
     def state_dict(self) -> dict[str, Any]:
         states = {type(callback).__name__: callback.state_dict() for callback in self.callbacks}
@@ -216,14 +199,14 @@ class Member:
 
     def validated(self, loss: float) -> None:
         """Let its callbacks have the validation loss, in nats per token; one that should stop then stops."""
-        self.trainer.callback_metrics = {"valid/loss": loss, "valid/ppl": math.exp(min(loss, 700.0))}
+        self.trainer.callback_metrics = {"valid/loss": loss, "valid/ppl": perplexity(loss)}
         self.call("on_validation_end")
         if self.trainer.should_stop:
             self.trainer.stopped_at = self.trainer.global_step
 
     def finish(self, members: int) -> dict[str, Any]:
         """Write its model, log its history, and return its record, which says how many trained together."""
-        record = {**finish(self.run, self.training), "fused": members}
+        record = {**finish(self.run, self.training, self.trainer), "fused": members}
         history = self.training.history
         with logged(self.run, history):
             history.on_fit_start(self.trainer, self.module)  # logs every row
@@ -264,13 +247,14 @@ class Members(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for _, member in self.training:
             member.call("on_train_start")
+        self._restart_clocks()
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         norms = gradient_norms(cast(LitFusedTransformer, pl_module).network.parameters()).double()
         for number, member in self.training:
-            member.probe.add_norm(norms[number])
+            member.training.probe.add_norm(norms[number])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -293,7 +277,8 @@ class Members(pl.Callback):
         losses = cast(LitFusedTransformer, pl_module).valid_losses
         for number, member in self.training:
             member.validated(losses[number])
-        perplexities = [row["valid_ppl"] for _, member in self.training for row in member.training.curve.rows[-1:]]
+        self._restart_clocks()
+        perplexities = [member.training.curve.rows[-1]["valid_ppl"] for _, member in self.training]
         span = f"valid ppl {min(perplexities):.3f} to {max(perplexities):.3f}" if perplexities else "all have diverged"
         print(f"step {trainer.global_step:>6}/{trainer.max_steps}  {len(perplexities)} seeds  {span}", flush=True)
         self._stop_if_all_have(trainer)
@@ -303,6 +288,11 @@ class Members(pl.Callback):
     ) -> None:
         for _, member in self.training:
             member.call("on_save_checkpoint", checkpoint)
+
+    def _restart_clocks(self) -> None:
+        """Let no member count as training what the others did after it, such as measuring their probes."""
+        for _, member in self.training:
+            member.training.curve.restart()
 
     def _stop_if_all_have(self, trainer: pl.Trainer) -> None:
         trainer.should_stop = trainer.should_stop or not self.training

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,11 +83,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Training:
-    """A run made ready: the module, its data, the Trainer, and the callbacks whose state the record needs."""
+    """A run made ready: the module, its data, and the callbacks of its own, in their order."""
 
     module: LitTransformer
     data: TranslationDataModule
-    trainer: pl.Trainer
+    callbacks: list[pl.Callback]
+    probe: Probe
     losses: Losses
     curve: Curve
     history: History
@@ -105,7 +107,7 @@ def train(cell: Cell, options: Options) -> None:
             for folder in {cell.run_folder, files_folder(cell.run_folder)} if processes.first else ():
                 locks.enter_context(only_writer(folder))
             run = set_up(cell, options, processes)
-            start = _resume_point(run) if processes.first else ResumePoint()
+            start = _begin_or_resume(run) if processes.first else ResumePoint()
             if not start.complete or processes.others_wait:
                 _fit(run, start)
             if processes.first:
@@ -126,19 +128,17 @@ def set_up(cell: Cell, options: Options, processes: Processes) -> Run:
     return Run(cell, config, corpus, own_hash, run_hash, options, processes)
 
 
-def _resume_point(run: Run) -> ResumePoint:
-    """Find what earlier starts have left, and say so; a training about to happen writes its config."""
-    check_fit(run)
-    if run.cell.tuned and _take_from_recipe(run):
-        return ResumePoint(complete=True)
-    checkpoint = newest(run.folder, run.run_hash)
-    if is_complete(run, checkpoint):
-        print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
-        return ResumePoint(checkpoint, complete=True)
-    begin(run)
-    if checkpoint:
-        print(f"resuming from {checkpoint.path}, step {checkpoint.step} of {run.config.optim.steps}", flush=True)
-    return ResumePoint(checkpoint)
+def _begin_or_resume(run: Run) -> ResumePoint:
+    """Find where a training stands, and say so; one about to happen writes its config."""
+    start = resume_point(run)
+    if not start.complete:
+        begin(run)
+    if start.checkpoint and not start.complete:
+        print(
+            f"resuming from {start.checkpoint.path}, step {start.checkpoint.step} of {run.config.optim.steps}",
+            flush=True,
+        )
+    return start
 
 
 def begin(run: Run) -> None:
@@ -148,19 +148,21 @@ def begin(run: Run) -> None:
     write_text(run.folder / "config.yaml", f"# {run.run_hash}\n{to_yaml(run.config)}")
 
 
-def is_complete(run: Run, checkpoint: Checkpoint | None) -> bool:
-    """Return whether the run folder has all of this training; a member of a fused one leaves no checkpoint there."""
-    if not _is_whole(run.folder):
-        return False
-    record = read_json(run.folder / RECORD)
-    ended = "fused" in record or (checkpoint is not None and record["steps"] == checkpoint.step)
-    return ended and record["run_hash"] == run.run_hash
+def resume_point(run: Run) -> ResumePoint:
+    """Check that a run fits its corpus, and find what earlier starts have left; a tuned cell may take the recipe's."""
+    check_fit(run)
+    checkpoint = newest(run.folder, run.run_hash)  # first, since it takes back what another run had moved aside
+    if _is_whole(run.folder, run.run_hash):
+        print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
+        return ResumePoint(checkpoint, complete=True)
+    return ResumePoint(checkpoint, complete=run.cell.tuned and _take_from_recipe(run))
 
 
-def _is_whole(folder: Path) -> bool:
-    """Return whether a training has finished there, and all that it left is still as it was written."""
+def _is_whole(folder: Path, run_hash: str) -> bool:
+    """Return whether this training has finished there, and all that it left is still as it was written."""
     path = folder / DIGESTS
-    return path.is_file() and read_json(path) == _digests(folder)
+    whole = path.is_file() and read_json(path) == _digests(folder)
+    return whole and bool(read_json(folder / RECORD)["run_hash"] == run_hash)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -173,7 +175,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def _take_from_recipe(run: Run) -> bool:
     """Copy what the recipe's cell left where its trials chose the recipe's own value: it is the same training."""
     recipe = replace(run.cell, tuned=False).run_folder
-    if not _is_whole(recipe) or read_json(recipe / RECORD)["run_hash"] != run.run_hash:
+    if not _is_whole(recipe, run.run_hash):
         return False
     copy_folder(recipe / MODEL, run.folder / MODEL)
     for name in (CURVE, PROBE, RECORD, DIGESTS):
@@ -202,17 +204,19 @@ def check_fit(run: Run) -> None:
 
 def _fit(run: Run, start: ResumePoint) -> None:
     """Train to the end and leave the record and the model in the run folder; the processes of a run do so together."""
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
     training = build(run)
-    run.processes.start(training.trainer)
-    start = training.trainer.strategy.broadcast(start)
+    progress = Progress(run.folder, training.curve, run.config.optim.steps)
+    writer = CheckpointWriter(run.folder, run.config.trainer.checkpoint_every, run.run_hash)
+    trainer = build_trainer(run, [*training.callbacks, FinalValidation(), writer, progress])
+    run.processes.start(trainer)
+    start = trainer.strategy.broadcast(start)
     if start.complete:
         return
     path = start.checkpoint.path if start.checkpoint else None
     with logged(run, training.history):
         with run.processes.together():
-            training.trainer.fit(training.module, datamodule=training.data, ckpt_path=path, weights_only=True)
-        record = finish(run, training) if run.processes.first else None
+            trainer.fit(training.module, datamodule=training.data, ckpt_path=path, weights_only=True)
+        record = finish(run, training, trainer) if run.processes.first else None
     if record:
         write_record(run, record)
         if training.averager:
@@ -221,7 +225,7 @@ def _fit(run: Run, start: ResumePoint) -> None:
 
 
 def build(run: Run) -> Training:
-    """Build the network and all that surrounds it, the same for every process of the run."""
+    """Build the network, its data and its callbacks, the same for every process of the run."""
     config, corpus, folder = run.config, run.corpus, run.folder
     data = TranslationDataModule(corpus, config.data, config.seed, endless=True)
     pl.seed_everything(config.seed, verbose=False)
@@ -229,22 +233,21 @@ def build(run: Run) -> Training:
     hidden = CompiledHidden() if config.trainer.compile else Transformer.hidden
     module = LitTransformer(network, config.optim, config.seed, hidden)
     losses = Losses()
-    curve = Curve(folder / CURVE, losses, lambda: data.batches_per_epoch() / config.optim.accumulate)
+    steps_per_epoch = cache(lambda: data.batches_per_epoch() / config.optim.accumulate)  # plans an epoch
+    curve = Curve(folder / CURVE, losses, steps_per_epoch)
     probe = Probe(folder / PROBE, probe_batch(corpus.split(VALID)))
     throughput = Throughput(curve, probe, config)
     history = History(losses, throughput.values)
     if config.tracking.probes:
         probe.log_row = history.add
-    progress = Progress(folder, curve, config.optim.steps)
     averager = build_averager(config.optim.averaging, folder, curve.training_seconds)
-    writer = CheckpointWriter(folder, config.trainer.checkpoint_every, run.run_hash)
-    averaging = [averager] if averager else []
-    callbacks = [losses, probe, curve, throughput, history, *averaging, FinalValidation(), writer, progress]
-    return Training(module, data, build_trainer(run, callbacks), losses, curve, history, averager)
+    callbacks = [losses, probe, curve, throughput, history, *([averager] if averager else [])]
+    return Training(module, data, callbacks, probe, losses, curve, history, averager)
 
 
 def build_trainer(run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the Trainer of the config."""
+    """Build the Trainer of the config, which warns of nothing."""
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.optim.lr_scheduler")
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = run.config
@@ -284,9 +287,11 @@ def logged(run: Run, history: History) -> Iterator[None]:
     except BaseException:
         tracking.finish(exit_code=1)
         raise
-    tracking.finish()
-    for logger in loggers:
-        logger.close()
+    else:
+        tracking.finish()
+    finally:
+        for logger in loggers:
+            logger.close()
 
 
 def _tracked(run: Run) -> list[tracking.SafeRun]:
@@ -300,10 +305,10 @@ def _tracked(run: Run) -> list[tracking.SafeRun]:
     return [opened] if opened else []
 
 
-def finish(run: Run, training: Training) -> dict[str, Any]:
+def finish(run: Run, training: Training, trainer: pl.Trainer) -> dict[str, Any]:
     """Write the model into the run folder, none for a diverged training, and return the record."""
     record = training_record(
-        run.cell, run.config, run.corpus, run.config_hash, run.run_hash, training.trainer, training.curve,
+        run.cell, run.config, run.corpus, run.config_hash, run.run_hash, trainer, training.curve,
         training.losses, training.averager,
     )  # fmt: skip
     with replace_folder(run.folder / MODEL) as folder:

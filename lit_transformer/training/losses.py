@@ -4,6 +4,7 @@ All take the decoder's output and the output embedding, and never hold the whole
 chunks that fit a cache (on a GPU larger ones), and the training losses compute their gradients in the same pass.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -50,6 +51,11 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         for h, y in zip(*(tensor.split(_chunk_rows(weight)) for tensor in (hidden, targets)), strict=True)
     ]
     return torch.stack(parts).sum()
+
+
+def perplexity(nats: float) -> float:
+    """Return e to the nats per token, capped so that a very confident and very wrong model does not overflow."""
+    return math.exp(min(nats, 700.0))
 
 
 class _LabelSmoothedCrossEntropy(torch.autograd.Function):

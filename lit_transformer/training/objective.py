@@ -1,6 +1,6 @@
 """The training objectives: from a network and a batch to the loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
@@ -30,9 +30,13 @@ class CrossEntropy:
     hidden: Hidden = Transformer.hidden
 
     def __call__(self, network: Transformer, batch: TranslationBatch) -> LossTerms:
-        hidden, weight = self.hidden(network, batch), network.output_embedding.weight
-        nats = label_smoothed_cross_entropy(hidden, weight, batch.tgt_out, self.smoothing)
+        nats = self.nats([self.hidden(network, batch)], network.output_embedding.weight, batch.tgt_out)
         return LossTerms(nats, network.auxiliary_losses())
+
+    def nats(self, outputs: Sequence[Tensor], weight: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of the decoder's output of one pass, (N, D), summed over the tokens."""
+        (hidden,) = outputs
+        return label_smoothed_cross_entropy(hidden, weight, targets, self.smoothing)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,13 @@ class RDrop:
     def __call__(self, network: Transformer, batch: TranslationBatch) -> LossTerms:
         first, first_auxiliary = self.hidden(network, batch), network.auxiliary_losses()
         second, second_auxiliary = self.hidden(network, batch), network.auxiliary_losses()
-        weight = network.output_embedding.weight
-        nats = r_drop_loss(first, second, weight, batch.tgt_out, self.smoothing, self.divergence)
+        nats = self.nats([first, second], network.output_embedding.weight, batch.tgt_out)
         return LossTerms(nats, {name: (loss + second_auxiliary[name]) / 2 for name, loss in first_auxiliary.items()})
+
+    def nats(self, outputs: Sequence[Tensor], weight: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of the decoder's outputs of two passes, (N, D) each, summed over the tokens."""
+        first, second = outputs
+        return r_drop_loss(first, second, weight, targets, self.smoothing, self.divergence)
 
 
 def build_objective(optim: OptimConfig, vocab_size: int, hidden: Hidden = Transformer.hidden) -> CrossEntropy | RDrop:

@@ -29,6 +29,10 @@ class LearningRate:
             case _:
                 assert_never(config.schedule)
 
+    def after(self, steps: int) -> float:
+        """Return the rate of the step after the first `steps`."""
+        return self(steps + 1)
+
     @property
     def highest(self) -> float:
         """The rate at the end of warm-up, which no step exceeds."""

@@ -112,7 +112,7 @@ def test_results_of_other_settings_do_not_count(study: Study) -> None:
     results = read_results(replace(study, variants=other))
     assert "ema/seed0" in results.missing
     assert "last/seed0" not in results.missing + results.unscored
-    for other_search in ({"beam": 1}, {"stop": "nothing_better"}):
+    for other_search in ({"beam": 1}, {"stop": "nothing_better"}, {"bleu_tokenizer": "char"}):
         results = read_results(replace(study, base={**study.base, "decode": {"extra_length": 3, **other_search}}))
         assert {"base/seed0", "ema/seed0"} <= set(results.unscored)
 

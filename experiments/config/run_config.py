@@ -237,9 +237,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or str(error).splitlines()[0]}") from None
     except KeyValidationError:
-        raise UserError(
-            f"{path}: a key is empty, null or ~, which YAML takes for no text; put the name in quotes"
-        ) from None
+        raise UserError(f"{path}: a key is null or ~, which is no text in YAML; put the name in quotes") from None
     except (OmegaConfBaseException, ValueError) as error:  # bytes that are no UTF-8, and numbers of too many digits
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):

@@ -76,9 +76,20 @@ class Record:
         }
 
     def hypotheses(self, split: str) -> list[str]:
-        """Return the translations of a split, one sentence each; empty where the cell has none."""
+        """Return the translations of a split, one sentence each; empty where the cell has none.
+
+        Raises UserError for a file of another length than the scores are of.
+        """
         path = self.cell and self.cell.translations_folder / f"{split}.txt"
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path and path.exists() else []
+        if not path or not path.exists():
+            return []
+        try:
+            *lines, end = path.read_text(encoding="utf-8").split("\n")
+        except ValueError as error:
+            raise UserError(f"{path}: not UTF-8 ({error}); evaluate this cell again") from None
+        if end or len(lines) != self.splits.get(split, {}).get("sentences", len(lines)):
+            raise UserError(f"{path}: cut short; evaluate this cell again")
+        return lines
 
     def sentences(self, split: str) -> Counts | None:
         """Return what BLEU counts in each sentence of a split, (sentences, 6); None where the cell has no counts.
@@ -89,11 +100,11 @@ class Record:
         if self.cell is None or bleu is None:
             return None
         path = self.cell.sentences_path
-        counts = read_counts(path).get(split)
-        if counts is None:
+        if not path.exists():
             return None
-        sentences = self.splits[split].get("sentences", len(counts))
-        if len(counts) != sentences or abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
+        counts = read_counts(path).get(split)
+        whole = counts is not None and len(counts) == self.splits[split].get("sentences", len(counts))
+        if counts is None or not whole or abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
             raise UserError(
                 f"{path}: does not add up to the BLEU of scores.json on '{split}'; evaluate this cell again"
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from experiments.common import cli
 from experiments.common.io import only_writer
 from experiments.config.run_config import resolve
+from experiments.config.stages import stage_files, write_stages
 from experiments.config.study import load_study
 
 PATIENCE = 3600.0
@@ -42,3 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with only_writer(Path("runs/prepare") / folder.name, patience=PATIENCE):
         corpus = prepare(raw, config, folder)
     print(f"{folder}:", "\n".join(corpus.report()))
+    if args.study:
+        _name_the_text_to_dvc(study.name)
+
+
+def _name_the_text_to_dvc(study: str) -> None:
+    """Update a dvc.yaml that names no text, or that of another corpus, since DVC would not see a change of this one."""
+    if any(path.exists() for path in stage_files(study)):
+        for path in write_stages(study):
+            print(f"{path} was out of date and is written anew, so that DVC sees a change of this corpus")

@@ -225,7 +225,7 @@ def _recipe(name: Any) -> Recipe:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file as a plain nested dict; duplicate keys and bad syntax are a `UserError` with the line."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import KeyValidationError, OmegaConfBaseException
     from yaml import YAMLError
 
     try:
@@ -236,6 +236,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or str(error).splitlines()[0]}") from None
+    except KeyValidationError:
+        raise UserError(f"{path}: a key is null or ~, which is no text in YAML; put the name in quotes") from None
     except (OmegaConfBaseException, ValueError) as error:  # bytes that are no UTF-8, and numbers of too many digits
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):

@@ -17,7 +17,7 @@ from experiments.config.study import ENSEMBLES, TUNING, Study
 from experiments.config.trials import Trial
 from experiments.launching.attempts import LOG, Attempt, Job, Verdict
 from experiments.launching.signals import repeated_signals_ignored
-from lit_transformer.errors import UserError
+from lit_transformer.errors import TemporaryFailure, UserError
 
 DVC = (sys.executable, "-m", "dvc")
 KINDS = ("train", "evaluate")
@@ -48,13 +48,15 @@ class Stages:
         return Stages(study.folder / TUNING / "dvc.yaml", self.dvc) if study.tune else None
 
     def stale(self) -> set[str]:
-        """Return the names of the stages that DVC would run."""
+        """Return the names of the stages that DVC would run; raise TemporaryFailure where some run at this moment."""
         done = subprocess.run(
             [*self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
             capture_output=True,
             text=True,
             env={**os.environ, "DVC_NO_ANALYTICS": "1"},
         )
+        if blocked := re.search(r"is being blocked by:\s+\(PID (\d+)\)", done.stderr):
+            raise TemporaryFailure(f"process {blocked[1]} runs stages of {self.file}; wait for it or stop it")
         if done.returncode != 0:
             raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}{_without_git()}")
         return {name.rpartition(":")[2] for name in json.loads(done.stdout)}

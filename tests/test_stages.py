@@ -27,8 +27,8 @@ def test_the_template_fits_every_study(name: str) -> None:
             assert (ROOT / path).parent.joinpath(stage["wdir"]).resolve() == ROOT
             code = [dep for dep in stage["deps"] if "${" not in dep and not dep.startswith("experiments/studies/")]
             assert [path for path in code if not (ROOT / path).exists()] == []
-        for variables in content.get("vars", []):
-            own = (ROOT / path).parent.joinpath(variables).resolve()
+        for variables in filter(lambda entry: isinstance(entry, str), content.get("vars", [])):
+            own = (ROOT / path).parent.joinpath(variables.partition(":")[0]).resolve()
             assert own.parent == ROOT / f"experiments/studies/{name}"
             assert own.name == "study.yaml" or (own.name == "variants.yaml" and own.relative_to(ROOT) in files)
 

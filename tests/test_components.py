@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from experiments.commands import components, describe
-from experiments.config.run_config import RunConfig, resolve
-from experiments.config.study import STUDIES, flatten, list_studies, load_study
+from experiments.config.run_config import RunConfig, flatten, resolve
+from experiments.config.study import STUDIES, list_studies, load_study
 from experiments.planning.description import Size, parts_of
 from lit_transformer.config import Kind, Mixer, Positions, Scale
 from lit_transformer.errors import UserError

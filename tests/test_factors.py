@@ -11,9 +11,9 @@ import yaml
 
 from experiments.commands import plan
 from experiments.config.factors import Design, parse_design, roman
-from experiments.config.run_config import read_yaml
+from experiments.config.run_config import flatten, read_yaml
 from experiments.config.stages import stage_files, write_stages
-from experiments.config.study import flatten, load_study, parse_study
+from experiments.config.study import load_study, parse_study
 from lit_transformer.errors import UserError
 
 PATH = Path("tiny/study.yaml")

@@ -152,6 +152,14 @@ def test_more_seeds_separate_less_and_the_noise_is_named(at_root: None) -> None:
     assert "One seed separates nothing" in separable(other, 1)
 
 
+def test_noise_is_that_of_the_same_corpus_before_that_of_a_large_model(at_root: None) -> None:
+    assert "published results of components, of the same corpus and base, 5 seeds" in separable(
+        load_study("context"), 3
+    )
+    other = load_study("table3_grammar")
+    assert "published results of components, of the same corpus with another base" in separable(other, 3)
+
+
 def test_the_plan_is_printed_in_plain_lines(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--study", "tiny", "--gpus", "H200:2", "A100", "--seeds", "5", "--no-probe"])
     text = capsys.readouterr().out

@@ -1,11 +1,11 @@
 """The study's finding in one sentence, written from its numbers."""
 
 from experiments.reporting.at_its_best import changed_verdicts
-from experiments.reporting.effects import CALLED, EffectRow, Effects
+from experiments.reporting.effects import EffectRow, Effects
 from experiments.reporting.formats import listing, number, plural
 from experiments.reporting.paper import Agreement
 from experiments.reporting.summary import Row, Summary
-from experiments.reporting.verdicts import Verdict
+from experiments.reporting.verdicts import CALLED, Verdict
 
 NAMED = 3
 """The most changes that the sentence names."""

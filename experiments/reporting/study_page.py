@@ -6,6 +6,7 @@ from experiments.reporting import tables
 from experiments.reporting.claims import verdict_row
 from experiments.reporting.figures.forest import forest_figure
 from experiments.reporting.figures.style import standalone
+from experiments.reporting.grids import Grid, TableCell, markdown_grid
 from experiments.reporting.headline import headline
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.samples import Sample, Texts, samples
@@ -73,5 +74,5 @@ def _sample(sample: Sample) -> str:
         (", ".join(hypothesis.variants), " ".join(words for words, _ in hypothesis.words if words != "‸"))
         for hypothesis in sample.hypotheses
     ]
-    lines = [f"| {name} | {text.replace('|', chr(92) + '|')} |" for name, text in rows]
-    return "\n".join([f"| {sample.split} {sample.index} | |", "|:--|:--|", *lines])
+    cells = [[TableCell(name), TableCell(text)] for name, text in rows]
+    return markdown_grid(Grid([f"{sample.split} {sample.index}", ""], cells))

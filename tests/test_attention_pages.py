@@ -197,7 +197,7 @@ def test_mistakes(changes: dict[str, object], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "expected"), [("0", "heads count from 1 on"), ("1,a", "no list of heads"), ("3-1", "has no heads")]
+    ("heads", "expected"), [("0", "heads are numbered from 1 on"), ("1,a", "no list of heads"), ("3-1", "has no heads")]
 )
 def test_heads_are_numbers_from_1_on(heads: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     cell = ["--study", "tiny", "--variant", "base", "--line", "the old dog", "--out", "look"]

@@ -182,7 +182,7 @@ def test_stages_read_variants_from_a_file_of_their_own(tmp_path: Path, monkeypat
     (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     (folder / "study.yaml").write_text(yaml.safe_dump(GOOD, sort_keys=False))
-    assert write_stages("tiny") == [folder / "dvc.yaml", folder / "variants.yaml"]
+    assert write_stages(stage_files("tiny")) == [folder / "dvc.yaml", folder / "variants.yaml"]
     study = load_study("tiny")
     assert read_yaml(folder / "variants.yaml") == {"variants": study.variants}
     stages = yaml.safe_load(stage_files("tiny")[folder / "dvc.yaml"])

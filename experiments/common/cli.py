@@ -99,6 +99,11 @@ def cell_parser(
     return parser
 
 
+def announce(text: str) -> None:
+    """Say on stderr what takes the next while, so that a command is not silent; results go to stdout."""
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
 def user_path(text: str) -> Path:
     """An argparse type: a path from where the user stands."""
     return STARTED_IN / Path(text).expanduser()
@@ -134,7 +139,7 @@ def number_list(what: str, least: int = 0) -> Callable[[str], list[int]]:
         if not numbers:
             raise argparse.ArgumentTypeError(f"'{text}' has no {what}: the first of a range is the smallest")
         if min(numbers) < least:
-            raise argparse.ArgumentTypeError(f"'{text}': {what} count from {least} on")
+            raise argparse.ArgumentTypeError(f"'{text}': {what} are numbered from {least} on")
         return list(numbers)
 
     return parse

@@ -11,7 +11,7 @@ import torch
 from experiments.common import machine
 from experiments.common.device_rates import LAYER_SECONDS, Gpu, Rate, gpu_named, measured_rate
 from experiments.config.cell import cells_of
-from experiments.config.run_config import RunConfig
+from experiments.config.run_config import RunConfig, flatten
 from experiments.config.study import Study, list_studies
 from experiments.config.tuning import Tuning
 from experiments.planning.looks import cell_count
@@ -210,8 +210,8 @@ def _folder_bytes(folder: Path) -> int:
 def separable(study: Study, seeds: int) -> str:
     """Return a sentence on the smallest difference in BLEU that this many seeds separate.
 
-    The noise, the sd of one run over seeds, is that of the study's results, else of published ones on its corpus, with
-    the same base if there are some, else that of a large model in the literature.
+    The noise, the sd of one run over seeds, is that of the study's results, else of the published ones on its corpus
+    whose base is nearest, else that of a large model in the literature.
     """
     sd, origin = _noise(study)
     changes = len(study.variants) - 1
@@ -234,12 +234,11 @@ def _noise(study: Study) -> tuple[float, str]:
     if results and (noise := results.summary.noise):
         which = "results so far" if results.origin == AT_HAND else "published results"
         return noise.sd, f"this study's {which}, {noise.n} seeds"
-    published = {name: found for name in list_studies() if (found := _published(name))}
-    alike = {name: found for name, found in published.items() if found.study.corpus == study.corpus}
-    for name in sorted(alike, key=lambda name: (name != study.name, alike[name].study.base != study.base)):
-        if noise := summarise(alike[name].study, alike[name].results).noise:
-            base = "and base" if alike[name].study.base == study.base else "with another base"
-            return noise.sd, f"published results of {name}, of the same corpus {base}, {noise.n} seeds"
+    alike = [found for name in list_studies() if (found := _published(name)) and found.study.corpus == study.corpus]
+    for found in sorted(alike, key=lambda found: _settings_apart(found.study, study)):
+        if noise := summarise(found.study, found.results).noise:
+            name = found.study.name
+            return noise.sd, f"published results of {name}, on the same corpus with the nearest base, {noise.n} seeds"
     origin = f"published: one run of EN-DE varies by {RUN_SD}, T5 Table 1; small corpora vary more"
     return RUN_SD, origin
 
@@ -249,3 +248,9 @@ def _published(name: str) -> Published | None:
         return read_published(name)
     except UserError:  # a broken file, which `report` complains of
         return None
+
+
+def _settings_apart(one: Study, other: Study) -> int:
+    """Return how many settings the bases of two studies do not share, as they are written."""
+    settings, others = flatten(one.base), flatten(other.base)
+    return sum(settings.get(key) != others.get(key) for key in settings.keys() | others.keys())

@@ -10,11 +10,9 @@ from experiments.reporting.published import OLDER_RULE, Published, PublishedRow
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Row, Summary, summarise
-from experiments.reporting.verdicts import CLAIMS, Verdict
+from experiments.reporting.verdicts import DECIDED, Verdict
 
 TITLE = "Beside the published run"
-DECIDED = (*CLAIMS, Verdict.OPEN, Verdict.DIVERGED)
-"""Verdicts that two runs can agree on; the others say that a run cannot decide."""
 
 
 @dataclass(frozen=True)

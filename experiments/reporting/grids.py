@@ -1,5 +1,6 @@
 """Tables of text for the terminal, Markdown and a page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,8 +48,8 @@ def markdown_grid(grid: Grid) -> str:
 
 
 def without_tags(text: str) -> str:
-    """Return text for Markdown, whose readers may take "<" for the start of HTML, scripts included."""
-    return text.replace("<", "&lt;")
+    """Return text for Markdown, in which "<" before a letter or sign begins HTML, scripts included; "< 0.05" stays."""
+    return re.sub(r"<(?=\S)", "&lt;", text)
 
 
 def print_plain(rows: Sequence[Sequence[str]], numeric: Sequence[bool], console: Console) -> None:

@@ -8,7 +8,7 @@ from experiments.reporting.figures.forest import forest_figure
 from experiments.reporting.figures.style import standalone
 from experiments.reporting.grids import Grid, TableCell, markdown_grid
 from experiments.reporting.headline import headline
-from experiments.reporting.results import Results, read_results
+from experiments.reporting.results import Results, next_evaluation, read_results
 from experiments.reporting.samples import Sample, Texts, samples
 from experiments.reporting.study_report import read_texts
 from experiments.reporting.summary import Summary, summarise
@@ -21,6 +21,8 @@ def study_page(study: Study) -> StudyPage:
     """Return the page of a study. Raises UserError where its report is missing or is not of the present results."""
     results = read_results(study)
     summary = summarise(study, results)
+    if summary.primary is None and (commands := next_evaluation(study, results)):
+        raise UserError(f"no cell of {study.name} is evaluated yet; {commands}")
     _check_report(study, summary)
     runs = {
         (record.variant, record.seed): record.training["run_hash"]

@@ -82,9 +82,9 @@ class Summary:
     `missing` are the cells that the verdicts so far want and that are not trained, `unscored` those not evaluated.
     `signatures` has the signature of every score of a split; `repeats` how many of its pairs repeat another, and how
     many are in the training data; `shown` the scores with a column of their own: BLEU of averaged weights where a cell
-    has it, then those that the user chose. `nothing_learned`: no seed of the
-    baseline has learned anything. `noise_floor` compares the baseline with itself. `extras` is by variant;
-    `tuned` has the rows at their best values, None for a study without `tune`; `effects` those of a study's factors.
+    has it, then those that the user chose. `nothing_learned`: no seed of the baseline has learned anything.
+    `noise_floor` compares the baseline with itself. `extras` is by variant; `tuned` has the rows at their best values,
+    None for a study without `tune`; `effects` those of a study's factors.
     """
 
     study: str

@@ -78,6 +78,8 @@ CALLED = (Verdict.BETTER, Verdict.WORSE)
 """The verdicts on a difference that is there."""
 CLAIMS = (*CALLED, Verdict.EQUAL)
 """What a verdict can claim; such a verdict stands, and its change gets no more seeds."""
+DECIDED = (*CLAIMS, Verdict.OPEN, Verdict.DIVERGED)
+"""Verdicts that two runs can agree on; the others say that a run cannot decide."""
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ def test_a_study_gets_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "experiments/studies/systems/study.yaml").write_text(source.read_text())
     monkeypatch.chdir(tmp_path)
     own = Path("experiments/studies/systems")
-    assert write_stages("systems") == [own / "dvc.yaml", own / "ensembles/dvc.yaml"]
-    assert write_stages("systems") == []
+    assert write_stages(stage_files("systems")) == [own / "dvc.yaml", own / "ensembles/dvc.yaml"]
+    assert write_stages(stage_files("systems")) == []
     (own / "dvc.yaml").write_text("of an older template")
-    assert write_stages("systems") == [own / "dvc.yaml"]
+    assert write_stages(stage_files("systems")) == [own / "dvc.yaml"]
 
 
 @pytest.mark.parametrize("place", ["corpora/mine", "elsewhere/mine"])

@@ -11,14 +11,13 @@ import pytest
 
 from experiments.config.cell import Cell
 from experiments.config.dvc_yaml import check_read_alike
-from experiments.config.run_config import read_yaml, resolve
+from experiments.config.run_config import flatten, read_yaml, resolve
 from experiments.config.study import (
     KEYS,
     MARGIN,
     SECTIONS,
     STUDIES,
     Look,
-    flatten,
     list_studies,
     load_study,
     parse_study,

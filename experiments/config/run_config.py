@@ -188,16 +188,13 @@ def _text_settings() -> set[str]:
     return {key for key in known_keys() if type(attrgetter(key)(RunConfig())) is str}
 
 
-def _check_finite(config: Any, prefix: str = "") -> None:
+def _check_finite(config: Any) -> None:
     """Refuse numbers that no computation can use, which JSON and YAML do not write alike either."""
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if is_dataclass(value):
-            _check_finite(value, f"{prefix}{item.name}.")
-        elif isinstance(value, float):
-            require(math.isfinite(value), f"{prefix}{item.name} is {value}; give a finite number")
+    for key, value in flatten(to_dict(config)).items():
+        if isinstance(value, float):
+            require(math.isfinite(value), f"{key} is {value}; give a finite number")
         elif isinstance(value, int):
-            require(abs(value) < 2**63, f"{prefix}{item.name} is {value}; give a number below 2^63")
+            require(abs(value) < 2**63, f"{key} is {value}; give a number below 2^63")
 
 
 def with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
@@ -274,6 +271,17 @@ def check_extent(text: str, where: str) -> None:
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a config as nested plain dicts, enums as their names."""
     return asdict(config, dict_factory=lambda items: {k: v.name if isinstance(v, Enum) else v for k, v in items})
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested dicts into one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -219,6 +219,15 @@ def read_results(study: Study) -> Results:
     )
 
 
+def next_evaluation(study: Study, results: Results) -> str:
+    """Return the commands that score what is trained; empty where everything is that did not diverge."""
+    if not results.unscored:
+        return ""
+    variant, _, seed = results.unscored[0].rpartition("/seed")
+    one = f"python -m experiments evaluate --study {study.name} --variant {variant} --seed {seed}"
+    return f"next: {one}, or python -m experiments launch --study {study.name} for all that is missing"
+
+
 def read_records(cells: Sequence[Cell]) -> list[Record]:
     """Read those of the cells that were trained with the study's present settings."""
     return [record for cell in cells if cell.record_path.exists() and (record := _read_cell(cell))]

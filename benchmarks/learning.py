@@ -30,8 +30,8 @@ from benchmarks.rounds import show
 from benchmarks.sizes import SIZES
 from experiments.common import cli, machine
 from experiments.common import io as files
-from experiments.config.run_config import RunConfig, resolve, to_dict
-from experiments.config.study import Study, flatten, load_study
+from experiments.config.run_config import RunConfig, flatten, resolve, to_dict
+from experiments.config.study import Study, load_study
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:  # which load torch, after a process was set up for its system

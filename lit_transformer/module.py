@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import GradientAccumulationScheduler
+from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_transformer.batch import TranslationBatch, to_device
@@ -91,7 +92,7 @@ class LitTransformer(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raise UserError where the checkpoint is of a network with other modules, though its weights might fit."""
         saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}).get("network")
-        if isinstance(saved, Mapping) and saved["modules"] != _modules(self.network):
+        if isinstance(saved, Mapping) and saved["modules"] != self.hparams["network"]["modules"]:
             raise UserError(
                 "the checkpoint is of a network with other modules; build that network, "
                 "and give it to load_from_checkpoint(path, network=...) or to LitTransformer before `fit`"
@@ -122,11 +123,31 @@ class LitTransformer(pl.LightningModule):
         """Return the learning rate of the step after the first `steps`."""
         return self.schedule.after(steps)  # of the schedule by now: an LR finder replaces it
 
+    def configure_model(self) -> None:
+        """Shard the weights, gradients and Adam's state over the devices of a ModelParallelStrategy (FSDP2).
+
+        The whole module is one group, gathered for a training step: the decoder projects the encoder's output for all
+        of its layers before it runs the first.
+        """
+        if self.device_mesh is not None and not isinstance(self, FSDPModule):
+            fully_shard(self, mesh=self.device_mesh["data_parallel"])
+            register_fsdp_forward_method(cast(Any, self), "training_step")
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return what a sharded module needs around an evaluation."""
+        return [_Gather()] if isinstance(self.trainer.strategy, ModelParallelStrategy) else []
+
     def setup(self, stage: str) -> None:
         """Raise UserError for settings of the Trainer with which a step would not be that of `optim`."""
-        if isinstance(self.trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
-            name = type(self.trainer.strategy).__name__
-            raise UserError(f"{name} is not supported: every device holds the whole model; use strategy='ddp'")
+        strategy = self.trainer.strategy
+        sizes = "ModelParallelStrategy(data_parallel_size=DEVICES, tensor_parallel_size=1)"
+        if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy):
+            raise UserError(
+                f"{type(strategy).__name__} is not supported: nothing tests it; use strategy='ddp', or, to shard the "
+                f"model, {sizes}"
+            )
+        if isinstance(strategy, ModelParallelStrategy) and strategy.device_mesh["tensor_parallel"].size() > 1:
+            raise UserError(f"tensor parallelism is not supported; use {sizes}")
         if stage != "fit":
             return
         configured, expected = self.trainer.accumulate_grad_batches, self.optim.accumulate
@@ -247,6 +268,23 @@ class LitTransformer(pl.LightningModule):
             name = names[loader] if loader < len(names) else f"{names[0]}{loader}"
             self.log(f"{name}/loss", nats / tokens)
             self.log(f"{name}/ppl", perplexity(nats / tokens))
+
+
+class _Gather(Callback):
+    """Gathers the weights of a sharded module for an evaluation.
+
+    The devices have different numbers of batches and of decoding steps there, and every gathering waits for all.
+    """
+
+    def gather(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with torch.inference_mode(False), torch.no_grad():  # the next training step uses the same tensors
+            cast(FSDPModule, pl_module).unshard()
+
+    def release(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        cast(FSDPModule, pl_module).reshard()
+
+    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = gather
+    on_validation_epoch_end = on_test_epoch_end = on_predict_epoch_end = release
 
 
 def _describe(network: Transformer) -> dict[str, Any]:

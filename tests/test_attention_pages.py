@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from experiments.commands import attention
+from experiments.common import cli
 from experiments.config.cell import Cell
 from experiments.config.study import load_study
 from experiments.reporting.attention import (
@@ -151,7 +152,9 @@ def look(**changes: object) -> None:
         "target": "A DOG",
     }
     own = {"out": "look", "layer": None, "heads": None, "token": None, "averaged": False}
-    attention.draw(argparse.Namespace(**{**plain, **own, **changes}))
+    arguments = {**plain, **own, **changes}
+    arguments["out"] = cli.user_path(str(arguments["out"]))
+    attention.draw(argparse.Namespace(**arguments))
 
 
 def test_the_command_writes_page_and_pictures(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +165,7 @@ def test_the_command_writes_page_and_pictures(project: Path, capsys: pytest.Capt
         *(f"{stack}.{kind}" for stack in ("encoder", "decoder", "cross") for kind in ("svg", "png")),
     }
     assert "prefers-color-scheme:dark" in (project / "whole/cross.svg").read_text()
-    look(out="word", target="A dog", token="old", layer=1, heads="3,1")
+    look(out="word", target="A dog", token="old", layer=1, heads=[3, 1])
     assert {path.name for path in (project / "word").iterdir()} == {"index.html", "encoder.svg", "encoder.png"}
     assert "no picture: cross: 'old' is not among" in capsys.readouterr().err
     assert {line["stroke"] for line in lines_of((project / "word/encoder.svg").read_text())} <= {
@@ -182,9 +185,7 @@ def test_the_command_writes_page_and_pictures(project: Path, capsys: pytest.Capt
         ({"line": "the dog " * 60}, "too many to draw"),
         ({"layer": 0}, "encoder has the layers 1 to 2, not 0"),
         ({"layer": 3}, "cross has the layers 1 to 2, not 3"),
-        ({"heads": "4"}, "encoder has the heads 1 to 3"),
-        ({"heads": "0"}, "--heads 0: give numbers from 1 on"),
-        ({"heads": "1,a"}, "give numbers from 1 on"),
+        ({"heads": [4]}, "encoder has the heads 1 to 3"),
         ({"token": "zebra"}, "'zebra' is not among"),
         ({"out": "experiments/studies/tiny/study.yaml"}, "is a file"),
         ({"seed": 5}, "train the cell first"),
@@ -193,6 +194,16 @@ def test_the_command_writes_page_and_pictures(project: Path, capsys: pytest.Capt
 def test_mistakes(changes: dict[str, object], expected: str) -> None:
     with pytest.raises(UserError, match=expected):
         look(**changes)
+
+
+@pytest.mark.parametrize(
+    ("heads", "expected"), [("0", "heads are numbered from 1 on"), ("1,a", "no list of heads"), ("3-1", "has no heads")]
+)
+def test_heads_are_numbers_from_1_on(heads: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = ["--study", "tiny", "--variant", "base", "--line", "the old dog", "--out", "look"]
+    with pytest.raises(SystemExit, match="2"):
+        attention.main([*cell, "--heads", heads])
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser")

@@ -101,9 +101,26 @@ def test_counts_of_sentences_stand_beside_the_scores(study: Study) -> None:
     path.write_text(kept + "test,5,5,5,4,3,2\n")
     with pytest.raises(UserError, match=r"ema/seed0/sentences\.csv: does not add up .* on 'test'"):
         results.sentences("ema", "test")
+    path.write_text("".join(line for line in kept.splitlines(keepends=True) if not line.startswith("test_comp,")))
+    with pytest.raises(UserError, match=r"ema/seed0/sentences\.csv: does not add up .* on 'test_comp'"):
+        results.sentences("ema", "test_comp")
     path.unlink()
     assert results.sentences("ema", "test") == {}, "older evaluations wrote no counts"
     path.write_text(kept)
+
+
+def test_translations_that_are_cut_short_are_named(study: Study) -> None:
+    (record,) = read_results(study).of("ema")
+    path = study.results("ema", 0) / "translations/test.txt"
+    whole = path.read_bytes()
+    assert len(record.hypotheses("test")) == 12
+    for cut in (b"", whole[:-1], whole.rpartition(b"\n")[0].rpartition(b"\n")[0] + b"\n", b"\xff" + whole):
+        path.write_bytes(cut)
+        with pytest.raises(UserError, match=r"ema/seed0/translations/test\.txt: .*; evaluate this cell again"):
+            record.hypotheses("test")
+    path.unlink()
+    assert record.hypotheses("test") == []
+    path.write_bytes(whole)
 
 
 def test_results_of_other_settings_do_not_count(study: Study) -> None:
@@ -112,7 +129,7 @@ def test_results_of_other_settings_do_not_count(study: Study) -> None:
     results = read_results(replace(study, variants=other))
     assert "ema/seed0" in results.missing
     assert "last/seed0" not in results.missing + results.unscored
-    for other_search in ({"beam": 1}, {"stop": "nothing_better"}):
+    for other_search in ({"beam": 1}, {"stop": "nothing_better"}, {"bleu_tokenizer": "char"}):
         results = read_results(replace(study, base={**study.base, "decode": {"extra_length": 3, **other_search}}))
         assert {"base/seed0", "ema/seed0"} <= set(results.unscored)
 

@@ -206,7 +206,10 @@ def test_an_open_verdict_contradicts_nothing(a: Verdict, b: Verdict, contradicts
         assert contradictions({"x": one, "y": BETTER}, {"x": other, "z": WORSE}) == (["x"] if contradicts else [])
         decided = one in CLAIMS and other in CLAIMS
         expected = "Contradiction" if contradicts else "The claims agree" if decided else "No change is decided in both"
-        assert agreement({"x": one}, {"x": other}).startswith(expected)
+        line = agreement({"x": one}, {"x": other})
+        assert line.startswith(expected)
+        alone = f"; decided in one of them only: x ({one} in A, {other} in B)."
+        assert line.endswith(alone) is ((one in CLAIMS) != (other in CLAIMS))
 
 
 def test_compare_says_in_one_line_and_by_its_status_whether_two_runs_agree(
@@ -226,7 +229,8 @@ def test_compare_says_in_one_line_and_by_its_status_whether_two_runs_agree(
     assert end.value.code == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        "Contradiction: of 1 change decided in both, the claims differ for no_dropout (equal in A, worse in B)."
+        "Contradiction: of 1 change decided in both, the claims differ for no_dropout (equal in A, worse in B); "
+        "decided in one of them only: one_head (worse in A, open in B)."
     )
 
 

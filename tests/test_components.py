@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from experiments.commands import components, describe
-from experiments.config.run_config import RunConfig, resolve
-from experiments.config.study import ROOT, STUDIES, flatten, list_studies, load_study
+from experiments.config.run_config import RunConfig, flatten, resolve
+from experiments.config.study import ROOT, STUDIES, list_studies, load_study
 from experiments.planning.description import Size, parts_of
 from lit_transformer.config import Kind, Mixer, Positions, Scale
 from lit_transformer.errors import UserError
@@ -108,7 +108,7 @@ def test_the_parts_of_a_description_sum_to_the_model(study: str) -> None:
 def test_a_description_names_what_changed_and_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
     describe.main(["--study", "components", "--variant", "small_dk", "--length", "10", "model.norm.placement=pre"])
     out = capsys.readouterr().out
-    assert "attention.d_k 32 -> 4, model.norm.placement=pre" in out
+    assert "attention.d_k 32 -> 4, norm.placement post -> pre" in out
     assert "LayerNorm, SelfAttention, Add" in out
     assert re.search(r"decoder cross x2 .*−57,344", out)  # 2 layers x 2 matrices x 128 x 4 heads x (32 - 4)
     assert re.search(r"encoder end +LayerNorm +256 +\+256", out)

@@ -205,6 +205,13 @@ def test_what_is_missing_is_reported_in_one_line(study: Study) -> None:
         main([*ARGUMENTS, "--dry-run"])
 
 
+def test_before_the_first_score_it_says_what_to_run_next(study: Study) -> None:
+    for cell in cells_of(study):
+        cell.scores_path.unlink(missing_ok=True)
+    with pytest.raises(UserError, match=r"no cell .* evaluated yet; next: .* evaluate --study made_up --variant base"):
+        main([*ARGUMENTS, "--dry-run"])
+
+
 def test_without_the_extra_one_line_says_how_to_install_it(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine where it is not installed."""
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)

@@ -92,6 +92,25 @@ def test_an_experiment_is_applied(experiments_clone: Path) -> None:
     back(experiments_clone)
 
 
+def test_a_setting_without_its_file_is_refused(experiments_clone: Path) -> None:
+    """DVC suggests `+KEY=VALUE` for it, and would run an experiment in which nothing has changed."""
+    for key in ("base.decode.beam=1", "++base.decode.beam=1"):
+        done = call(experiments_clone, "dvc", "exp", "run", "-S", key, check=False)
+        assert done.returncode != 0
+        assert ("'base' from 'vars[1]'" in done.stderr) == key.startswith("++")
+        assert git(experiments_clone, "status", "--porcelain") == ""
+
+
+def test_a_setting_is_changed_from_the_folder_of_its_study(experiments_clone: Path) -> None:
+    folder = (experiments_clone / KEY).parent
+    call(folder, "dvc", "exp", "run", "-n", "near", "-S", "study.yaml:++base.decode.beam=1", "../../../dvc.yaml")
+    assert json.loads(call(experiments_clone, "dvc", "params", "diff", "HEAD", "near", "--json").stdout) == {
+        KEY: {"base.decode.beam": {"old": None, "new": 1}}
+    }
+    back(experiments_clone)
+    call(experiments_clone, "dvc", "exp", "remove", "near")
+
+
 def test_a_single_stage_runs_alone(experiments_clone: Path) -> None:
     path = experiments_clone / KEY
     path.write_text(path.read_text().replace("extra_length: 3\n", "extra_length: 4\n"))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,18 @@ def test_an_ensemble_of_other_trainings_or_fewer_is_left_out(made_up: Study, var
     row = row_of(made_up, variant)
     assert row["BLEU test, all seeds as one model"] == formats.MISSING
     assert row["BLEU paper, ensemble"] == formats.MISSING
+
+
+@pytest.mark.parametrize("decode", [{"beam": 2}, {"bleu_tokenizer": "char"}, {"ensemble": "log_probabilities"}])
+def test_an_ensemble_of_another_search_is_left_out(made_up: Study, decode: dict[str, Any]) -> None:
+    path = made_up.ensemble("base") / "scores.json"
+    content = json.loads(path.read_text())
+    content["decode"] = {"beam": 4, "alpha": 0.6, "extra_length": 50, "stop": "beam_finished"}
+    content["ensemble"]["kind"] = "probabilities"
+    path.write_text(json.dumps(content))
+    assert set(read_results(made_up).ensembles) == set(made_up.variants)
+    other = replace(made_up, base={**made_up.base, "decode": decode})
+    assert "base" not in read_results(other).ensembles
 
 
 def test_what_these_columns_are_is_said_where_they_are(made_up: Study) -> None:

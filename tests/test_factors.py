@@ -11,9 +11,9 @@ import yaml
 
 from experiments.commands import plan
 from experiments.config.factors import Design, parse_design, roman
-from experiments.config.run_config import read_yaml
+from experiments.config.run_config import flatten, read_yaml
 from experiments.config.stages import stage_files, write_stages
-from experiments.config.study import flatten, load_study, parse_study
+from experiments.config.study import load_study, parse_study
 from lit_transformer.errors import UserError
 
 PATH = Path("tiny/study.yaml")
@@ -182,11 +182,11 @@ def test_stages_read_variants_from_a_file_of_their_own(tmp_path: Path, monkeypat
     (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     (folder / "study.yaml").write_text(yaml.safe_dump(GOOD, sort_keys=False))
-    assert write_stages("tiny") == [folder / "dvc.yaml", folder / "variants.yaml"]
+    assert write_stages(stage_files("tiny")) == [folder / "dvc.yaml", folder / "variants.yaml"]
     study = load_study("tiny")
     assert read_yaml(folder / "variants.yaml") == {"variants": study.variants}
     stages = yaml.safe_load(stage_files("tiny")[folder / "dvc.yaml"])
-    assert stages["vars"] == ["study.yaml", "variants.yaml"]
+    assert [entry for entry in stages["vars"] if isinstance(entry, str)] == ["study.yaml:name,seeds", "variants.yaml"]
     for stage in ("train", "evaluate"):
         own, variants = stages["stages"][stage]["params"]
         assert variants == {"experiments/studies/${name}/variants.yaml": ["variants.${item.variant}"]}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from experiments.config.cell import cells_of
-from experiments.config.run_config import RunConfig, known_keys, resolve
+from experiments.config.run_config import RunConfig, flatten, known_keys, resolve
 from experiments.config.stages import rendered
-from experiments.config.study import Study, flatten, load_study
+from experiments.config.study import Study, load_study
 from tests.fuzzing import ODD_TEXT, edited, fuzzed, succeeded
 from tests.tiny_study import study_yaml
 

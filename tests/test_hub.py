@@ -1,5 +1,6 @@
 """Hugging Face data sets, from a local one in the same format; nothing here needs a network."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from data_modules.config import DataConfig
 from data_modules.corpora import hub, load_corpus
 from data_modules.prepared import PreparedCorpus, prepare
 from lit_transformer.errors import UserError
+from tests.hub_server import serve
 
 CONFIG = DataConfig(source="de", target="en")
 SIZES = {"train": 6, "validation": 2, "test": 3}
@@ -138,6 +140,34 @@ def test_the_commit_of_a_data_set_is_kept_with_the_prepared_corpus(tmp_path: Pat
     text = (tmp_path / "prepared/corpus.json").read_text()
     assert '"name": "hub:set"' in text
     assert str(tmp_path) not in text
+
+
+@pytest.mark.slow
+def test_the_client_s_download_and_its_cache_know_the_commit(tmp_path: Path) -> None:
+    """By the client itself, from a hub on loopback, then without one."""
+    pairs = {
+        split: [{language: rows(split, language)[i] for language in ("de", "en")} for i in (0, 1)] for split in SIZES
+    }
+    files = {f"{split}.jsonl": "\n".join(map(json.dumps, lines)).encode() for split, lines in pairs.items()}
+    server = serve("bentrevett/multi30k", SHA, files)
+    code = """if True:
+        from data_modules.corpora.hub import load_hub
+        corpus = load_hub("multi30k", "de", "en")
+        print(corpus.revision, corpus.splits["test"].target)
+    """
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "HF_HOME": str(tmp_path),
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "NO_PROXY": "127.0.0.1",
+    }
+    for offline in ("0", "1"):
+        environment["HF_HUB_OFFLINE"] = offline
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"{SHA} ['test en 0', 'test en 1']"
+        server.shutdown()
 
 
 def test_a_folder_is_of_the_revision_that_is_requested(folder: Path, tmp_path: Path) -> None:

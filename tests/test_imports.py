@@ -223,7 +223,7 @@ def test_only_predict_step_leads_a_training_to_the_search(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tree = ast.parse(FILES["lit_transformer.module"].read_text())
-    (lit,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    (lit,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LitTransformer")
     lit.body = [node for node in lit.body if getattr(node, "name", "") != "predict_step"]
     (tmp_path / "module.py").write_text(ast.unparse(tree))
     monkeypatch.setitem(FILES, "lit_transformer.module", tmp_path / "module.py")

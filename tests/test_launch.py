@@ -12,6 +12,7 @@ from rich.console import Console
 
 from experiments.commands import launch
 from experiments.common.io import only_writer
+from experiments.config.cell import cells_of
 from experiments.config.study import Study, load_study, parse_study
 from experiments.launching import engines, resources
 from experiments.launching.attempts import Attempt, End, Job, Verdict
@@ -19,10 +20,11 @@ from experiments.launching.cells import run_cells
 from experiments.launching.engines import needs_ray
 from experiments.launching.engines.processes import ProcessEngine
 from experiments.launching.progress import CellProgress, detail
-from experiments.launching.stages import Stages
+from experiments.launching.stages import Stages, every_stage
 from lit_transformer.errors import TemporaryFailure, UserError
 from tests.launch_options import launch_options
 from tests.shell_cells import NAMES, ROOT, STUDY, jobs, run, wait_for
+from tests.tiny_study import study_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -265,6 +267,39 @@ def test_a_dry_run_names_the_stages_and_runs_none(monkeypatch, capsys):
     assert first == "components: 1 of at most 60 cells to run"
     assert stages == ["prepare", "report", "train@base-1"]
     assert looks.startswith("Looks at 3 and 5 seeds: 36 cells at least")
+
+
+def test_a_dry_run_of_a_study_that_dvc_does_not_know_writes_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(Stages, "of", lambda study: pytest.fail("its stages were written"))
+    folder = Path("experiments/studies/tiny")
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(json.dumps({**STUDY, "ensembles": ["a"]}))
+    study = load_study("tiny")
+    launch.launch(study, launch_options(dry_run=True))
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"tiny: {len(cells_of(study))} of {len(cells_of(study))} cells to run"
+    assert {"prepare", "train@a-0", "evaluate@b-1", "report", "ensemble@a"} <= set(shown)
+    assert [path.name for path in Path().rglob("*")] == ["experiments", "studies", "tiny", "study.yaml"]
+    (folder / "dvc.lock").write_text("stages: {}\n")
+    with pytest.raises(UserError, match=r"tiny/dvc.yaml is missing or out of date, .* stages --study tiny$"):
+        launch.launch(study, launch_options(dry_run=True))
+
+
+@pytest.mark.slow
+def test_every_stage_is_named_as_dvc_names_it():
+    """Without .git, as in a copy; nothing has run, so all of them are stale."""
+    path = Path("experiments/studies/tiny/study.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        study_yaml("{seeds: [0, 1], ensembles: [base], tune: {values: [0.01, 0.02, 4.0e-5], rungs: [0.25, 0.5]}}")
+    )
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
+    study = load_study("tiny")
+    stages = Stages.of(study)
+    ensembles, tuning = stages.of_ensembles(study), stages.of_tuning(study)
+    assert ensembles
+    assert tuning
+    assert every_stage(study) == (stages.stale(), ensembles.stale(), tuning.stale())
 
 
 def test_a_failed_cell_is_named_and_the_launch_fails(monkeypatch, capsys):

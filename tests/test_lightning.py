@@ -2,8 +2,12 @@
 
 import copy
 import csv
+import json
 import math
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +37,7 @@ from experiments.scoring.perplexity import reference_nats
 from lit_transformer import LitTransformer
 from lit_transformer.config import DecodeConfig, Ensemble, OptimConfig, Schedule
 from lit_transformer.errors import UserError
+from tests.killing import ROOT
 from tests.small_corpus import CONFIG, letters
 from tests.small_models import PAIRS, batch_of, build, padded
 from tests.small_training import BATCHES, DROPPING, Losses, Rates, Saver, endless, loader, weights
@@ -384,7 +389,44 @@ def test_spawned_processes_share_the_batches(corpus: PreparedCorpus) -> None:
     assert not any(torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
 
 
-@pytest.mark.parametrize("kind", [DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy])
+@pytest.mark.slow
+def test_sharded_training_computes_what_one_process_does(tmp_path: Path) -> None:
+    """Two processes by gloo, each with half of every parameter, clipped, tested, translating, and resumed."""
+    letters(tmp_path / "letters")
+    runs = {}
+    for name, arguments in {"one": [], "two": ["--sharded"], "again": ["--sharded", "--resume"]}.items():
+        folder = tmp_path / ("one" if name == "one" else "two")
+        command = [sys.executable, str(ROOT / "tests/sharded.py"), str(tmp_path / "letters"), str(folder), *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        runs[name] = json.loads((folder / "run.json").read_text())
+        runs[name]["weights"] = weights(LitTransformer.load_from_checkpoint(folder / "last.ckpt"))
+    one, two, again = runs.values()
+    assert len(one["losses"]) == 2 * BATCHES_PER_EPOCH
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    assert again["losses"] == pytest.approx(two["losses"][BATCHES_PER_EPOCH:], rel=1e-6)
+    for run in (two, again):
+        assert run["metrics"] == pytest.approx(one["metrics"], rel=1e-5)
+        assert run["predicted"] == one["predicted"]
+        for name, value in one["weights"].items():
+            torch.testing.assert_close(run["weights"][name], value, rtol=1e-4, atol=1e-6)
+    held = {name: math.prod(shape) for name, shape in two["held"].items()}
+    assert held == {name: math.prod(shape) // 2 for name, shape in one["held"].items()}
+
+
+def test_tensor_parallelism_is_refused(corpus: PreparedCorpus) -> None:
+    """Lightning's default: all devices of a node for it."""
+    lit, strategy = lit_of(corpus), ModelParallelStrategy()
+    strategy._device_mesh = {"tensor_parallel": SimpleNamespace(size=lambda: 2)}  # type: ignore[assignment]
+    lit.trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
+    with pytest.raises(
+        UserError, match=r"use ModelParallelStrategy\(data_parallel_size=DEVICES, tensor_parallel_size=1"
+    ):
+        lit.setup("fit")
+
+
+@pytest.mark.parametrize("kind", [DeepSpeedStrategy, FSDPStrategy])
 def test_sharding_is_refused(corpus: PreparedCorpus, kind: type) -> None:
     lit = lit_of(corpus)
     lit.trainer = SimpleNamespace(strategy=kind.__new__(kind))  # type: ignore[assignment]

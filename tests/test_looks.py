@@ -7,6 +7,7 @@ import pytest
 
 from experiments.commands import launch
 from experiments.config.cell import cells_of, fused_folder
+from experiments.config.stages import files_of, write_stages
 from experiments.config.study import Look, Study, load_study
 from experiments.launching.attempts import Job
 from experiments.launching.cells import CellsRun
@@ -123,6 +124,7 @@ def test_a_launch_goes_from_look_to_look(
     assert shown.count("Still open, so further seeds follow: noisy\n") == 2
     assert "FAILED same seed 3: out of memory" in shown
     options.dry_run = True
+    write_stages(files_of(study))
     launch.launch(study, options)
     shown = capsys.readouterr().out
     assert "1 of at most 24 cells to run" in shown

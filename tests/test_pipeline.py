@@ -422,7 +422,7 @@ def test_another_decoding_of_the_same_weights(project: Path):
     assert (results(project, "h1") / "scores.json").read_text() == before
     (path,) = (project / "runs/components/h1/seed0").glob("results+*/scores.json")
     assert json.loads(path.read_text())["decode"] == {
-        "beam": 2, "alpha": 1.0, "extra_length": 3, "stop": "beam_finished",
+        "beam": 2, "alpha": 1.0, "extra_length": 3, "stop": "beam_finished", "bleu_tokenizer": "auto",
     }  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from experiments.config.study import ROOT, load_study
 from experiments.planning import plan, plan_table, step_times
 from experiments.planning.plan import Fleet, disk_bytes, makespan, separable
 from experiments.planning.step_times import Sample, StepTime, sample_of, shape_of, step_flops, time_step
+from experiments.reporting.published import read_published
+from experiments.reporting.summary import summarise
 from lit_transformer import LitTransformer, build_transformer
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError
@@ -149,6 +151,18 @@ def test_more_seeds_separate_less_and_the_noise_is_named(at_root: None) -> None:
     assert "published: one run of EN-DE varies by 0.11" in sentence
     assert "0.16 BLEU in one" in separable(other, 5)
     assert "One seed separates nothing" in separable(other, 1)
+
+
+def test_noise_is_that_of_the_same_corpus_before_that_of_a_large_model(at_root: None) -> None:
+    """And there of the study whose base is nearest; on Multi30k published results are of one seed."""
+    for name, nearest in (("context", "components"), ("table3_grammar", "numerics")):
+        published = read_published(nearest)
+        assert published is not None
+        noise = summarise(published.study, published.results).noise
+        assert noise is not None
+        expected = f"varies by {noise.sd:.2f} BLEU (sd over seeds; published results of {nearest}, on the same corpus"
+        assert expected in separable(load_study(name), 3)
+    assert "published: one run of EN-DE" in separable(load_study("systems_multi30k"), 3)
 
 
 def test_the_plan_is_printed_in_plain_lines(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from experiments.reporting.figures.probe import (
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.study_report import write_report
 from experiments.reporting.summary import Summary, summarise
-from experiments.training.probe_csv import Key, read_probe, write_probe
+from experiments.training.probe_csv import LAST, Key, read_probe, write_probe
 from lit_transformer.errors import UserError
 from tests.synthetic_study import write_study
 
@@ -34,7 +34,6 @@ MEASURED: list[Key] = [
     ("encoder", 1, "score_std"), ("decoder", 1, "hidden_weight"), ("embedding", None, "gradient"),
     ("encoder", 1, "gradient"), ("encoder", 2, "gradient"), ("decoder", 1, "gradient"),
 ]  # fmt: skip
-NORM: Key = ("all", None, "step_gradient_largest")
 
 
 def write_probes(study: Study, names: list[str] = NAMES) -> None:
@@ -42,8 +41,8 @@ def write_probes(study: Study, names: list[str] = NAMES) -> None:
     for name in names:
         for seed in study.seeds:
             rows = []
-            for step in (0, 100, 200, 300):
-                keys = [*MEASURED, *([NORM] if step else [])]
+            for step in (0, 100, 200, 800):  # the last as in training.json
+                keys = [*MEASURED, *([LAST] if step else [])]
                 rows += [[step, *key, (step + 100 * seed + i) / 1000] for i, key in enumerate(keys)]
             write_probe(study.results(name, seed) / "probe.csv", rows)
 
@@ -67,25 +66,25 @@ def test_rows_are_means_over_layers_and_finished_seeds(made: tuple[Study, Summar
     places, gradients = gradient_rows(probes)
     assert places == ["embedding", "encoder 1", "encoder 2", "decoder 1"]
     own = {row["moment"]: row["value"] for row in gradients if (row["variant"], row["place"]) == ("base", "encoder 2")}
-    assert own == pytest.approx({"start": 0.108, "middle": 0.308, "end": 0.408})
+    assert own == pytest.approx({"start": 0.108, "middle": 0.308, "end": 0.908})
 
 
 def test_headlines_are_before_the_first_step_and_after_the_last(made: tuple[Study, Summary, Results]) -> None:
     rows = {(row["variant"], row["column"]): row for row in headline_rows(read_probes(*made[1:]))}
     titles = [title for title, _, _ in HEADLINE]
     base = [rows["base", title]["value"] for title in titles]
-    assert base == pytest.approx([0.104, 0.404, 10.15, 40.15, 40.5])
-    assert rows["base", LARGEST_GRADIENT]["value"] == pytest.approx(0.41)
+    assert base == pytest.approx([0.104, 0.904, 10.15, 90.15, 90.5])
+    assert rows["base", LARGEST_GRADIENT]["value"] == pytest.approx(0.91)
     assert rows["base", titles[2]]["text"] == "10"
 
 
 def test_the_table_has_first_and_last_steps_with_intervals(made: tuple[Study, Summary, Results]) -> None:
     text = probe_csv(read_probes(*made[1:]))
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert {row["step"] for row in rows} == {"0", "300"}
-    row = next(row for row in rows if (row["variant"], row["measure"], row["step"]) == ("one_head", "score_std", "300"))
-    assert float(row["mean"]) == pytest.approx(0.404)
-    assert float(row["low"]) < 0.404 < float(row["high"])
+    assert {row["step"] for row in rows} == {"0", "800"}
+    row = next(row for row in rows if (row["variant"], row["measure"], row["step"]) == ("one_head", "score_std", "800"))
+    assert float(row["mean"]) == pytest.approx(0.904)
+    assert float(row["low"]) < 0.904 < float(row["high"])
     assert row["n"] == "3"
     assert {row["n"] for row in rows if row["variant"] == "no_norm"} == {"2"}
 
@@ -132,6 +131,20 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     path.write_text("step,part,layer,measure,value\n0,encoder,1,entropy,many\n")
     with pytest.raises(UserError, match=r"probe\.csv: not written by a probe"):
         read_probe(path)
+
+
+def test_a_file_that_is_cut_short_is_named(made: tuple[Study, Summary, Results]) -> None:
+    """At any row and inside the last number; a diverged training ended before its last step."""
+    study, summary, results = made
+    path = study.results("base", 0) / "probe.csv"
+    whole = path.read_text()
+    lines = whole.splitlines(keepends=True)
+    for cut in ("", *("".join(lines[:rows]) for rows in range(len(lines))), whole[:-1], whole[:-3]):
+        path.write_text(cut)
+        with pytest.raises(UserError, match=r"base/seed0/probe\.csv: .*; train this cell again"):
+            read_probes(summary, results)
+    path.write_text(whole)
+    assert all(record.probe() for record in results.records)
 
 
 def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:

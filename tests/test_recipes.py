@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.config.run_config import RunConfig, config_hash, resolve, to_dict, to_yaml
-from experiments.config.study import flatten
+from experiments.config.run_config import RunConfig, config_hash, flatten, resolve, to_dict, to_yaml
 from lit_transformer.config import Initialisation, Mask, Placement, Positions, Smoothing
 from lit_transformer.errors import UserError
 from lit_transformer.recipes import Recipe, deltas, switched

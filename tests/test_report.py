@@ -37,6 +37,20 @@ def test_every_file_is_written_and_a_second_run_changes_no_byte(
     assert printed.rstrip().endswith("report: experiments/studies/made_up/report/index.html")
 
 
+def test_before_the_first_score_the_report_ends_with_what_to_run_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_figures: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = write_study(tmp_path, names=["base", "one_head"])
+    for path in study.folder.rglob("scores.json"):
+        path.unlink()
+    report.main(["--study", "made_up"])
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "no cell is evaluated yet; next: python -m experiments evaluate --study made_up --variant base --seed 0, "
+        "or python -m experiments launch --study made_up for all that is missing"
+    )
+
+
 def test_the_long_table_holds_every_row_of_every_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = write_study(tmp_path, names=["base", "hot"])

@@ -14,7 +14,7 @@ import yaml
 from sacrebleu.metrics.bleu import BLEU
 
 from experiments.config import bleu_tokenizer as tokenizers
-from experiments.config.bleu_tokenizer import OF_LANGUAGES, TOKENIZERS, bleu_tokenizer
+from experiments.config.bleu_tokenizer import OF_LANGUAGES, TOKENIZERS, bleu_tokenizer, check_finds_words
 from experiments.config.run_config import resolve
 from experiments.scoring.bleu import by_length, exact_match, paper_bleu, paper_tokens, score
 from lit_transformer.errors import UserError
@@ -171,6 +171,23 @@ def test_bleu_has_a_tokenizer_for_languages_of_few_blanks(language: str):
 def test_the_tokenizer_follows_the_language_unless_it_is_named(language: str, expected: str):
     assert bleu_tokenizer("auto", language) == expected
     assert bleu_tokenizer("intl", language) == "intl"
+
+
+@pytest.mark.parametrize("language", FEW_BLANKS)
+def test_text_without_blanks_is_not_scored_by_the_usual_tokenizer(language: str):
+    """Files are often called train.cn, train.jp or train.kr, which are codes of countries; Korean has blanks."""
+    check_finds_words("auto", language, FEW_BLANKS[language])
+    check_finds_words("13a", "xx", FEW_BLANKS[language])
+    if language == "ko":
+        check_finds_words("auto", "kr", FEW_BLANKS[language])
+        return
+    with pytest.raises(UserError, match=r"data.target 'xx' is 13a, .*: set decode.bleu_tokenizer to one of zh, "):
+        check_finds_words("auto", "xx", FEW_BLANKS[language])
+
+
+def test_text_with_blanks_is_scored_by_the_usual_tokenizer():
+    mixed = ["Der alte Hund sieht 狗.", "שלום עולם, привет мир", "नमस्ते दुनिया", "안녕하세요 세계", "1 2 3", ""]
+    check_finds_words("auto", "xx", mixed)
 
 
 def test_every_tokenizer_is_one_of_sacrebleus():

@@ -1,13 +1,18 @@
 """The stages of a study: one template, and code that looks at what a stage declares."""
 
+import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from experiments.commands import prepare
 from experiments.config.stages import DEFAULT_STUDY, LAYERS_STUDY, TRAINING_CODE, stage_files, write_stages
 from experiments.config.study import list_studies
+from experiments.launching.stages import DVC, Stages
+from lit_transformer.errors import TemporaryFailure
 from tests.tiny_study import study_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -22,8 +27,8 @@ def test_the_template_fits_every_study(name: str) -> None:
             assert (ROOT / path).parent.joinpath(stage["wdir"]).resolve() == ROOT
             code = [dep for dep in stage["deps"] if "${" not in dep and not dep.startswith("experiments/studies/")]
             assert [path for path in code if not (ROOT / path).exists()] == []
-        for variables in content.get("vars", []):
-            own = (ROOT / path).parent.joinpath(variables).resolve()
+        for variables in filter(lambda entry: isinstance(entry, str), content.get("vars", [])):
+            own = (ROOT / path).parent.joinpath(variables.partition(":")[0]).resolve()
             assert own.parent == ROOT / f"experiments/studies/{name}"
             assert own.name == "study.yaml" or (own.name == "variants.yaml" and own.relative_to(ROOT) in files)
 
@@ -43,10 +48,10 @@ def test_a_study_gets_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "experiments/studies/systems/study.yaml").write_text(source.read_text())
     monkeypatch.chdir(tmp_path)
     own = Path("experiments/studies/systems")
-    assert write_stages("systems") == [own / "dvc.yaml", own / "ensembles/dvc.yaml"]
-    assert write_stages("systems") == []
+    assert write_stages(stage_files("systems")) == [own / "dvc.yaml", own / "ensembles/dvc.yaml"]
+    assert write_stages(stage_files("systems")) == []
     (own / "dvc.yaml").write_text("of an older template")
-    assert write_stages("systems") == [own / "dvc.yaml"]
+    assert write_stages(stage_files("systems")) == [own / "dvc.yaml"]
 
 
 @pytest.mark.parametrize("place", ["corpora/mine", "elsewhere/mine"])
@@ -68,6 +73,33 @@ def test_prepare_depends_on_the_text_of_a_folder(place: str, tmp_path: Path, mon
     before = prepares()
     folder.mkdir(parents=True)
     assert prepares() == ["corpora/mine" if place.startswith("corpora") else str(folder), *before]
+
+
+def test_prepare_names_the_text_to_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where study.yaml takes another corpus and `dvc repro` follows, which does not write a dvc.yaml."""
+    monkeypatch.chdir(tmp_path)
+    text, own = tmp_path / "mine", Path("experiments/studies/tiny")
+    text.mkdir()
+    for name in ("train.en", "train.de", "valid.en", "valid.de", "test.en", "test.de"):
+        (text / name).write_text("a dog and a dog\n" * 3)
+    own.mkdir(parents=True)
+    (own / "study.yaml").write_text(study_yaml("{corpus: ./mine, base: {data: {vocab_size: 262}}}"))
+    prepare.main(["--study", "tiny"])
+    assert not (own / "dvc.yaml").exists(), "a study that was not launched has none"
+    (own / "dvc.yaml").write_text("of another corpus")
+    prepare.main(["--study", "tiny"])
+    assert yaml.safe_load((own / "dvc.yaml").read_text())["stages"]["prepare"]["deps"][0] == "mine"
+
+
+def test_stages_that_run_at_this_moment_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the same study is launched twice: DVC refuses, and would have the user delete its file."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages:\n  one:\n    cmd: echo 1 > out\n    outs: [out]\n")
+    subprocess.run([*DVC, "init", "-q", "-f", "--no-scm"], check=True)
+    holder = {"pid": os.getpid(), "cmd": "dvc repro"}
+    Path(".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(tmp_path / "out"): holder}, "read": {}}))
+    with pytest.raises(TemporaryFailure, match=f"process {os.getpid()} runs stages of dvc.yaml; wait for it or stop"):
+        Stages(Path("dvc.yaml")).stale()
 
 
 def test_every_output_is_kept_until_its_successor_exists() -> None:

@@ -12,14 +12,13 @@ from dvc.utils.hydra import apply_overrides
 
 from experiments.config.cell import Cell
 from experiments.config.dvc_yaml import check_read_alike
-from experiments.config.run_config import read_yaml, resolve
+from experiments.config.run_config import flatten, read_yaml, resolve
 from experiments.config.study import (
     KEYS,
     MARGIN,
     SECTIONS,
     STUDIES,
     Look,
-    flatten,
     list_studies,
     load_study,
     parse_study,
@@ -276,6 +275,19 @@ def test_what_dvc_would_read_otherwise_is_refused(
     path.write_text(text + line + "\n")
     with pytest.raises(UserError, match=re.escape(f"{where} is {ours!r} as this program reads it and {dvcs!r} as DVC")):
         load_study("tiny")
+
+
+def test_the_way_out_is_the_name_in_quotes(tmp_path: Path):
+    path = tmp_path / "study.yaml"
+    path.write_text("variants: {base: {}, no: {}}\n")
+    with pytest.raises(UserError, match='write text in quotes, as "no", a number'):
+        check_read_alike(read_yaml(path), path)
+    path.write_text('variants: {base: {}, "no": {}}\n')
+    check_read_alike(read_yaml(path), path)
+    for name in ("null", "~"):
+        path.write_text(f"variants: {{base: {{}}, {name}: {{}}}}\n")
+        with pytest.raises(UserError, match=r"study\.yaml: a key is null or ~, .*; put the name in quotes"):
+            read_yaml(path)
 
 
 def test_what_dvc_cannot_read_is_one_line(tmp_path: Path):

@@ -4,8 +4,8 @@ from functools import cache
 
 import pytest
 
-from experiments.config.run_config import RunConfig, to_dict
-from experiments.config.study import ROOT, flatten, load_study
+from experiments.config.run_config import RunConfig, flatten, to_dict
+from experiments.config.study import ROOT, load_study
 from experiments.reporting.paper import BASE, KEYS, TABLE3, Ablation, Setting, implied, published
 from lit_transformer.config import Schedule
 from lit_transformer.flops import build_on_meta, parameter_count

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from experiments.config.study import Study
 from experiments.reporting import formats, tables
+from experiments.reporting.grids import Grid, TableCell, markdown_grid
 from experiments.reporting.results import Results, read_results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Summary, Verdict, corpus_level, summarise
@@ -46,6 +47,11 @@ def edit_score(path: Path, split: str, **changes: object) -> None:
     scores = json.loads(path.read_text())
     scores["splits"][split] |= changes
     path.write_text(json.dumps(scores))
+
+
+def test_text_in_markdown_ends_no_cell_and_begins_no_html() -> None:
+    grid = Grid(["a|b", "p"], [[TableCell("x <b>| y"), TableCell("< 0.001")]], [False, True])
+    assert markdown_grid(grid) == "| a\\|b | p |\n|:--|--:|\n| x &lt;b>\\| y | < 0.001 |"
 
 
 def test_scores_of_averaged_weights_stand_in_a_column_of_their_own_where_there_are_any(here: Path) -> None:

@@ -15,7 +15,7 @@ from experiments.commands import array, launch, prepare, train, tune
 from experiments.common.io import write_json
 from experiments.config.cell import Cell, cell_of, cells_of
 from experiments.config.run_config import config_hash
-from experiments.config.stages import write_stages
+from experiments.config.stages import files_of, write_stages
 from experiments.config.study import Study, load_study, parse_study
 from experiments.config.trials import (
     DIVERGED,
@@ -399,6 +399,7 @@ def test_a_launch_goes_from_rung_to_rung_and_then_to_the_tuned_cells(
     monkeypatch.setattr(Stages, "run", run)
     monkeypatch.setattr(launch, "_run_cells", run_cells)
     options = launch_options(dry_run=True)
+    write_stages(files_of(study))
     launch.launch(study, options)
     shown = capsys.readouterr().out
     assert "tiny: 6 of 6 cells to run" in shown
@@ -515,7 +516,7 @@ def test_a_value_that_was_left_behind_writes_so_and_trains_nothing(
 
 
 def test_the_stages_of_rungs_follow_one_another(study: Study) -> None:
-    paths = write_stages("tiny")
+    paths = write_stages(files_of(study))
     assert paths == [study.folder / "dvc.yaml", study.folder / "tuning/dvc.yaml"]
     stages = read_yaml_text(paths[1])["stages"]
     assert list(stages) == ["rung0", "rung1", "train", "evaluate"]

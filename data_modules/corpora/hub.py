@@ -57,9 +57,14 @@ def _folder(name: str) -> Path | None:
 
 
 def _commit(data: "DatasetDict") -> str:
-    """Return the commit that a data set was downloaded from, empty where it does not know."""
+    """Return the commit that a data set was downloaded from, empty where it does not know.
+
+    The client names a folder of its cache by it; a set that was saved elsewhere may have the addresses of its files.
+    """
+    folders = {Path(file["filename"]).parent.name for split in data.values() for file in split.cache_files}
     sources = {source for split in data.values() for source in split.info.download_checksums or ()}
-    commits = {found[1] for source in sources if (found := re.match(r"hf://datasets/[^@]+@([^/]+)/", source))}
+    commits = {folder for folder in folders if re.fullmatch(r"[0-9a-f]{40}", folder)}
+    commits |= {found[1] for source in sources if (found := re.match(r"hf://datasets/[^@]+@([^/]+)/", source))}
     return commits.pop() if len(commits) == 1 else ""
 
 

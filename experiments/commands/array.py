@@ -22,7 +22,7 @@ from experiments.launching.attempts import Job
 from experiments.launching.cells import RETRIES
 from experiments.launching.looks import needed
 from experiments.launching.slurm import array
-from experiments.launching.stages import Stages
+from experiments.launching.stages import Stages, stale_cells
 from experiments.launching.tuning import next_trials
 from lit_transformer.errors import UserError, nearest
 
@@ -57,7 +57,7 @@ def _due(study: Study, stages: Stages) -> list[str]:
     if "prepare" in stale:
         stages.run("prepare", out=sys.stderr)
         stale = needed(study, stages.stale())
-    cells = stages.stale_cells(study, stale)
+    cells = stale_cells(study, stale)
     tuning = stages.of_tuning(study)
     if cells or tuning is None:
         return [_name(cell) for cell in cells]
@@ -69,7 +69,7 @@ def _due(study: Study, stages: Stages) -> list[str]:
         if to_train:
             return [trial.stage for trial in to_train]
         if not stopped:
-            return [_name(cell) for cell in tuning.stale_cells(study, stale, tuned=True)]
+            return [_name(cell) for cell in stale_cells(study, stale, tuned=True)]
 
 
 def _jobs(study: Study, stages: Stages) -> dict[str, Job]:

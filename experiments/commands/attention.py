@@ -23,9 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.cell_parser(__doc__ or "", seed_required=False)
     parser.add_argument("--line", required=True, metavar="TEXT", help="the source sentence")
     parser.add_argument("--target", metavar="TEXT", help="the decoder's output; the model's own translation by default")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the page and the pictures go")
+    parser.add_argument(
+        "--out", required=True, type=cli.user_path, metavar="FOLDER", help="where the page and the pictures go"
+    )
     parser.add_argument("--layer", type=int, metavar="N", help="of the pictures; the top one by default")
-    parser.add_argument("--heads", metavar="1,2,...", help="of the pictures; all by default")
+    heads = cli.number_list("heads", 1)
+    parser.add_argument("--heads", type=heads, metavar="1,2,...", help="of the pictures; all by default")
     parser.add_argument("--token", metavar="WORD", help="of the pictures; only the rows of this word")
     parser.add_argument("--averaged", action="store_true", help="the average of the weights that optim.averaging keeps")
     draw(parser.parse_intermixed_args(argv))
@@ -34,13 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def draw(args: argparse.Namespace) -> None:
     """Write index.html and the pictures into args.out."""
     cell = cli.parse_cell(args)
-    folder = cli.STARTED_IN / args.out
+    folder = args.out
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {args.out} is a file; name a folder")
+        raise UserError(f"--out {folder} is a file; name a folder")
     source, target = (_text(value, name) for value, name in ((args.line, "--line"), (args.target, "--target")))
     if not source:
         raise UserError("--line is empty; give a sentence of the source language")
-    heads = _heads(args.heads)
     from experiments.common import machine
     from experiments.common.io import write_text
     from experiments.reporting.attention import MAX_TOKENS, sentence_attention
@@ -61,7 +63,7 @@ def draw(args: argparse.Namespace) -> None:
             f"{len(src)} source and {len(tgt)} target tokens are too many to draw: "
             f"give a sentence of at most {MAX_TOKENS} a side"
         )
-    pictures = _pictures(sentence, args.layer, heads, args.token)
+    pictures = _pictures(sentence, args.layer, args.heads, args.token)
     write_text(folder / "index.html", attention_page(cell.title, [sentence]))
     for name, picture in pictures.items():
         _write(folder, name, picture)
@@ -110,15 +112,6 @@ def _write(folder: Path, name: str, picture: str) -> None:
 
     write_text(folder / f"{name}.svg", standalone(picture))
     replace(folder / f"{name}.png", lambda path: path.write_bytes(line_picture_png(picture)))
-
-
-def _heads(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    numbers = text.split(",")
-    if not all(number.strip().isdecimal() and int(number) >= 1 for number in numbers):
-        raise UserError(f"--heads {text}: give numbers from 1 on, such as 1,2")
-    return list(dict.fromkeys(int(number) for number in numbers))
 
 
 def _text(value: str | None, name: str) -> str | None:

@@ -8,9 +8,10 @@ A name alone is the results at hand, or the published ones where there are none.
 results, name@revision what was published in that commit, read through git. Scores of different test sets or signatures
 never share a column: such studies show differences to their own baselines only.
 
-The last line says whether the two agree in their claims. The exit status is 1 where they contradict each other: a
-change is better in one and worse or equal in the other. An open verdict contradicts nothing. Where both studies have
-`tune`, a line before it says the same of each row at its best value, and counts as well.
+The last line says whether the two agree in their claims, and names the changes that only one of them decides. The exit
+status is 1 where they contradict each other: a change is better in one and worse or equal in the other. An open verdict
+contradicts nothing. Where both studies have `tune`, a line before it says the same of each row at its best value, and
+counts as well.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.a == args.b:
         raise UserError(f"A and B are both {args.a}; name two studies, or a revision of it: {args.a}@HEAD~1 {args.a}")
+    cli.announce(f"reading {args.a} and {args.b}")
     from experiments.reporting.comparison_report import compare
 
     if not compare(args.a, args.b, cli.page_folder(args.out, "compare", (args.a, args.b))):

@@ -10,7 +10,6 @@ headline, the corrected table, the forest plot and attention. Every number is th
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,9 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = load_study(args.study)
     from experiments.reporting.study_page import study_page
     from experiments.tracking import dashboard, login
-    from experiments.tracking.identity import PROJECT, files_folder
+    from experiments.tracking.identity import PROJECT, files_folder, with_user_variables
 
-    project, entity = os.environ.get("WANDB_PROJECT") or PROJECT, os.environ.get("WANDB_ENTITY")
+    place = with_user_variables({"project": PROJECT, "entity": ""})
+    project, entity = place["project"], place["entity"]
     if args.dry_run:
         import yaml
 

@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.cell_parser(__doc__ or "", seed_required=False, no_seed="left out with --ensemble", several=True)
     parser.add_argument("--wandb", default="auto", help="auto (online if logged in), online, offline or disabled")
     parser.add_argument("--ensemble", action="store_true", help="score all trained seeds of the variant as one model")
-    parser.add_argument("--with-variants", default="", metavar="A,B", help="their trained seeds join the ensemble")
+    about = "their trained seeds join the ensemble"
+    parser.add_argument("--with-variants", type=cli.names, default=[], metavar="A,B", help=about)
     parser.add_argument("--averaged", action="store_true", help="combine the averaged weights of each")
     about = "score a test set of sacreBLEU, such as wmt14/full, and not the corpus's; fetched before by sacrebleu"
     parser.add_argument("--testset", metavar="NAME", help=about)
@@ -63,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from experiments.scoring import evaluation
 
     if args.ensemble:
-        variants = [name for name in args.with_variants.split(",") if name]
-        folder = evaluation.evaluate_ensemble(cell, variants, args.averaged)
+        folder = evaluation.evaluate_ensemble(cell, args.with_variants, args.averaged)
         print(f"{folder}: scores.json and translations")
     elif args.testset:
         print(f"{evaluation.evaluate_testset(cell, args.testset)}: scores.json and the translation")

@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(args.studies) < 2 or len(set(args.studies)) < len(args.studies):
         raise UserError("ladder needs two studies or more, each once; name the cheapest first")
     studies = [load_study(name) for name in args.studies]
+    cli.announce(f"comparing {', '.join(args.studies)}")
     from experiments.reporting.ladder_report import compare_corpora
 
     compare_corpora(studies, cli.page_folder(args.out, "ladder", args.studies))

@@ -16,12 +16,13 @@ pip install -c constraints.txt -e '.[cluster]'. See docs/scale.md and docs/slurm
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.common import cli, machine
 from experiments.common.io import only_writer
 from experiments.config.cell import Cell, cells_of
+from experiments.config.stages import files_of, outdated
 from experiments.config.study import TUNING, Study, load_study
 from experiments.config.trials import trials_of
 from experiments.launching.attempts import LOG, Job
@@ -33,7 +34,7 @@ from experiments.launching.looks import needed
 from experiments.launching.progress import CellProgress
 from experiments.launching.resources import Node, default_slots, gpu_count, share_of
 from experiments.launching.signals import interrupt_on_signals
-from experiments.launching.stages import Stages
+from experiments.launching.stages import Stages, every_stage, stale_cells
 from experiments.launching.stale_locks import clear_stale_locks
 from experiments.launching.tuning import next_trials
 from lit_transformer.errors import UserError
@@ -58,13 +59,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--retries", type=cli.at_least(0), default=RETRIES, help="further attempts at a cell that crashes (%(default)s)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="list the stale stages and exit")
+    parser.add_argument("--dry-run", action="store_true", help="list the stale stages, write nothing")
     args = parser.parse_args(argv)
     launch(load_study(args.study), args)
 
 
 def launch(study: Study, args: argparse.Namespace) -> None:
     """Run what is stale; say so where nothing is."""
+    if args.dry_run and outdated(files := files_of(study)):
+        _list_unwritten(study, files)
+        return
+    cli.announce(f"asking DVC which stages of {study.name} are stale")
     if gone := clear_stale_locks():
         print(f"DVC's locks of processes that are gone were cleared: {', '.join(map(str, gone))}")
     stages = Stages.of(study)
@@ -76,7 +81,7 @@ def launch(study: Study, args: argparse.Namespace) -> None:
     if not stale | stale_ensembles | stale_tuning:
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")
     elif args.dry_run:
-        _list(study, stages, stale, stale_ensembles, stale_tuning)
+        _list(study, stale, stale_ensembles, stale_tuning)
     else:
         interrupt_on_signals()
         with only_writer(Path("runs") / study.name):
@@ -84,13 +89,27 @@ def launch(study: Study, args: argparse.Namespace) -> None:
         print(f"The page: {page.resolve()}")
 
 
-def _list(study: Study, stages: Stages, stale: set[str], stale_ensembles: set[str], stale_tuning: set[str]) -> None:
-    print(f"{study.name}: {_cells_to_run(study, len(stages.stale_cells(study, stale)))}")
+def _list_unwritten(study: Study, files: Mapping[Path, str]) -> None:
+    """List all stages of a study that DVC knows nothing of yet: a dry run does not write what DVC would read.
+
+    Raises UserError where DVC knows of some, and the files of others are missing or out of date.
+    """
+    if any(path.exists() or path.with_name("dvc.lock").exists() for path in files):
+        raise UserError(
+            f"{outdated(files)[0]} is missing or out of date, and a dry run writes nothing; write it, "
+            f"then run the same again: python -m experiments stages --study {study.name}"
+        )
+    stale, stale_ensembles, stale_tuning = every_stage(study)
+    _list(study, needed(study, stale), stale_ensembles, needed(study, stale_tuning, tuned=True))
+
+
+def _list(study: Study, stale: set[str], stale_ensembles: set[str], stale_tuning: set[str]) -> None:
+    print(f"{study.name}: {_cells_to_run(study, len(stale_cells(study, stale)))}")
     if study.tune:
         from experiments.planning.tuning import tuning_cost
 
         trials = sum(trial.stage in stale_tuning for trial in trials_of(study))
-        cells = len(stages.stale_cells(study, stale_tuning, tuned=True))
+        cells = len(stale_cells(study, stale_tuning, tuned=True))
         print(f"{study.name}: at most {trials} trials to run, and {_cells_to_run(study, cells)} at their best value")
         print(tuning_cost(study))
     print("\n".join([*sorted(stale | stale_ensembles), *(f"{TUNING}: {stage}" for stage in sorted(stale_tuning))]))
@@ -142,7 +161,7 @@ def _run_looks(
     attempted: dict[Job, Cell] = {}
     failed: dict[Job, str] = {}
     while True:
-        cells = {stages.job(cell): cell for cell in stages.stale_cells(study, stale)}
+        cells = {stages.job(cell): cell for cell in stale_cells(study, stale)}
         jobs = [job for job in cells if job not in attempted]
         if not jobs:
             return attempted, failed
@@ -178,9 +197,7 @@ def _run_tuned(
         jobs = {stages.trial_job(trial): Cell(study, trial.variant, trial.seed, tuned=True) for trial in to_train}
         to_run = f"{len(jobs)} trials to run"
         if not to_train + stopped:
-            cells = [
-                cell for cell in stages.stale_cells(study, stale, tuned=True) if (cell.variant, cell.seed) not in lost
-            ]
+            cells = [cell for cell in stale_cells(study, stale, tuned=True) if (cell.variant, cell.seed) not in lost]
             jobs = {job: cell for cell in cells if (job := stages.job(cell)) not in attempted}
             to_run = f"{_cells_to_run(study, len(jobs))}, each at its best value"
             if not jobs:

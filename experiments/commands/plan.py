@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not 0 < args.utilisation <= 1:
         raise UserError(f"--utilisation is {args.utilisation}; it must be above 0 and at most 1")
     study = load_study(args.study)
+    cli.announce(f"computing what a cell of {study.name} costs")
     from experiments.launching.resources import default_slots
     from experiments.planning.plan import Fleet, make_plan
     from experiments.planning.plan_table import show

@@ -12,7 +12,8 @@ from pathlib import Path
 from experiments.common import cli
 from experiments.common.io import only_writer
 from experiments.config.run_config import resolve
-from experiments.config.study import load_study
+from experiments.config.stages import files_of, write_stages
+from experiments.config.study import Study, load_study
 
 PATIENCE = 3600.0
 """Seconds to wait for another process that prepares the same corpus."""
@@ -42,3 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     with only_writer(Path("runs/prepare") / folder.name, patience=PATIENCE):
         corpus = prepare(raw, config, folder)
     print(f"{folder}:", "\n".join(corpus.report()))
+    if args.study:
+        _name_the_text_to_dvc(study)
+
+
+def _name_the_text_to_dvc(study: Study) -> None:
+    """Update a dvc.yaml that names no text, or that of another corpus, since DVC would not see a change of this one."""
+    files = files_of(study)
+    if any(path.exists() for path in files):
+        for path in write_stages(files):
+            print(f"{path} was out of date and is written anew, so that DVC sees a change of this corpus")

@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     study = load_study(args.study)
+    cli.announce(f"writing the report of {study.name}")
     from experiments.reporting.study_report import report
 
     report(study, args.scores, args.data)

@@ -14,6 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from experiments.config.stages import stage_files, write_stages
 
-    written = write_stages(args.study)
-    for path in stage_files(args.study):
+    files = stage_files(args.study)
+    written = write_stages(files)
+    for path in files:
         print(f"{path}: {'written' if path in written else 'up to date'}")

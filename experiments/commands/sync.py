@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Send what is missing of every run below some folders. Raises UserError for a user who is not logged in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "folders", nargs="*", type=Path, help="run folders, or what holds them (default: runs, or WANDB_DIR)"
+        "folders", nargs="*", type=cli.user_path, help="run folders, or what holds them (default: runs, or WANDB_DIR)"
     )
     args = parser.parse_args(argv)
     from experiments.tracking import login, sync
@@ -24,4 +24,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if not login.logged_in():
         raise UserError("W&B does not know you: `wandb login`, or set WANDB_API_KEY, and run the same command again")
-    sync.sync_all([cli.STARTED_IN / folder for folder in args.folders] or [files_folder(Path("runs"))])
+    sync.sync_all(args.folders or [files_folder(Path("runs"))])

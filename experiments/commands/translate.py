@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="lines for each line, at most decode.beam")
     parser.add_argument("--scores", action="store_true", help="put score and log-probability before each translation")
     about = "also write a page that shows the model's attention in the first lines that are not too long to draw"
-    parser.add_argument("--attention", metavar="FILE.html", help=about)
+    parser.add_argument("--attention", type=cli.user_path, metavar="FILE.html", help=about)
     args = parser.parse_intermixed_args(argv)
     cell = cli.parse_cell(args)
     page_path = _check(args, cell.config)
@@ -77,7 +77,7 @@ def _check(args: argparse.Namespace, config: RunConfig) -> Path | None:
         return None
     if args.ensemble:
         raise UserError("--attention shows one model; leave out --ensemble and choose a --seed")
-    page = cli.STARTED_IN / args.attention
+    page: Path = args.attention
     if page.is_dir():
-        raise UserError(f"--attention {args.attention} is a folder; name a file in it, such as attention.html")
+        raise UserError(f"--attention {page} is a folder; name a file in it, such as attention.html")
     return page

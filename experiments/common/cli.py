@@ -81,7 +81,7 @@ def cell_parser(
     about_seed = "a seed; any number, the study's own or another" + ("" if seed_required else f"; {no_seed}")
     if several:
         about = "a variant of that study, or several: base,one_head"
-        parser.add_argument("--variant", type=_names, required=True, metavar="A[,B...]", help=about)
+        parser.add_argument("--variant", type=names, required=True, metavar="A[,B...]", help=about)
         about_seed += "; or several: 0,1,2 or 0-9"
         parser.add_argument("--seed", type=seed_range, required=seed_required, metavar="N[,N...]", help=about_seed)
     else:
@@ -97,6 +97,11 @@ def cell_parser(
         help="change a setting of this run, such as optim.steps=100; such a run keeps its results under runs/",
     )
     return parser
+
+
+def announce(text: str) -> None:
+    """Say on stderr what takes the next while, so that a command is not silent; results go to stdout."""
+    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def user_path(text: str) -> Path:
@@ -120,17 +125,36 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def seed_range(text: str) -> list[int]:
-    """Return the numbers of a list of numbers and ranges, such as 0-9 or 0,3,5-7: an argparse type."""
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of seeds such as 0-9 or 0,3,5-7")
-    seeds: dict[int, None] = {}
-    for span in text.split(","):
-        first, _, last = span.partition("-")
-        seeds |= dict.fromkeys(range(int(first), int(last or first) + 1))
-    if not seeds:
-        raise argparse.ArgumentTypeError(f"'{text}' has no seed: the first of a range is the smallest")
-    return list(seeds)
+def number_list(what: str, least: int = 0) -> Callable[[str], list[int]]:
+    """Return an argparse type for a list of numbers and ranges, such as 1-9 or 1,3,5-7, all at least `least`."""
+
+    def parse(text: str) -> list[int]:
+        """Return the numbers, each once; raises ArgumentTypeError for any other text."""
+        if not re.fullmatch(r"\s*\d+(-\d+)?\s*(,\s*\d+(-\d+)?\s*)*", text):
+            raise argparse.ArgumentTypeError(f"'{text}' is no list of {what} such as 1-9 or 1,3,5-7")
+        numbers: dict[int, None] = {}
+        for span in text.split(","):
+            first, _, last = span.partition("-")
+            numbers |= dict.fromkeys(range(int(first), int(last or first) + 1))
+        if not numbers:
+            raise argparse.ArgumentTypeError(f"'{text}' has no {what}: the first of a range is the smallest")
+        if min(numbers) < least:
+            raise argparse.ArgumentTypeError(f"'{text}': {what} are numbered from {least} on")
+        return list(numbers)
+
+    return parse
+
+
+seed_range = number_list("seeds")
+"""An argparse type: seeds, such as 0-9 or 0,3,5-7."""
+
+
+def names(text: str) -> list[str]:
+    """Return the names of a list such as base,one_head, each once: an argparse type."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list such as base,one_head")
+    return list(dict.fromkeys(found))
 
 
 def parse_cell(args: argparse.Namespace) -> Cell:
@@ -160,14 +184,6 @@ def page_folder(out: Path | None, kind: str, names: Sequence[str]) -> Path:
     """Return the folder that the user gave for a page about several studies, else one under runs/, out of git."""
     plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", name) for name in names)
     return Path("runs") / "report" / f"{kind}-{plain}" if out is None else out
-
-
-def _names(text: str) -> list[str]:
-    """Return the names of a list such as base,one_head, each once."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"'{text}' is no list such as base,one_head")
-    return list(dict.fromkeys(names))
 
 
 def _print_to_any_terminal() -> None:

@@ -5,6 +5,7 @@ translations that are nearly right score 0.
 """
 
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from lit_transformer.errors import UserError, nearest
@@ -26,6 +27,8 @@ PACKAGES = {
     **dict.fromkeys(("flores101", "flores200", "spBLEU-1K"), ("sentencepiece", "sentencepiece")),
 }
 """The module that a tokenizer imports, and what pip installs for it."""
+_WITHOUT_BLANKS = re.compile("[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
+"""A letter of a script that writes no blank between words: Thai to Burmese, Khmer, kana, Han."""
 
 
 def check_name(name: str) -> None:
@@ -51,3 +54,15 @@ def bleu_tokenizer(name: str, language: str) -> str:
             f"pip install '{package}', or set decode.bleu_tokenizer=char to count characters"
         )
     return name
+
+
+def check_finds_words(name: str, language: str, references: Sequence[str]) -> None:
+    """Raise UserError where the usual tokenizer would be taken for text without blanks, as for a code such as "cn"."""
+    if name != AUTO or bleu_tokenizer(name, language) != USUAL:
+        return
+    text = "".join(references)
+    if 2 * len(_WITHOUT_BLANKS.findall(text)) > sum(map(str.isalpha, text)):
+        raise UserError(
+            f"the target text is in a script without blanks between words, and BLEU's tokenizer for data.target "
+            f"'{language}' is {USUAL}, which needs them: set decode.bleu_tokenizer to one of {', '.join(OF_LANGUAGES)}"
+        )

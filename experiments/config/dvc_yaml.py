@@ -23,9 +23,10 @@ def check_read_alike(content: Any, path: Path) -> None:
     difference = first_difference(content, dvcs)
     if difference:
         where, ours, other = difference
+        text = next((f', as "{value}"' for value in (other, ours) if isinstance(value, str)), "")
         raise UserError(
-            f"{path}: {where} is {ours!r} as this program reads it and {other!r} as DVC does; write text in quotes, "
-            "a number in plain decimals, and true or false for a switch"
+            f"{path}: {where} is {ours!r} as this program reads it and {other!r} as DVC does; "
+            f"write text in quotes{text}, a number in plain decimals, and true or false for a switch"
         )
 
 

@@ -15,6 +15,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+from experiments.config.run_config import flatten
 from lit_transformer.errors import UserError, nearest
 
 FACTORS, FRACTION = "factors", "fraction"
@@ -106,6 +107,18 @@ class Design:
         """The length of the shortest defining word; None for all combinations, in which nothing is aliased."""
         return len(self.words[0]) if self.words else None
 
+    def check_resolution(self, path: Path) -> None:
+        """Raise UserError, naming the path, for a fraction that aliases a main effect with what could be as large."""
+        if self.resolution is None or self.resolution >= LEAST_RESOLUTION:
+            return
+        word = self.words[0]
+        main = frozenset([min(word, key=self._names.index)])
+        alias = self.title(main ^ word) or "the mean of all cells"
+        raise UserError(
+            f"{path}: {FRACTION} aliases the main effect of {self.title(main)} with {alias}; give a generator more "
+            "factors, or generate fewer"
+        )
+
     def aliases(self, effect: Effect) -> list[tuple[int, Effect]]:
         """Return what a fraction cannot tell from an effect, with its sign, the lowest order first.
 
@@ -122,12 +135,13 @@ class Design:
     def description(self) -> list[str]:
         """Say in sentences how many cells there are, and what a fraction cannot tell apart."""
         sizes = TIMES.join(str(len(factor.levels)) for factor in self.factors)
-        if not self.words:
+        resolution = self.resolution
+        if resolution is None:
             return [f"Factors: {len(self.factors)}, all {sizes} = {len(self.cells)} combinations of their levels."]
         relation = " = ".join(["I", *(self._signed((-1) ** len(word), word) for word in self.words)])
         lines = [
             f"Factors: {len(self.factors)}, {len(self.cells)} of the {2 ** len(self.factors)} combinations of their "
-            f"levels: a fraction of resolution {roman(len(self.words[0]))}, {relation}."
+            f"levels: a fraction of resolution {roman(resolution)}, {relation}."
         ]
         pairs = [frozenset(pair) for pair in combinations(self._names, 2)]
         shared = [pair for pair in pairs if any(len(alias) <= 2 for _, alias in self.aliases(pair))]
@@ -168,13 +182,7 @@ def parse_design(content: Mapping[str, Any], baseline: str, path: Path) -> Desig
     factors = _factors(content[FACTORS], baseline, path)
     _check_apart(factors, path)
     design = Design(factors, _generators(content.get(FRACTION), factors, path), baseline)
-    if design.words and len(word := design.words[0]) < LEAST_RESOLUTION:
-        main = frozenset([design._names[min(design._names.index(name) for name in word)]])
-        alias = design.title(main ^ word) or "the mean of all cells"
-        raise UserError(
-            f"{path}: {FRACTION} aliases the main effect of {design.title(main)} with {alias}; give a generator more "
-            "factors, or generate fewer"
-        )
+    design.check_resolution(path)
     return design
 
 
@@ -225,7 +233,7 @@ def _check_apart(factors: Sequence[Factor], path: Path) -> None:
     """Refuse two factors that set the same key, and one that switches the recipe, which sets many."""
     setters: dict[str, str] = {}
     for factor in factors:
-        keys = {key for delta in factor.levels.values() for key in _dotted(delta)}
+        keys = {key for delta in factor.levels.values() for key in flatten(delta)}
         if "recipe" in keys:
             raise UserError(
                 f"{path}: {FACTORS}.{factor.name} sets the recipe, and with it keys of others; name its keys"
@@ -261,11 +269,3 @@ def _generators(value: Any, factors: Sequence[Factor], path: Path) -> dict[str, 
     if many := next((factor.name for factor in factors if len(factor.levels) > 2), ""):
         raise UserError(f"{path}: {FRACTION} is for factors of two levels, and {many} has more; drop it or a level")
     return generators
-
-
-def _dotted(delta: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted keys that a delta sets."""
-    keys = []
-    for key, value in delta.items():
-        keys += _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
-    return keys

@@ -6,8 +6,7 @@ from enum import Enum
 from typing import Any
 
 from experiments.config.cell import Cell
-from experiments.config.run_config import RunConfig, parse_override, to_dict, to_yaml, with_recipes
-from experiments.config.study import flatten
+from experiments.config.run_config import RunConfig, flatten, parse_override, to_dict, to_yaml, with_recipes
 
 
 def marked_yaml(cell: Cell) -> str:

@@ -188,16 +188,13 @@ def _text_settings() -> set[str]:
     return {key for key in known_keys() if type(attrgetter(key)(RunConfig())) is str}
 
 
-def _check_finite(config: Any, prefix: str = "") -> None:
+def _check_finite(config: Any) -> None:
     """Refuse numbers that no computation can use, which JSON and YAML do not write alike either."""
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if is_dataclass(value):
-            _check_finite(value, f"{prefix}{item.name}.")
-        elif isinstance(value, float):
-            require(math.isfinite(value), f"{prefix}{item.name} is {value}; give a finite number")
+    for key, value in flatten(to_dict(config)).items():
+        if isinstance(value, float):
+            require(math.isfinite(value), f"{key} is {value}; give a finite number")
         elif isinstance(value, int):
-            require(abs(value) < 2**63, f"{prefix}{item.name} is {value}; give a number below 2^63")
+            require(abs(value) < 2**63, f"{key} is {value}; give a number below 2^63")
 
 
 def with_recipes(layers: Sequence[Mapping[Any, Any]]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
@@ -225,7 +222,7 @@ def _recipe(name: Any) -> Recipe:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file as a plain nested dict; duplicate keys and bad syntax are a `UserError` with the line."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import KeyValidationError, OmegaConfBaseException
     from yaml import YAMLError
 
     try:
@@ -236,6 +233,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or str(error).splitlines()[0]}") from None
+    except KeyValidationError:
+        raise UserError(f"{path}: a key is null or ~, which is no text in YAML; put the name in quotes") from None
     except (OmegaConfBaseException, ValueError) as error:  # bytes that are no UTF-8, and numbers of too many digits
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):
@@ -272,6 +271,17 @@ def check_extent(text: str, where: str) -> None:
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a config as nested plain dicts, enums as their names."""
     return asdict(config, dict_factory=lambda items: {k: v.name if isinstance(v, Enum) else v for k, v in items})
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested dicts into one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def to_yaml(config: RunConfig) -> str:

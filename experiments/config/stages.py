@@ -1,5 +1,6 @@
 """A study's stages for DVC: every dvc.yaml is made from one template, and says which code a training depends on."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.config.run_config import yaml_text
@@ -38,6 +39,14 @@ TRAINING_CODE = (
 
 
 def stage_files(name: str) -> dict[Path, str]:
+    """Return the path and the text of each file of a study's stages, that of its cells first."""
+    if name == LAYERS_STUDY:
+        path = STUDIES / name / "dvc.yaml"
+        return {path: rendered("table1.template.yaml", path, name)}
+    return files_of(load_study(name))
+
+
+def files_of(study: Study) -> dict[Path, str]:
     """Return the path and the text of each dvc.yaml of a study: its cells', its ensembles', its trials' if it has some.
 
     A study with factors has variants.yaml beside them: DVC reads there what a variant is.
@@ -45,14 +54,11 @@ def stage_files(name: str) -> dict[Path, str]:
     Only the default study's is in git: DVC looks at every dvc.yaml that it finds, so that `dvc pull` or `dvc status`
     would go through thousands of stages that nobody has run. The others are written when their study is to run.
     """
-    folder = STUDIES / name
-    if name == LAYERS_STUDY:
-        return {folder / "dvc.yaml": rendered("table1.template.yaml", folder / "dvc.yaml", name)}
-    study = load_study(name)
+    name, folder = study.name, study.folder
     cells = Path("dvc.yaml") if name == DEFAULT_STUDY else folder / "dvc.yaml"
     files = {cells: rendered("dvc.template.yaml", cells, name, text=corpus_text(study), factors=bool(study.design))}
     if study.design:
-        files[study.folder / "variants.yaml"] = variants_yaml(study)
+        files[folder / "variants.yaml"] = variants_yaml(study)
     if study.ensembles:
         joint = folder / ENSEMBLES / "dvc.yaml"
         files[joint] = rendered("ensembles.template.yaml", joint, name)
@@ -62,14 +68,17 @@ def stage_files(name: str) -> dict[Path, str]:
     return files
 
 
-def write_stages(name: str) -> list[Path]:
-    """Write the dvc.yaml of a study where it is missing or not what the template gives; return those written."""
-    written = []
-    for path, text in stage_files(name).items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            written.append(path)
+def outdated(files: Mapping[Path, str]) -> list[Path]:
+    """Return those of the files that are missing or hold another text."""
+    return [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+
+
+def write_stages(files: Mapping[Path, str]) -> list[Path]:
+    """Write those of the files that are missing or hold another text, and return them."""
+    written = outdated(files)
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files[path], encoding="utf-8")
     return written
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from data_modules.config import DataConfig
 from experiments.config.dvc_yaml import check_read_alike
 from experiments.config.factors import FACTORS, FRACTION, JOINED, LONGEST_NAME, NAME, Design, parse_design
-from experiments.config.run_config import RunConfig, known_keys, read_yaml, resolve, to_dict
+from experiments.config.run_config import RunConfig, flatten, known_keys, read_yaml, resolve, to_dict
 from experiments.config.tuning import Tuning, parse_tuning
 from lit_transformer.config import Schedule
 from lit_transformer.errors import UserError, nearest
@@ -246,7 +246,7 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
         str(content["name"]), str(content["question"]), str(content["corpus"]), baseline, seeds, base, variants,
         _ensembles(content.get(ENSEMBLES), variants, seeds, path),
         parse_looks(content.get("looks"), seeds, path), parse_margin(content.get("margin"), path),
-        _labels(content.get("labels"), _labelled(variants, design), path),
+        _labels(content.get("labels"), variants, design, path),
         parse_tuning(content.get("tune"), seeds, path), design,
     )  # fmt: skip
     by_label: dict[str, str] = {}
@@ -260,17 +260,6 @@ def parse_study(content: dict[str, Any], path: Path) -> Study:
     if study.design:
         _check_levels(study, study.design, path)
     return study
-
-
-def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested dicts into one of dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
@@ -320,19 +309,14 @@ def parse_margin(value: Any, path: Path) -> float:
     return float(value)
 
 
-def _labelled(variants: dict[str, Any], design: Design | None) -> dict[str, str]:
-    """Return what labels may name, and what each of it is."""
-    if design is None:
-        return dict.fromkeys(variants, "variant")
-    levels = [level for factor in design.factors for level in factor.levels]
-    return dict.fromkeys([design.baseline, *levels, *(factor.name for factor in design.factors)], "factor or level")
-
-
-def _labels(value: Any, known: dict[str, str], path: Path) -> dict[str, str]:
+def _labels(value: Any, variants: dict[str, Any], design: Design | None, path: Path) -> dict[str, str]:
     labels = _mapping(value if value is not None else {}, f"{path}: labels")
+    known, what = list(variants), "variant"
+    if design:
+        levels = [level for factor in design.factors for level in factor.levels]
+        known, what = [design.baseline, *levels, *(factor.name for factor in design.factors)], "factor or level"
     for variant, label in labels.items():
         if variant not in known:
-            what = next(iter(known.values()))
             raise UserError(f"{path}: labels names '{variant}', which is no {what}{nearest(variant, known)}")
         if not isinstance(label, str) or not label.strip() or not label.isprintable():
             raise UserError(f"{path}: the label of {variant} is {label!r}; it must be one line of text")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TextIO
 
 from experiments.config.cell import Cell, cell_of, cells_of
-from experiments.config.stages import stage_files, write_stages
+from experiments.config.stages import files_of, write_stages
 from experiments.config.study import ENSEMBLES, TUNING, Study
-from experiments.config.trials import Trial
+from experiments.config.trials import Trial, trials_of
 from experiments.launching.attempts import LOG, Attempt, Job, Verdict
 from experiments.launching.signals import repeated_signals_ignored
-from lit_transformer.errors import UserError
+from lit_transformer.errors import TemporaryFailure, UserError
 
 DVC = (sys.executable, "-m", "dvc")
 KINDS = ("train", "evaluate")
@@ -36,8 +36,9 @@ class Stages:
         """Return the stages of the study's cells, its dvc.yaml written where that is missing or out of date."""
         if find_spec("dvc") is None:
             raise UserError("dvc is not installed; `make ablation` installs everything, or: pip install dvc")
-        write_stages(study.name)
-        return cls(next(iter(stage_files(study.name))))
+        files = files_of(study)
+        write_stages(files)
+        return cls(next(iter(files)))
 
     def of_ensembles(self, study: Study) -> "Stages | None":
         """Return the stages that score all seeds of a variant as one model; None where the study has no ensembles."""
@@ -48,20 +49,18 @@ class Stages:
         return Stages(study.folder / TUNING / "dvc.yaml", self.dvc) if study.tune else None
 
     def stale(self) -> set[str]:
-        """Return the names of the stages that DVC would run."""
+        """Return the names of the stages that DVC would run; raise TemporaryFailure where some run at this moment."""
         done = subprocess.run(
             [*self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
             capture_output=True,
             text=True,
             env={**os.environ, "DVC_NO_ANALYTICS": "1"},
         )
+        if blocked := re.search(r"is being blocked by:\s+\(PID (\d+)\)", done.stderr):
+            raise TemporaryFailure(f"process {blocked[1]} runs stages of {self.file}; wait for it or stop it")
         if done.returncode != 0:
             raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}{_without_git()}")
         return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
-
-    def stale_cells(self, study: Study, stale: set[str], tuned: bool = False) -> list[Cell]:
-        """Return the cells that have a stage among the stale ones, in the order in which they run."""
-        return [cell for cell in cells_of(study, tuned) if any(cell.stage(kind) in stale for kind in KINDS)]
 
     def job(self, cell: Cell) -> Job:
         """Return a cell as engines see it: one DVC process for its stages."""
@@ -106,6 +105,21 @@ class Stages:
     def _address(self, stage: str) -> str:
         """Return the name of a stage as DVC's command line takes it."""
         return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"
+
+
+def stale_cells(study: Study, stale: set[str], tuned: bool = False) -> list[Cell]:
+    """Return the cells that have a stage among the stale ones, in the order in which they run."""
+    return [cell for cell in cells_of(study, tuned) if any(cell.stage(kind) in stale for kind in KINDS)]
+
+
+def every_stage(study: Study) -> tuple[set[str], set[str], set[str]]:
+    """Return the names of all stages of a study as DVC has them: of its cells, of its ensembles, of its trials."""
+    cells, tuned = (
+        {cell.stage(kind) for cell in cells_of(study, at_best) for kind in KINDS} for at_best in (False, True)
+    )
+    ensembles = {f"ensemble@{variant}" for variant in study.ensembles}
+    tuning = {trial.stage for trial in trials_of(study)} | tuned if study.tune else set()
+    return {"prepare", *cells, "report"}, ensembles, tuning
 
 
 def _without_git() -> str:

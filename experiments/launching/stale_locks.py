@@ -2,7 +2,8 @@
 
 DVC keeps them in .dvc/tmp/rwlock by process id, and clears those of dead processes by itself. In a container that
 restarts, the id of a process that was killed soon belongs to another one, and DVC waits for that until somebody deletes
-the file. A process that started after the file was last written cannot have written it.
+the file. A process that started after the file was last written cannot have written it, nor can one that runs another
+command than the one noted: the file may be younger than the process, since every command of DVC writes it anew.
 """
 
 import json
@@ -51,8 +52,12 @@ def _lives(holder: Mapping[str, Any], written: float) -> bool:
     """Return whether the process that wrote its id at a time, in seconds since 1970, can be the one that has it now."""
     import psutil
 
+    arguments = str(holder["cmd"]).partition(" ")[2]  # what stands before them is a path here and `-m dvc` there
     try:
-        return bool(psutil.Process(holder["pid"]).create_time() <= written + CLOCKS)
+        process = psutil.Process(holder["pid"])
+        return process.create_time() <= written + CLOCKS and " ".join(process.cmdline()).endswith(arguments)
+    except psutil.AccessDenied:
+        return True
     except psutil.NoSuchProcess:
         return False
 

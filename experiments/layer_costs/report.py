@@ -26,7 +26,7 @@ from experiments.reporting.figures.style import (
     render_svg,
     standalone,
 )
-from experiments.reporting.grids import Grid, TableCell
+from experiments.reporting.grids import Grid, TableCell, markdown_grid
 from experiments.reporting.page.sheets import Section, sheet
 from experiments.reporting.published import published_folder
 from lit_transformer.errors import UserError
@@ -125,8 +125,7 @@ def markdown(question: str, headline: str, tables: Sequence[Table]) -> str:
     """Return all tables with their notes as Markdown."""
     parts = [f"# {question}", headline]
     for table in tables:
-        lines = ["| " + " | ".join(row) + " |" for row in [table.header, ["---"] * len(table.header), *table.rows]]
-        parts += [f"## {table.title}", "\n".join(lines), "\n".join(f"* {note}" for note in table.notes)]
+        parts += [f"## {table.title}", markdown_grid(_grid(table)), "\n".join(f"* {note}" for note in table.notes)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -55,7 +55,7 @@ def describe(study: Study, variant: str, overrides: Sequence[str], length: int, 
     config = study.config(variant, study.seeds[0], overrides)
     size = size_of(study, config, length)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # lines in a file do not fold
-    changes = ", ".join([study.describe(variant), *overrides])
+    changes = study.describe(variant, overrides)
     console.print(f"{study.name}/{variant}: {changes}", style="bold", soft_wrap=True, markup=False)
     _print(console, parts_of(config.model, size), parts_of(base.model, size), study.baseline)
     factors = FACTORS.format(TRAINING_FACTOR * forward_passes(config.optim))

@@ -11,15 +11,17 @@ import torch
 from experiments.common import machine
 from experiments.common.device_rates import LAYER_SECONDS, Gpu, Rate, gpu_named, measured_rate
 from experiments.config.cell import cells_of
-from experiments.config.run_config import RunConfig
-from experiments.config.study import Study
+from experiments.config.run_config import RunConfig, flatten
+from experiments.config.study import Study, list_studies
 from experiments.config.tuning import Tuning
 from experiments.planning.looks import cell_count
 from experiments.planning.step_times import Sample, StepTime, device_of, sample_of, shape_of, step_flops, time_step
 from experiments.planning.tuning import tuning_cost
 from experiments.reporting.paper import RUN_SD
+from experiments.reporting.published import Published, read_published
 from experiments.reporting.statistics import ALPHA, smallest_separable
 from experiments.reporting.study_results import AT_HAND, study_results
+from experiments.reporting.summary import summarise
 from lit_transformer.config import Averaging
 from lit_transformer.errors import UserError
 from lit_transformer.flops import build_on_meta, parameter_count
@@ -208,7 +210,8 @@ def _folder_bytes(folder: Path) -> int:
 def separable(study: Study, seeds: int) -> str:
     """Return a sentence on the smallest difference in BLEU that this many seeds separate.
 
-    The noise, the sd of one run over seeds, is that of the study's results, if it has any, else the published one.
+    The noise, the sd of one run over seeds, is that of the study's results, else of the published ones on its corpus
+    whose base is nearest, else that of a large model in the literature.
     """
     sd, origin = _noise(study)
     changes = len(study.variants) - 1
@@ -231,5 +234,23 @@ def _noise(study: Study) -> tuple[float, str]:
     if results and (noise := results.summary.noise):
         which = "results so far" if results.origin == AT_HAND else "published results"
         return noise.sd, f"this study's {which}, {noise.n} seeds"
+    alike = [found for name in list_studies() if (found := _published(name)) and found.study.corpus == study.corpus]
+    for found in sorted(alike, key=lambda found: _settings_apart(found.study, study)):
+        if noise := summarise(found.study, found.results).noise:
+            name = found.study.name
+            return noise.sd, f"published results of {name}, on the same corpus with the nearest base, {noise.n} seeds"
     origin = f"published: one run of EN-DE varies by {RUN_SD}, T5 Table 1; small corpora vary more"
     return RUN_SD, origin
+
+
+def _published(name: str) -> Published | None:
+    try:
+        return read_published(name)
+    except UserError:  # a broken file, which `report` complains of
+        return None
+
+
+def _settings_apart(one: Study, other: Study) -> int:
+    """Return how many settings the bases of two studies do not share, as they are written."""
+    settings, others = flatten(one.base), flatten(other.base)
+    return sum(settings.get(key) != others.get(key) for key in settings.keys() | others.keys())

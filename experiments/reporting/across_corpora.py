@@ -12,12 +12,11 @@ from experiments.reporting.statistics import Estimate, differences
 from experiments.reporting.study_results import AT_HAND, StudyResults, study_results
 from experiments.reporting.summary import Row
 from experiments.reporting.unresolved_study import read_unresolved_study
-from experiments.reporting.verdicts import Verdict
+from experiments.reporting.verdicts import CALLED
 from lit_transformer.errors import UserError
 
 CORPUS_LEVELS = ("grammar corpus", "Multi30k", "IWSLT", "WMT14 short", "WMT14 full")
 """Levels of evidence, the cheapest corpus first."""
-DIFFERENT = (Verdict.BETTER, Verdict.WORSE)
 
 
 @dataclass(frozen=True)
@@ -98,16 +97,16 @@ def findings(agreement: CorpusAgreement) -> list[str]:
     lower, upper, changes = agreement.lower, agreement.upper, agreement.changes
     below, above = agreement.names
     sentences = [_order(agreement)]
-    different = [change for change in changes if change.lower.verdict in DIFFERENT]
+    different = [change for change in changes if change.lower.verdict in CALLED]
     if different:
         same = sum(change.same_sign for change in different)
         sentences.append(
             f"Of {_changes(len(different))} better or worse than the baseline on {below}, {same} "
             f"{_points(same)} the same way on {above}."
         )
-    others = [change for change in changes if change.lower.verdict not in DIFFERENT]
+    others = [change for change in changes if change.lower.verdict not in CALLED]
     if others and upper.summary.compared:
-        missed = sum(change.upper.verdict in DIFFERENT for change in others)
+        missed = sum(change.upper.verdict in CALLED for change in others)
         verb = "is" if missed == 1 else "are"
         sentences.append(f"Of {_changes(len(others))} equal or open there, {missed} {verb} not on {above}.")
     otherwise = [change.variant for change in changes if not change.same_delta]

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.reporting.formats import MISSING, bracketed, plural
-from experiments.reporting.grids import Grid, TableCell
+from experiments.reporting.grids import Grid, TableCell, markdown_grid
 from experiments.reporting.provenance import provenance
 from experiments.reporting.published import OLDER_RULE, Published, PublishedRow
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Row, Summary, summarise
-from experiments.reporting.verdicts import CLAIMS, Verdict
+from experiments.reporting.verdicts import DECIDED, Verdict
 
 TITLE = "Beside the published run"
-DECIDED = (*CLAIMS, Verdict.OPEN, Verdict.DIVERGED)
-"""Verdicts that two runs can agree on; the others say that a run cannot decide."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +124,7 @@ def grid(found: AgainstPublished) -> Grid:
 
 def markdown(found: AgainstPublished) -> str:
     """Return the section for table.md."""
-    table = grid(found)
-    lines = ["| " + " | ".join(table.titles) + " |"]
-    lines.append("|" + "|".join("--:" if numeric else ":--" for numeric in table.numeric) + "|")
-    lines += ["| " + " | ".join(cell.text for cell in row) + " |" for row in table.rows]
-    return f"\n## {TITLE}\n\n{' '.join(sentences(found))}\n\n" + "\n".join(lines) + "\n"
+    return f"\n## {TITLE}\n\n{' '.join(sentences(found))}\n\n{markdown_grid(grid(found))}\n"
 
 
 def _difference(difference: Estimate | None, verdict: Verdict) -> Sequence[TableCell]:

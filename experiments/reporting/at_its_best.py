@@ -11,7 +11,7 @@ from experiments.reporting.formats import MISSING, bracketed, duration, listing,
 from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.results import TunedResults, listed
 from experiments.reporting.statistics import Estimate, estimate
-from experiments.reporting.verdicts import JudgedChange, Verdict, judge
+from experiments.reporting.verdicts import DECIDED, JudgedChange, Verdict, judge
 
 if TYPE_CHECKING:
     from experiments.reporting.summary import Summary
@@ -117,12 +117,11 @@ def at_their_best(study: Study, results: TunedResults) -> Tuned:
 def changed_verdicts(summary: "Summary") -> list[str]:
     """Name the changes with another verdict at their best, both being claims or open: "pre-norm (better, open)"."""
     assert summary.tuned
-    decided = (Verdict.BETTER, Verdict.WORSE, Verdict.EQUAL, Verdict.OPEN, Verdict.DIVERGED)
     pairs = [(row, summary.tuned.rows[row.variant].verdict) for row in summary.changes]
     return [
         f"{row.label} ({row.verdict}, at its best {best})"
         for row, best in pairs
-        if row.verdict in decided and best in decided and row.verdict is not best
+        if row.verdict in DECIDED and best in DECIDED and row.verdict is not best
     ]
 
 

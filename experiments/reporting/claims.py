@@ -89,14 +89,14 @@ def contradictions(a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> list[s
 
 
 def agreement(a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> str:
-    """Say in one line whether two runs agree in their claims."""
+    """Say in one line whether two runs agree in their claims, and which changes only one of them decides."""
     differing = contradictions(a, b)
     both = [variant for variant, verdict in a.items() if verdict in CLAIMS and b.get(variant) in CLAIMS]
     one = [variant for variant in a if variant in b and (a[variant] in CLAIMS) != (b[variant] in CLAIMS)]
+    rest = f"; decided in one of them only: {_both_verdicts(one, a, b)}" if one else ""
     if differing:
-        named = ", ".join(f"{variant} ({a[variant]} in A, {b[variant]} in B)" for variant in differing)
-        return f"Contradiction: of {plural(len(both), 'change')} decided in both, the claims differ for {named}."
-    rest = f"; {len(one)} decided in one of them only" if one else ""
+        differ = f"the claims differ for {_both_verdicts(differing, a, b)}"
+        return f"Contradiction: of {plural(len(both), 'change')} decided in both, {differ}{rest}."
     if not both:
         return f"No change is decided in both, so nothing is confirmed and nothing contradicted{rest}."
     return f"The claims agree: {plural(len(both), 'change')} decided in both, all alike{rest}."
@@ -110,6 +110,10 @@ def verdicts_of(summary: Summary) -> dict[str, Verdict]:
 def verdicts_at_best(summary: Summary) -> dict[str, Verdict]:
     """Return the verdict on each change, every row at its best value; none for a study without `tune`."""
     return {row.variant: summary.tuned.rows[row.variant].verdict for row in summary.changes} if summary.tuned else {}
+
+
+def _both_verdicts(variants: Sequence[str], a: Mapping[str, Verdict], b: Mapping[str, Verdict]) -> str:
+    return ", ".join(f"{variant} ({a[variant]} in A, {b[variant]} in B)" for variant in variants)
 
 
 def _tuned(summary: Summary, tuned: Tuned, cells: Results) -> dict[str, Any]:

@@ -11,22 +11,20 @@ that diverged counts as 0 BLEU, since it translates nothing; leaving it out woul
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
 from experiments.config.factors import TIMES, Design, Effect, Factor
 from experiments.config.study import Study
 from experiments.reporting.formats import MISSING, bracketed, p_value, percent, plural
-from experiments.reporting.grids import Grid, TableCell
+from experiments.reporting.grids import Grid, TableCell, markdown_grid
 from experiments.reporting.results import Results
 from experiments.reporting.statistics import ALPHA, Array, Estimate, contrasts, typical_sd
-from experiments.reporting.verdicts import DIVERGED, Verdict, conclude, outcomes, two_groups
+from experiments.reporting.verdicts import CALLED, DIVERGED, Verdict, conclude, outcomes, two_groups, verdict_of
 
 LEAST_SEEDS = 3
 """Seeds of a cell from which effects are tested: with two, up to 8 % of studies would make a false claim."""
-CALLED = (Verdict.BETTER, Verdict.WORSE)
-"""The verdicts on an effect that is there."""
 TITLE = "Main effects and interactions"
 
 
@@ -167,12 +165,7 @@ def markdown(effects: Effects) -> str:
     """Return the section for table.md."""
     text = f"\n## {TITLE}\n\n{' '.join(sentences(effects))}\n"
     table = grid(effects)
-    if not table.rows:
-        return text
-    lines = ["| " + " | ".join(table.titles) + " |"]
-    lines.append("|" + "|".join("--:" if numeric else ":--" for numeric in table.numeric) + "|")
-    lines += ["| " + " | ".join(cell.text for cell in row) + " |" for row in table.rows]
-    return f"{text}\n" + "\n".join(lines) + "\n"
+    return f"{text}\n{markdown_grid(table)}\n" if table.rows else text
 
 
 def effect_records(effects: Effects) -> list[dict[str, object]]:
@@ -195,13 +188,12 @@ def _rows(study: Study, design: Design, samples: Array) -> list[EffectRow]:
     levels, weights = effect_weights(design)
     test = contrasts(weights, samples)
     found = conclude(test.p(), np.ones(len(levels), dtype=bool), test.interval, study.margin)
-    verdicts = {1: Verdict.BETTER, -1: Verdict.WORSE}
     n = samples.shape[-1]
     return [
         EffectRow(
             levels=own,
             label=TIMES.join(study.label(level) for level in own.values()),
-            verdict=Verdict.EQUAL if found.equal[place] else verdicts.get(int(found.call[place]), Verdict.OPEN),
+            verdict=verdict_of(int(found.call[place]), bool(found.equal[place])),
             difference=Estimate(float(test.mean[place]), float(found.low[place]), float(found.high[place]), n),
             p_adjusted=float(found.p_adjusted[place]),
             aliases=design.chain(design.aliases(frozenset(own))),
@@ -212,11 +204,9 @@ def _rows(study: Study, design: Design, samples: Array) -> list[EffectRow]:
 
 def _switched(factors: tuple[Factor, ...]) -> list[dict[str, str]]:
     """Return every combination of the factors' levels other than the first."""
-    combined: list[dict[str, str]] = [{}]
-    for factor in factors:
-        others = [level for level in factor.levels if level != factor.first]
-        combined = [{**levels, factor.name: level} for levels in combined for level in others]
-    return combined
+    names = [factor.name for factor in factors]
+    others = [[level for level in factor.levels if level != factor.first] for factor in factors]
+    return [dict(zip(names, levels, strict=True)) for levels in product(*others)]
 
 
 def _weights(design: Design, levels: Mapping[str, str]) -> Array:

@@ -1,5 +1,6 @@
-"""Tables of text for the terminal and for a page, other than a study's own table."""
+"""Tables of text for the terminal, Markdown and a page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +39,19 @@ def print_grid(grid: Grid, console: Console) -> None:
     print_plain(rows, [grid.is_numeric(place) for place in range(len(grid.titles))], console)
 
 
+def markdown_grid(grid: Grid) -> str:
+    """Return a table as Markdown."""
+    lines = ["| " + " | ".join(map(_in_a_cell, grid.titles)) + " |"]
+    lines.append("|" + "|".join("--:" if grid.is_numeric(place) else ":--" for place in range(len(grid.titles))) + "|")
+    lines += ["| " + " | ".join(_in_a_cell(cell.text) for cell in row) + " |" for row in grid.rows]
+    return "\n".join(lines)
+
+
+def without_tags(text: str) -> str:
+    """Return text for Markdown, in which "<" before a letter or sign begins HTML, scripts included; "< 0.05" stays."""
+    return re.sub(r"<(?=\S)", "&lt;", text)
+
+
 def print_plain(rows: Sequence[Sequence[str]], numeric: Sequence[bool], console: Console) -> None:
     """Print rows, titles first, as aligned columns without cutting any; numeric columns are right-aligned."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(numeric))]
@@ -47,6 +61,10 @@ def print_plain(rows: Sequence[Sequence[str]], numeric: Sequence[bool], console:
             for text, width, number in zip(row, widths, numeric, strict=True)
         ]
         console.out("  ".join(cells).rstrip(), highlight=False)
+
+
+def _in_a_cell(text: str) -> str:
+    return without_tags(text).replace("|", "\\|")
 
 
 def _fitted(grid: Grid) -> Table:

@@ -1,11 +1,11 @@
 """The study's finding in one sentence, written from its numbers."""
 
 from experiments.reporting.at_its_best import changed_verdicts
-from experiments.reporting.effects import CALLED, EffectRow, Effects
+from experiments.reporting.effects import EffectRow, Effects
 from experiments.reporting.formats import listing, number, plural
 from experiments.reporting.paper import Agreement
 from experiments.reporting.summary import Row, Summary
-from experiments.reporting.verdicts import Verdict
+from experiments.reporting.verdicts import CALLED, Verdict
 
 NAMED = 3
 """The most changes that the sentence names."""
@@ -46,7 +46,7 @@ def headline(summary: Summary) -> str:
 
 def _largest(summary: Summary, compared: list[Row]) -> str:
     """Name the changes that are worth most, by size; without a verdict of that kind, the largest difference."""
-    different = sorted(summary.with_verdict(Verdict.BETTER, Verdict.WORSE), key=_size, reverse=True)[:NAMED]
+    different = sorted(summary.with_verdict(*CALLED), key=_size, reverse=True)[:NAMED]
     if different:
         return f"BLEU changes most with {listing([_named(row) for row in different])}"
     largest = f"the largest difference is that of {_named(max(compared, key=_size))}"

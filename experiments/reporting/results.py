@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.common.io import read_json
+from experiments.config.bleu_tokenizer import AUTO
 from experiments.config.cell import Cell, cells_of
-from experiments.config.run_config import config_hash, to_dict
+from experiments.config.run_config import RunConfig, config_hash, to_dict
 from experiments.config.study import Study
 from experiments.config.trials import TrialRecord, choose, read_trials
 from experiments.scoring.bleu import EXACT_MATCH
@@ -75,9 +76,20 @@ class Record:
         }
 
     def hypotheses(self, split: str) -> list[str]:
-        """Return the translations of a split, one sentence each; empty where the cell has none."""
+        """Return the translations of a split, one sentence each; empty where the cell has none.
+
+        Raises UserError for a file of another length than the scores are of.
+        """
         path = self.cell and self.cell.translations_folder / f"{split}.txt"
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path and path.exists() else []
+        if not path or not path.exists():
+            return []
+        try:
+            *lines, end = path.read_text(encoding="utf-8").split("\n")
+        except ValueError as error:
+            raise UserError(f"{path}: not UTF-8 ({error}); evaluate this cell again") from None
+        if end or len(lines) != self.splits.get(split, {}).get("sentences", len(lines)):
+            raise UserError(f"{path}: cut short; evaluate this cell again")
+        return lines
 
     def sentences(self, split: str) -> Counts | None:
         """Return what BLEU counts in each sentence of a split, (sentences, 6); None where the cell has no counts.
@@ -88,11 +100,11 @@ class Record:
         if self.cell is None or bleu is None:
             return None
         path = self.cell.sentences_path
-        counts = read_counts(path).get(split)
-        if counts is None:
+        if not path.exists():
             return None
-        sentences = self.splits[split].get("sentences", len(counts))
-        if len(counts) != sentences or abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
+        counts = read_counts(path).get(split)
+        whole = counts is not None and len(counts) == self.splits[split].get("sentences", len(counts))
+        if counts is None or not whole or abs(corpus_bleu(summands(counts).sum(axis=0)) - bleu) > 1e-6:
             raise UserError(
                 f"{path}: does not add up to the BLEU of scores.json on '{split}'; evaluate this cell again"
             )
@@ -105,7 +117,7 @@ class Record:
 
     def probe(self) -> list[tuple[int, Key, float]]:
         """Return what the probe measured while training: step, part, layer and measure, value."""
-        return read_probe(self.cell.probe_path) if self.cell else []
+        return read_probe(self.cell.probe_path, None if self.diverged else self.training["steps"]) if self.cell else []
 
 
 @dataclass(frozen=True)
@@ -199,13 +211,21 @@ def read_results(study: Study) -> Results:
             f"study {study.name} has no results yet in {study.folder / 'results'}; train a cell first: "
             f"python -m experiments train --study {study.name} --variant {study.baseline} --seed {study.seeds[0]}"
         )
-    ensembles = {variant: study.ensemble(variant) / "scores.json" for variant in study.variants}
     return checked(
         study,
         read_records([Cell(study, variant, seed) for variant in study.variants for seed in study.seeds]),
-        {variant: _read_ensemble(path) for variant, path in ensembles.items() if path.exists()},
+        {variant: scores for variant in study.variants if (scores := _read_ensemble(study, variant))},
         _read_tuned(study),
     )
+
+
+def next_evaluation(study: Study, results: Results) -> str:
+    """Return the commands that score what is trained; empty where everything is that did not diverge."""
+    if not results.unscored:
+        return ""
+    variant, _, seed = results.unscored[0].rpartition("/seed")
+    one = f"python -m experiments evaluate --study {study.name} --variant {variant} --seed {seed}"
+    return f"next: {one}, or python -m experiments launch --study {study.name} for all that is missing"
 
 
 def read_records(cells: Sequence[Cell]) -> list[Record]:
@@ -289,15 +309,25 @@ def _read_cell(cell: Cell) -> Record | None:
 
 
 def _is_outdated(scores: dict[str, Any], training: dict[str, Any], cell: Cell) -> bool:
-    """Return whether scores are of another training, or of another search than the study asks for."""
-    decode = to_dict(cell.config.decode)
-    searched = {"stop": Stop.beam_finished.name} | scores["decode"]  # older scores know of no other end
-    other_search = any(decode[name] != value for name, value in searched.items())
-    return other_search or scores["config_hash"] != training["config_hash"]
+    """Return whether scores are of another training, or of another search or tokenizer than the study asks for."""
+    return _has_other_settings(scores, cell.config) or scores["config_hash"] != training["config_hash"]
 
 
-def _read_ensemble(path: Path) -> dict[str, Any]:
-    scores = _read_object(path, "splits")
+def _has_other_settings(scores: dict[str, Any], config: RunConfig) -> bool:
+    decode = to_dict(config.decode)
+    older = {"stop": Stop.beam_finished.name, "bleu_tokenizer": AUTO}  # what there was before scores said it
+    return any(decode[name] != value for name, value in (older | scores.get("decode", {})).items())
+
+
+def _read_ensemble(study: Study, variant: str) -> dict[str, Any] | None:
+    """Read the scores of a variant's seeds as one model; None where there are none of the study's settings."""
+    path = study.ensemble(variant) / "scores.json"
+    if not path.exists():
+        return None
+    scores, config = _read_object(path, "splits"), study.config(variant, study.seeds[0])
+    combined = scores["ensemble"].get("kind", config.decode.ensemble.value)
+    if _has_other_settings(scores, config) or combined != config.decode.ensemble.value:
+        return None
     for split in scores["splits"].values():
         _sign(split)
     return scores

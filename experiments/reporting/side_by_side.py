@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.config.study import flatten
+from experiments.config.run_config import flatten
 from experiments.reporting.provenance import provenance
 from experiments.reporting.statistics import BySeed, Estimate, differences, holm, paired, welch
 from experiments.reporting.study_results import StudyResults

@@ -6,8 +6,9 @@ from experiments.reporting import tables
 from experiments.reporting.claims import verdict_row
 from experiments.reporting.figures.forest import forest_figure
 from experiments.reporting.figures.style import standalone
+from experiments.reporting.grids import Grid, TableCell, markdown_grid
 from experiments.reporting.headline import headline
-from experiments.reporting.results import Results, read_results
+from experiments.reporting.results import Results, next_evaluation, read_results
 from experiments.reporting.samples import Sample, Texts, samples
 from experiments.reporting.study_report import read_texts
 from experiments.reporting.summary import Summary, summarise
@@ -20,6 +21,8 @@ def study_page(study: Study) -> StudyPage:
     """Return the page of a study. Raises UserError where its report is missing or is not of the present results."""
     results = read_results(study)
     summary = summarise(study, results)
+    if summary.primary is None and (commands := next_evaluation(study, results)):
+        raise UserError(f"no cell of {study.name} is evaluated yet; {commands}")
     _check_report(study, summary)
     runs = {
         (record.variant, record.seed): record.training["run_hash"]
@@ -73,5 +76,5 @@ def _sample(sample: Sample) -> str:
         (", ".join(hypothesis.variants), " ".join(words for words, _ in hypothesis.words if words != "‸"))
         for hypothesis in sample.hypotheses
     ]
-    lines = [f"| {name} | {text.replace('|', chr(92) + '|')} |" for name, text in rows]
-    return "\n".join([f"| {sample.split} {sample.index} | |", "|:--|:--|", *lines])
+    cells = [[TableCell(name), TableCell(text)] for name, text in rows]
+    return markdown_grid(Grid([f"{sample.split} {sample.index}", ""], cells))

@@ -22,7 +22,7 @@ from experiments.reporting.figures.style import render_png, standalone
 from experiments.reporting.page.report import report_page
 from experiments.reporting.page.sheets import Section
 from experiments.reporting.published import read_published
-from experiments.reporting.results import SIGNATURE, Results, read_results
+from experiments.reporting.results import SIGNATURE, Results, next_evaluation, read_results
 from experiments.reporting.samples import Texts
 from experiments.reporting.study_results import AT_HAND, StudyResults
 from experiments.reporting.summary import Summary, summarise
@@ -47,6 +47,8 @@ def report(study: Study, more_scores: Sequence[str], data: Path | None = None) -
             f"\npublished on {beside.published.published_at}: {against_published.verdicts(beside)}", soft_wrap=True
         )
     console.print(f"\nreport: {path}", soft_wrap=True, highlight=False)
+    if summary.primary is None and (commands := next_evaluation(study, results)):
+        console.print(f"no cell is evaluated yet; {commands}", soft_wrap=True, highlight=False)
 
 
 def write_report(

@@ -14,11 +14,11 @@ from experiments.reporting.results import AVERAGED, UNSIGNED, Record, Results
 from experiments.reporting.statistics import ALPHA, Estimate, Noise, NoiseFloor, estimate, noise, noise_floor
 from experiments.reporting.verdicts import (
     FEWEST_IN_GROUPS,
-    LEARNED,
     JudgedChange,
     Judgement,
     Verdict,
     judge,
+    learned,
     strictest_level,
 )
 from lit_transformer.errors import UserError, nearest
@@ -82,8 +82,9 @@ class Summary:
     `missing` are the cells that the verdicts so far want and that are not trained, `unscored` those not evaluated.
     `signatures` has the signature of every score of a split; `repeats` how many of its pairs repeat another, and how
     many are in the training data; `shown` the scores with a column of their own: BLEU of averaged weights where a cell
-    has it, then those that the user chose. `noise_floor` compares the baseline with itself. `extras` is by variant;
-    `tuned` has the rows at their best values, None for a study without `tune`; `effects` those of a study's factors.
+    has it, then those that the user chose. `nothing_learned`: no seed of the baseline has learned anything.
+    `noise_floor` compares the baseline with itself. `extras` is by variant; `tuned` has the rows at their best values,
+    None for a study without `tune`; `effects` those of a study's factors.
     """
 
     study: str
@@ -103,6 +104,7 @@ class Summary:
     compared: int
     missing: list[str]
     unscored: list[str]
+    nothing_learned: bool = False
     shown: tuple[str, ...] = ()
     noise_floor: NoiseFloor | None = None
     extras: dict[str, Extras] = field(default_factory=dict)
@@ -149,7 +151,7 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
     wide = bootstrap.differences(counts, study.baseline, compared)
     wanted = {f"{name}/seed{seed}" for name, n in judgement.seeds_wanted.items() for seed in study.seeds[:n]}
     baseline = list(results.scores(study.baseline, primary, "bleu").values())
-    learned = any(score >= LEARNED for score in baseline)  # else the spread of its runs is not that of a model
+    has_learned = learned(baseline)  # else the spread of its runs is not that of a model
     averaged = [name for name in signatures.get(primary or "", {}) if name == AVERAGED + "bleu"]
     return Summary(
         study=study.name,
@@ -162,15 +164,16 @@ def summarise(study: Study, results: Results, shown: Sequence[str] = ()) -> Summ
         signatures=signatures,
         repeats=results.repeats,
         rows=[_row(study, results, name, judgement, wide.get(name)) for name in study.variants],
-        noise=_noise(study, results, judgement) if learned else None,
+        noise=_noise(study, results, judgement) if has_learned else None,
         rule=rule(study, judgement),
         paired=judgement.paired,
         margin=study.margin,
         compared=judgement.tested,
         missing=[name for name in results.missing if name in wanted],
         unscored=[name for name in results.unscored if name in wanted],
+        nothing_learned=bool(baseline) and not has_learned,
         shown=tuple(dict.fromkeys([*averaged, *shown])),
-        noise_floor=noise_floor(baseline) if learned else None,
+        noise_floor=noise_floor(baseline) if has_learned else None,
         extras=collect_extras(study, results),
         tuned=at_their_best(study, results.tuned) if results.tuned else None,
         effects=find_effects(study, results),

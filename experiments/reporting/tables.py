@@ -27,7 +27,7 @@ from experiments.reporting.formats import (
     power_of_ten,
     speed,
 )
-from experiments.reporting.grids import print_grid, print_plain
+from experiments.reporting.grids import Grid, TableCell, markdown_grid, print_grid, print_plain, without_tags
 from experiments.reporting.paper import AGREEMENT_RULE, LABEL, TABLE3_TEST_SET
 from experiments.reporting.results import AVERAGED, grouped, listed
 from experiments.reporting.statistics import Estimate
@@ -46,8 +46,8 @@ COUNTS_CHARACTERS = (
     "no such number compares with one of words."
 )
 NOTHING_LEARNED = (
-    f"The baseline has learned nothing that BLEU shows (it is under {LEARNED:g}), so no change is compared with a "
-    "working model: give the study more steps."
+    f"The baseline has learned nothing that BLEU shows (every seed is under {LEARNED:g}), so no change is compared "
+    "with a working model: give the study more steps."
 )
 TITLES = {
     "bleu": "BLEU",
@@ -160,7 +160,7 @@ def notes_of(summary: Summary) -> list[str]:
     Those on best values, which have a section of their own on the page, are not among them.
     """
     seeds = "one seed, so no interval and no test" if summary.seeds == 1 else f"{summary.seeds} seeds per row"
-    notes = [NOTHING_LEARNED] if _learned_nothing(summary) else []
+    notes = [NOTHING_LEARNED] if summary.nothing_learned else []
     notes.append(
         f"Evidence: {summary.corpus_level}, {seeds} unless noted otherwise; ± is the 95 % confidence interval of a row "
         "alone (Student's t), [ ] the one that the verdict uses."
@@ -204,18 +204,15 @@ def interval_widens(summary: Summary) -> bool:
 def markdown(summary: Summary) -> str:
     """Return the table as Markdown, with its notes."""
     table = markdown_table(columns(summary), summary.rows)
-    notes = "\n".join(f"* {_without_tags(note)}" for note in _all_notes(summary))
-    text = f"# {summary.study}\n\n{_without_tags(summary.question)}\n\n{table}\n\n{notes}\n"
+    notes = "\n".join(f"* {without_tags(note)}" for note in _all_notes(summary))
+    text = f"# {summary.study}\n\n{without_tags(summary.question)}\n\n{table}\n\n{notes}\n"
     return text + (effects.markdown(summary.effects) if summary.effects else "")
 
 
 def markdown_table(shown: Sequence[Column], rows: Sequence[Row]) -> str:
     """Return some columns of a table as Markdown."""
-    lines = ["| " + " | ".join(column.title for column in shown) + " |"]
-    lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in shown) + "|")
-    for row in rows:
-        lines.append("| " + " | ".join(column.text(row).replace("|", "\\|") for column in shown) + " |")
-    return "\n".join(lines)
+    cells = [[TableCell(column.text(row)) for column in shown] for row in rows]
+    return markdown_grid(Grid([column.title for column in shown], cells, [column.numeric for column in shown]))
 
 
 def comma_separated(summary: Summary) -> str:
@@ -332,11 +329,6 @@ def _repeats(split: str, counts: Mapping[str, int]) -> str:
     )
 
 
-def _learned_nothing(summary: Summary) -> bool:
-    bleu = summary.row(summary.baseline).score(summary.primary, "bleu") if summary.primary else None
-    return bleu is not None and bleu.mean < LEARNED
-
-
 def _mean(estimate: Estimate | None) -> float | None:
     return estimate.mean if estimate else None
 
@@ -383,11 +375,6 @@ def _fitted(summary: Summary, shown: list[Column], width: int) -> RichTable:
 def _text_width(column: Column, summary: Summary) -> int:
     longest = max(len(column.title), *(len(column.text(row)) for row in summary.rows))
     return min(longest, 24) if column.key in WRAPS else longest
-
-
-def _without_tags(text: str) -> str:
-    """Return text of a study for Markdown, whose readers may take "<" for the start of HTML, scripts included."""
-    return text.replace("<", "&lt;")
 
 
 def _escape(text: str) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config.factors import parse_design
-from experiments.config.run_config import read_yaml
-from experiments.config.study import ENSEMBLES, STUDIES, Study, flatten, parse_looks, parse_margin, short_key
+from experiments.config.run_config import flatten, read_yaml
+from experiments.config.study import ENSEMBLES, STUDIES, Study, parse_looks, parse_margin, short_key
 from experiments.config.tuning import parse_tuning
 from lit_transformer.errors import UserError
 

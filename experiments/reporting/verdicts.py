@@ -22,7 +22,7 @@ equal, has the level of the first step: it is wider, and no later verdict on ano
 two looks do not meet, one of them is wrong, and that of the last look stands. All arrays are of (..., changes, seeds).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -74,8 +74,12 @@ class Verdict(StrEnum):
     NO_BASELINE = "no baseline"
 
 
-CLAIMS = (Verdict.BETTER, Verdict.WORSE, Verdict.EQUAL)
+CALLED = (Verdict.BETTER, Verdict.WORSE)
+"""The verdicts on a difference that is there."""
+CLAIMS = (*CALLED, Verdict.EQUAL)
 """What a verdict can claim; such a verdict stands, and its change gets no more seeds."""
+DECIDED = (*CLAIMS, Verdict.OPEN, Verdict.DIVERGED)
+"""Verdicts that two runs can agree on; the others say that a run cannot decide."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class JudgedChange:
     @property
     def nothing_learned(self) -> bool:
         """Whether neither the change nor the baseline has learned anything by which they could be told apart."""
-        return self.means is not None and not _learned(self.means)
+        return self.means is not None and not learned(self.means)
 
     def text(self, n: int) -> str:
         """Return the verdict on a row of n seeds, an open one with those that it takes: "open, ~12 seeds"."""
@@ -287,6 +291,16 @@ def conclude(
     return Conclusions(call, equal, p_adjusted, low, high, np.where(sharp, own_step, first_step))
 
 
+def verdict_of(call: int, equal: bool) -> Verdict:
+    """Return the verdict that a conclusion stands for."""
+    return {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.EQUAL if equal else Verdict.OPEN}[call]
+
+
+def learned(scores: Iterable[float]) -> bool:
+    """Return whether any of these BLEU, of runs or means of runs, is that of a model that has learned something."""
+    return any(score >= LEARNED for score in scores)
+
+
 def two_groups(rows: Array, sd: Array) -> NDArray[np.bool_]:
     """Return which rows of (..., m + 1, n), the baseline last, look as if some runs learn and some do not.
 
@@ -358,12 +372,12 @@ def _judged(
         return replace(before, p=p, two_groups=two_groups)
     call, alpha = int(decisions.call[place]), float(decisions.alpha[place])
     mean, low, high = (float(of[place]) for of in (decisions.difference, decisions.low, decisions.high))
-    verdict = {1: Verdict.BETTER, -1: Verdict.WORSE, 0: Verdict.EQUAL if decisions.equal[place] else Verdict.OPEN}[call]
+    verdict = verdict_of(call, bool(decisions.equal[place]))
     look = study.looks[int(decisions.look[place])]
     own, base = scores[: look.seeds], baseline[: look.seeds]
     means = _means(own, base)
     more = None
-    if not _learned(means):
+    if not learned(means):
         verdict = Verdict.OPEN
     elif verdict is Verdict.OPEN:
         error, degrees = float(decisions.error[place]), float(decisions.degrees[place])
@@ -404,11 +418,6 @@ def _means(scores: Array, baseline: Array) -> tuple[float, float]:
     """Return the means of both over the runs that both have a score for."""
     both = np.isfinite(scores) & np.isfinite(baseline)
     return float(scores[both].mean()), float(baseline[both].mean())
-
-
-def _learned(means: tuple[float, float]) -> bool:
-    """Return whether a change or its baseline has learned anything."""
-    return max(means) >= LEARNED
 
 
 def _diverged(scores: Array) -> bool:

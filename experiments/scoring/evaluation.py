@@ -15,7 +15,7 @@ from rich.progress import Progress
 from data_modules.prepared import PreparedCorpus
 from experiments.common import machine
 from experiments.common.io import replace_folder, write_json, write_text
-from experiments.config.bleu_tokenizer import bleu_tokenizer
+from experiments.config.bleu_tokenizer import bleu_tokenizer, check_finds_words
 from experiments.config.cell import Cell
 from experiments.config.run_config import RunConfig
 from experiments.scoring.bleu import score
@@ -187,8 +187,9 @@ def score_splits(
     translations: dict[str, Translations] = {}
     for split in [name for name in corpus.splits if name not in ("train", "valid")]:
         started = time.perf_counter()
-        translated = _translate(networks, config, corpus, split)
         texts = corpus.split(split)
+        check_finds_words(config.decode.bleu_tokenizer, corpus.target, texts.target_text)
+        translated = _translate(networks, config, corpus, split)
         own = score(
             texts.source_text,
             texts.target_text,

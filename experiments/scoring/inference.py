@@ -124,9 +124,15 @@ def to_line(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
 
 
 def decoding_settings(config: RunConfig) -> dict[str, Any]:
-    """Return the settings of the search that scores depend on."""
+    """Return the settings of the search and of BLEU that scores depend on."""
     decode = config.decode
-    return {"beam": decode.beam, "alpha": decode.alpha, "extra_length": decode.extra_length, "stop": decode.stop.name}
+    return {
+        "beam": decode.beam,
+        "alpha": decode.alpha,
+        "extra_length": decode.extra_length,
+        "stop": decode.stop.name,
+        "bleu_tokenizer": decode.bleu_tokenizer,
+    }
 
 
 def _has_model(record_path: Path) -> bool:

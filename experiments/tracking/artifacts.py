@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking.login import warn
+from experiments.tracking.login import reason, warn
 
 if TYPE_CHECKING:
     import wandb
@@ -50,7 +50,7 @@ def use_dataset(run: "wandb.Run", corpus: str, data_hash: str) -> None:
         try:
             run.use_artifact(artifact)
         except Exception as error:
-            warn(f"the corpus is not noted as an input ({type(error).__name__}: {error})")
+            warn(f"the corpus is not noted as an input ({reason(error)})")
 
     noting = Thread(target=use, daemon=True)  # W&B would wait for a server that is away as long as that lasts
     noting.start()

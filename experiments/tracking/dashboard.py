@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.common.io import read_json, write_json
+from experiments.tracking.login import reason
 from experiments.tracking.wandb import PROBES, STEP, be_quiet, finish, open_run
 from lit_transformer.errors import UserError
 
@@ -178,8 +179,8 @@ def save(page: StudyPage, entity: str, project: str, record: Path) -> dict[str, 
     except UserError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"W&B does not take the page of {page.study} ({reason}); run the same command later") from None
+        why = f"W&B does not take the page of {page.study} ({reason(error)})"
+        raise UserError(f"{why}; run the same command later") from None
     return {name: str(address) for name, address in addresses.items()}
 
 
@@ -191,7 +192,7 @@ def default_entity() -> str:
 
         return str(wandb.Api().default_entity)
     except Exception as error:
-        raise UserError(f"W&B does not answer ({type(error).__name__}: {error}); run the same command later") from None
+        raise UserError(f"W&B does not answer ({reason(error)}); run the same command later") from None
 
 
 def _send_picture(page: StudyPage, entity: str, project: str, folder: Path) -> None:
@@ -212,7 +213,7 @@ def _saved_before(load: Callable[[str], Any], address: str | None, record: Path)
         return load(address) if address else None
     except Exception as error:
         raise UserError(
-            f"{address} cannot be updated ({type(error).__name__}: {error}); delete {record} and run the same command "
+            f"{address} cannot be updated ({reason(error)}); delete {record} and run the same command "
             "again to make a new one"
         ) from None
 

@@ -63,3 +63,8 @@ def _server() -> str:
 def warn(message: str) -> None:
     """Print on stderr, in one line, what W&B does not do; nothing stops for it."""
     print(f"wandb: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def reason(error: Exception) -> str:
+    """Return an error of W&B in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

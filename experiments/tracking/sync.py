@@ -16,6 +16,7 @@ from experiments.common.io import only_writer
 from experiments.tracking import wandb as tracking
 from experiments.tracking.artifacts import use_dataset
 from experiments.tracking.identity import with_user_variables
+from experiments.tracking.login import reason
 from experiments.tracking.run_files import RunFiles, find_run_files, history_rows, may_have_rows, run_folder
 from lit_transformer.errors import UserError
 
@@ -120,15 +121,14 @@ def _open(folder: Path, files: RunFiles, scratch: Path) -> "wandb.Run":
     try:
         return tracking.open_run(scratch, "online", **files.init_arguments())
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{folder}: W&B does not answer ({reason}); nothing is lost") from None
+        raise UserError(f"{folder}: W&B does not answer ({reason(error)}); nothing is lost") from None
 
 
 def _send_files(files: RunFiles) -> None:
     """Send the files of one opening of a run as they are."""
-    command = [sys.executable, "-m", "wandb", "sync", str(files.path)]
+    command, given = [sys.executable, "-m", "wandb", "sync", str(files.path)], with_user_variables({})
     for name in ("project", "entity"):
-        if name in (given := with_user_variables({})):
+        if name in given:
             command += [f"--{name}", given[name]]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.common.io import only_writer
 from experiments.tracking.artifacts import TrainedModel, log_model, use_dataset
 from experiments.tracking.identity import RunIdentity, with_user_variables
-from experiments.tracking.login import warn
+from experiments.tracking.login import reason, warn
 from experiments.tracking.run_files import (
     TRAINING,
     drop_local,
@@ -64,7 +64,7 @@ class SafeRun:
             self.run.log(dict(row), step=number, commit=True)
         except Exception as error:
             self._broken = True
-            warn(f"{type(error).__name__}: {error}; the training goes on without it")
+            warn(f"{reason(error)}; the training goes on without it")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def start_training(identity: RunIdentity, config: Mapping[str, Any], folder: Pat
         define_metrics(run)
         return SafeRun(run, max(run.starting_step, synced))
     except Exception as error:
-        warn(f"cannot start ({type(error).__name__}: {error}); the training goes on without it")
+        warn(f"cannot start ({reason(error)}); the training goes on without it")
         return None
 
 
@@ -116,7 +116,7 @@ def log_scores(identity: RunIdentity, folder: Path, mode: str, findings: Finding
             finally:
                 finish()
     except Exception as error:
-        warn(f"scores not logged ({type(error).__name__}: {error})")
+        warn(f"scores not logged ({reason(error)})")
 
 
 def _log_scores(identity: RunIdentity, folder: Path, mode: str, findings: Findings) -> None:
@@ -158,7 +158,7 @@ def finish(exit_code: int = 0) -> None:
             _summary_file(wandb.run).write_text(json.dumps(wandb.run.summary._as_dict(), default=str))
         wandb.finish(exit_code=exit_code)
     except Exception as error:
-        warn(f"run not closed ({type(error).__name__}: {error})")
+        warn(f"run not closed ({reason(error)})")
 
 
 def open_run(folder: Path, mode: str, **arguments: Any) -> "wandb.Run":
@@ -229,7 +229,7 @@ def _start(identity: RunIdentity, folder: Path, offline: Path, mode: str, **argu
     except Exception as error:
         if mode not in fallbacks:
             raise
-        warn(f"cannot start {mode} ({type(error).__name__}: {error}); going on {fallbacks[mode]}")
+        warn(f"cannot start {mode} ({reason(error)}); going on {fallbacks[mode]}")
     return _start(identity, folder, offline, fallbacks[mode], **arguments)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.prepared import Split
-from experiments.training.probe_csv import Key, write_probe
+from experiments.training.probe_csv import LAST, Key, write_probe
 from lit_transformer.attention_maps import attention_of, record_kernel_inputs
 from lit_transformer.batch import Layout, TranslationBatch
 from lit_transformer.components.attention import MultiHeadAttention
@@ -165,7 +165,7 @@ class Probe(pl.Callback):
             total, largest = self.norms.tolist()
             self.step_gradient = total / self.steps
             measured |= {("all", None, "step_gradient"): self.step_gradient}
-            measured |= {("all", None, "step_gradient_largest"): largest}
+            measured |= {LAST: largest}
         self.steps, self.norms = 0, None
         step = trainer.global_step
         self.rows += [[step, part, layer, name, value] for (part, layer, name), value in measured.items()]

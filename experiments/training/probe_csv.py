@@ -14,6 +14,8 @@ COLUMNS = ("step", "part", "layer", "measure", "value")
 
 Key = tuple[str, int | None, str]
 """Part, layer (from 1; None for a part without layers) and measure."""
+LAST: Key = ("all", None, "step_gradient_largest")
+"""The last row of every validation."""
 
 
 def write_probe(path: Path, rows: Iterable[Sequence[Any]]) -> None:
@@ -26,16 +28,22 @@ def write_probe(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def read_probe(path: Path) -> list[tuple[int, Key, float]]:
-    """Return the step, key and value of each row with a finite value; nothing where there is no file."""
+def read_probe(path: Path, steps: int | None = None) -> list[tuple[int, Key, float]]:
+    """Return the step, key and value of each row with a finite value; nothing where there is no file.
+
+    Raises UserError for a file that no probe wrote or that is cut short; `steps` are those of a finished training.
+    """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        try:
-            rows = [
-                (int(row["step"]), (row["part"], int(row["layer"] or 0) or None, row["measure"]), float(row["value"]))
-                for row in csv.DictReader(file)
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not written by a probe ({error}); train this cell again") from None
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = [
+            (int(row["step"]), (row["part"], int(row["layer"] or 0) or None, row["measure"]), float(row["value"]))
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not written by a probe ({error}); train this cell again") from None
+    whole = steps is None or (rows and rows[-1][:2] == (steps, LAST))
+    if not whole or not text.endswith("\n"):
+        raise UserError(f"{path}: cut short; train this cell again")
     return [row for row in rows if math.isfinite(row[2])]

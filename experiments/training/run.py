@@ -18,7 +18,7 @@ from data_modules.prepared import PreparedCorpus
 from data_modules.translation import TranslationDataModule
 from experiments.common import machine
 from experiments.common.io import copy_file, copy_folder, only_writer, read_json, replace_folder, write_json, write_text
-from experiments.config.bleu_tokenizer import bleu_tokenizer
+from experiments.config.bleu_tokenizer import bleu_tokenizer, check_finds_words
 from experiments.config.cell import Cell
 from experiments.config.run_config import Precision, RunConfig, config_hash, short_hash, to_yaml
 from experiments.tracking import login
@@ -186,9 +186,13 @@ def _take_from_recipe(run: Run) -> bool:
 
 def check_fit(run: Run) -> None:
     """Refuse now what evaluation would refuse after hours of training."""
-    if not set(run.corpus.splits) - {"train", "valid"}:
+    tests = [name for name in run.corpus.splits if name not in ("train", "valid")]
+    if not tests:
         raise UserError(f"{run.cell.study.data_folder} has no test split beside train and valid; add one to the corpus")
-    bleu_tokenizer(run.config.decode.bleu_tokenizer, run.corpus.target)  # raises where it is not installed
+    tokenizer, language = run.config.decode.bleu_tokenizer, run.corpus.target
+    bleu_tokenizer(tokenizer, language)  # raises where it is not installed
+    for name in tests:
+        check_finds_words(tokenizer, language, run.corpus.split(name).target_text)
     positions = run.config.model.positions
     if positions.kind is not Positions.learned:
         return

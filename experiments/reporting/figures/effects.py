@@ -1,11 +1,9 @@
 """Effects of factors: each with its interval, and the largest interactions as the means that they are made of."""
 
-from textwrap import wrap
-from typing import Any
-
 import altair as alt
 
 from experiments.reporting.effects import EffectRow, Effects
+from experiments.reporting.figures.forest import SPLIT_LINES, estimate_row, forest, in_lines
 from experiments.reporting.figures.style import (
     BLUE,
     INK,
@@ -16,19 +14,14 @@ from experiments.reporting.figures.style import (
     Figure,
     Rows,
     chart_data,
-    difference_scale,
-    interval_ends,
     render_svg,
-    signed_axis,
-    verdict_colour,
-    verdict_shape,
-    zero_line,
 )
-from experiments.reporting.formats import bracketed
 from experiments.reporting.summary import Summary
 
 SHOWN = 6
 """The most interactions that are drawn."""
+LETTERS = 14
+"""In a line of a level's label."""
 LINES = (BLUE, ORANGE, PURPLE, STRONG)
 """Inks of the levels of one factor; a fifth level has the first ink again."""
 
@@ -76,37 +69,10 @@ def _pairs(effects: Effects) -> list[EffectRow]:
     return list(rows.values())
 
 
-def _lines(label: str) -> str:
-    return "\n".join(wrap(label, 14, break_on_hyphens=False))
-
-
 def _forest(summary: Summary, effects: Effects, width: int, narrow: bool) -> alt.HConcatChart:
-    data: Rows = [
-        {
-            "label": row.label,
-            "verdict": row.verdict.value,
-            "mean": row.difference.mean,
-            "low": row.difference.low,
-            "high": row.difference.high,
-            "text": bracketed(row.difference).partition(" [")[0] if narrow else bracketed(row.difference),
-        }
-        for row in effects.rows
-    ]
-    order = [entry["label"] for entry in data]
-    scale, ticks, symlog = difference_scale(interval_ends([row.difference for row in effects.rows]), summary.noise)
-    title = ("Δ BLEU" if narrow else "BLEU, effect") + (" (symmetric log)" if symlog else "")
-    by_label: dict[str, Any] = {"sort": order, "scale": alt.Scale(domain=order)}
-    axis = alt.Axis(ticks=False, domain=False, labelLimit=150 if narrow else 320, offset=4)
-    y = alt.Y("label:N", title=None, axis=axis, **by_label)
-    x = alt.X("mean:Q", scale=scale, axis=signed_axis(ticks), title=title)
-    base = alt.Chart(chart_data(data)).encode(y=y)
-    intervals = base.mark_rule(strokeWidth=2.2).encode(x=alt.X("low:Q"), x2="high:Q", color=verdict_colour())
-    means = base.mark_point(filled=True, size=80, opacity=1).encode(x=x, color=verdict_colour(), shape=verdict_shape())
-    height, room = alt.Step(22), 62 if narrow else 170
-    texts = alt.Chart(chart_data(data)).mark_text(align="left", color=INK, fontSize=12, limit=room + 5)
-    numbers = texts.encode(y=alt.Y("label:N", axis=None, **by_label), x=alt.value(0), text="text:N")
-    plot = alt.layer(zero_line(alt.X("zero:Q")), intervals, means).properties(width=width, height=height)
-    return alt.hconcat(plot, numbers.properties(width=room, height=height), spacing=10)
+    data = [{"label": row.label, **estimate_row(row.verdict, row.difference)} for row in effects.rows]
+    title = "Δ BLEU" if narrow else "BLEU, effect"
+    return forest(data, summary, title, width, narrow, 150 if narrow else 320)
 
 
 def _panel(effects: Effects, row: EffectRow, width: int) -> Drawn:
@@ -114,7 +80,7 @@ def _panel(effects: Effects, row: EffectRow, width: int) -> Drawn:
     along, lines = (effects.design.factor(name) for name in row.levels)
     data: Rows = [
         {
-            "along": _lines(effects.labels[level]),
+            "along": in_lines(effects.labels[level], LETTERS),
             "line": effects.labels[other],
             "mean": effects.margin_mean({along.name: level, lines.name: other}),
         }
@@ -126,8 +92,8 @@ def _panel(effects: Effects, row: EffectRow, width: int) -> Drawn:
     x = alt.X(
         "along:N",
         title=None,
-        sort=[_lines(effects.labels[level]) for level in along.levels],
-        axis=alt.Axis(labelAngle=0, labelLimit=width // 2, labelExpr="split(datum.value, '\\n')"),
+        sort=[in_lines(effects.labels[level], LETTERS) for level in along.levels],
+        axis=alt.Axis(labelAngle=0, labelLimit=width // 2, labelExpr=SPLIT_LINES),
         scale=alt.Scale(padding=0.7),
     )
     y = alt.Y("mean:Q", title="BLEU", scale=alt.Scale(zero=False, nice=True))

@@ -23,10 +23,14 @@ from experiments.reporting.figures.style import (
     zero_line,
 )
 from experiments.reporting.formats import bracketed
+from experiments.reporting.statistics import Estimate
 from experiments.reporting.summary import Row, Summary
+from experiments.reporting.verdicts import Verdict
 
 LINE, LINE_NARROW = 40, 22
 """Letters in a line of a change's label, of which two have room."""
+SPLIT_LINES = "split(datum.value, '\\n')"
+"""What shows the lines of a label on an axis."""
 
 
 def forest_figure(summary: Summary) -> Figure | None:
@@ -45,23 +49,39 @@ def forest_chart(summary: Summary, width: int, narrow: bool = False) -> alt.HCon
     if not rows:
         return None
     data = [
-        forest_row(row) | {"label": _lines(row.label, LINE_NARROW if narrow else LINE)}
+        forest_row(row) | {"label": in_lines(row.label, LINE_NARROW if narrow else LINE, 2)}
         for row in [*rows, *(row for row in summary.changes if not row.difference)]
     ]
+    title = "Δ BLEU" if narrow else "BLEU, difference to the baseline"
+    behind = floor_bands(summary.noise_floor, "x")
+    return forest(data, summary, title, width, narrow, 140 if narrow else 250, behind)
+
+
+def forest(
+    data: Rows,
+    summary: Summary,
+    title: str,
+    width: int,
+    narrow: bool,
+    label_limit: int,
+    behind: Sequence[alt.Chart] = (),
+) -> alt.HConcatChart:
+    """Draw estimates in their order, as `estimate_row` returns them with a `label`, and their numbers beside.
+
+    narrow: without the interval's numbers. `behind` are layers under the estimates.
+    """
     if narrow:
         data = [entry | {"text": entry["text"].partition(" [")[0]} for entry in data]
     order = [entry["label"] for entry in data]
-    ends = interval_ends([row.difference for row in rows if row.difference])
+    ends = [entry[end] for entry in data for end in ("low", "mean", "high") if entry.get(end) is not None]
     scale, ticks, symlog = difference_scale(ends, summary.noise)
-    title = ("Δ BLEU" if narrow else "BLEU, difference to the baseline") + (" (symmetric log)" if symlog else "")
-    x = alt.X("mean:Q", scale=scale, axis=signed_axis(ticks), title=title)
+    x = alt.X("mean:Q", scale=scale, axis=signed_axis(ticks), title=title + (" (symmetric log)" if symlog else ""))
     by_label: dict[str, Any] = {"sort": order, "scale": alt.Scale(domain=order)}
-    lines = "split(datum.value, '\\n')"
     axis = alt.Axis(
-        ticks=False, domain=False, labelLimit=140 if narrow else 250, offset=4, labelExpr=lines, labelLineHeight=12
+        ticks=False, domain=False, labelLimit=label_limit, offset=4, labelExpr=SPLIT_LINES, labelLineHeight=12
     )
     y = alt.Y("label:N", title=None, axis=axis, **by_label)
-    layers = [*floor_bands(summary.noise_floor, "x"), zero_line(alt.X("zero:Q")), *_estimates(data, x, y)]
+    layers = [*behind, zero_line(alt.X("zero:Q")), *_estimates(data, x, y)]
     height, room = alt.Step(25), 62 if narrow else 170
     texts = alt.Chart(chart_data(data)).mark_text(align="left", color=INK, fontSize=12, limit=room + 5)
     numbers = texts.encode(y=alt.Y("label:N", axis=None, **by_label), x=alt.value(0), text="text:N")
@@ -92,16 +112,19 @@ def two_forests(
 
 def forest_row(row: Row) -> dict[str, Any]:
     """Return the data of one variant: its verdict, and its difference with the interval as numbers and as text."""
-    difference = row.difference
-    text = bracketed(difference) if difference else row.verdict.value
-    entry: dict[str, Any] = {"variant": row.variant, "verdict": row.verdict.value, "text": text}
-    if difference:
-        entry |= {"mean": difference.mean, "low": difference.low, "high": difference.high}
-    return entry
+    return {"variant": row.variant, **estimate_row(row.verdict, row.difference)}
 
 
-def _lines(label: str, letters: int) -> str:
-    return "\n".join(wrap(label, letters, break_on_hyphens=False, max_lines=2, placeholder=" …"))
+def estimate_row(verdict: Verdict, difference: Estimate | None) -> dict[str, Any]:
+    """Return the data of one estimate: its verdict, and the estimate as numbers and as text."""
+    text = bracketed(difference) if difference else verdict.value
+    numbers = {"mean": difference.mean, "low": difference.low, "high": difference.high} if difference else {}
+    return {"verdict": verdict.value, "text": text, **numbers}
+
+
+def in_lines(label: str, letters: int, most: int | None = None) -> str:
+    """Return a label in lines of so many letters, for SPLIT_LINES; what `most` lines cannot hold is left out."""
+    return "\n".join(wrap(label, letters, break_on_hyphens=False, max_lines=most, placeholder=" …"))
 
 
 def _panel(

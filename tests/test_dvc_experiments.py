@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_project import KEY, call, git, launched_project, results, stale
+from tests.small_project import KEY, call, git, launched_project, python, results, stale
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +109,33 @@ def test_a_setting_is_changed_from_the_folder_of_its_study(experiments_clone: Pa
     }
     back(experiments_clone)
     call(experiments_clone, "dvc", "exp", "remove", "near")
+
+
+def test_a_launch_brings_an_earlier_state_from_the_cache(project: Path, tmp_path: Path) -> None:
+    """After `git checkout` the models and scores of that state lie in the cache: nothing is computed again."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(project), str(clone))
+    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
+    call(clone, "dvc", "pull")
+    path = clone / KEY
+    path.write_text(path.read_text().replace("steps: 160", "steps: 80"))
+    python(clone, "launch", "--study", "components")
+    git(clone, "commit", "-qam", "shorter")
+    for state, steps in (("HEAD~1", 160), ("main", 80)):
+        git(clone, "checkout", "-q", state)
+        assert {"train@base-0", "train@h1-0"} <= stale(clone)
+        assert "Nothing to do" in python(clone, "launch", "--study", "components").stdout
+        records = [json.loads((results(clone, name) / "training.json").read_text()) for name in ("base", "h1")]
+        assert [record["steps"] for record in records] == [steps, steps]
+        assert stale(clone) == set()
+    curve = results(clone, "base") / "curve.csv"
+    edited = curve.read_text() + "1,2,3\n"
+    curve.unlink()  # a link to the cache
+    curve.write_text(edited)
+    (results(clone, "h1") / "curve.csv").unlink()
+    ran = python(clone, "launch", "--study", "components").stdout
+    assert "1 of 2 cells to run" in ran, "the edited file is in no cache, so that DVC leaves it to the stage"
+    assert curve.read_text() != edited
 
 
 def test_a_single_stage_runs_alone(experiments_clone: Path) -> None:

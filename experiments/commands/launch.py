@@ -74,6 +74,9 @@ def launch(study: Study, args: argparse.Namespace) -> None:
         print(f"DVC's locks of processes that are gone were cleared: {', '.join(map(str, gone))}")
     stages = Stages.of(study)
     ensembles, tuning = stages.of_ensembles(study), stages.of_tuning(study)
+    if not args.dry_run:
+        for own in filter(None, (stages, ensembles, tuning)):
+            own.restore()
     stale = needed(study, stages.stale())
     stale_ensembles = ensembles.stale() if ensembles else set()
     stale_tuning = needed(study, tuning.stale(), tuned=True) if tuning else set()

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from experiments.config.cell import Cell, cell_of, cells_of
 from experiments.config.stages import files_of, write_stages
@@ -50,17 +50,35 @@ class Stages:
 
     def stale(self) -> set[str]:
         """Return the names of the stages that DVC would run; raise TemporaryFailure where some run at this moment."""
-        done = subprocess.run(
-            [*self.dvc, "--wait-for-lock", "status", "--json", str(self.file)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-        )
+        return set(self._status())
+
+    def restore(self) -> None:
+        """Bring from DVC's cache what dvc.lock has of stages with unchanged inputs, as after `git checkout`.
+
+        DVC would run them, since it has no run cache for outs that persist. What is not in the cache, or would take
+        the place of a file that is not, stays as it is: these stages run.
+        """
+        restored: set[str] = set()
+        while outs_changed := {name for name, changes in self._status().items() if _only_outs(changes)} - restored:
+            targets = [self._address(name) for name in sorted(outs_changed)]
+            if self._call("checkout", "-q", *targets).returncode != 0:  # DVC stops at the first that it refuses
+                for target in targets:
+                    self._call("checkout", "-q", target)
+            restored |= outs_changed  # whether they are or not; an evaluation follows its training
+
+    def _status(self) -> dict[str, list[Any]]:
+        """Return what has changed of each stale stage, as `dvc status` has it."""
+        done = self._call("status", "--json", str(self.file))
         if blocked := re.search(r"is being blocked by:\s+\(PID (\d+)\)", done.stderr):
             raise TemporaryFailure(f"process {blocked[1]} runs stages of {self.file}; wait for it or stop it")
         if done.returncode != 0:
             raise UserError(f"dvc status failed: {' '.join(done.stderr.split()) or 'no message'}{_without_git()}")
-        return {name.rpartition(":")[2] for name in json.loads(done.stdout)}
+        return {name.rpartition(":")[2]: changes for name, changes in json.loads(done.stdout).items()}
+
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*self.dvc, "--wait-for-lock", *arguments]
+        environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
 
     def job(self, cell: Cell) -> Job:
         """Return a cell as engines see it: one DVC process for its stages."""
@@ -105,6 +123,11 @@ class Stages:
     def _address(self, stage: str) -> str:
         """Return the name of a stage as DVC's command line takes it."""
         return stage if self.file == Path("dvc.yaml") else f"{self.file}:{stage}"
+
+
+def _only_outs(changes: list[Any]) -> bool:
+    """Return whether nothing has changed of a stage but its outs."""
+    return all(isinstance(change, dict) and set(change) == {"changed outs"} for change in changes)
 
 
 def stale_cells(study: Study, stale: set[str], tuned: bool = False) -> list[Cell]:

@@ -1,6 +1,11 @@
-"""The options of `launch`, as tests pass them that run no command line."""
+"""The options of `launch`, and which stages are stale, as tests say that run no command line and no DVC."""
 
 import argparse
+from collections.abc import Callable
+
+import pytest
+
+from experiments.launching.stages import Stages
 
 
 def launch_options(**changed: object) -> argparse.Namespace:
@@ -15,3 +20,9 @@ def launch_options(**changed: object) -> argparse.Namespace:
         "dry_run": False,
     }
     return argparse.Namespace(**{**options, **changed})
+
+
+def set_stale(monkeypatch: pytest.MonkeyPatch, stale: Callable[[Stages], set[str]]) -> None:
+    """Let a function say which stages are stale, in place of DVC, whose cache has nothing to give back."""
+    for name in ("stale", "stale_after_checkout"):
+        monkeypatch.setattr(Stages, name, stale)

@@ -22,7 +22,7 @@ from experiments.launching.engines.processes import ProcessEngine
 from experiments.launching.progress import CellProgress, detail
 from experiments.launching.stages import Stages, every_stage
 from lit_transformer.errors import TemporaryFailure, UserError
-from tests.launch_options import launch_options
+from tests.launch_options import launch_options, set_stale
 from tests.shell_cells import NAMES, ROOT, STUDY, jobs, run, wait_for
 from tests.tiny_study import study_yaml
 
@@ -253,14 +253,14 @@ def test_a_studys_stages_are_written_when_it_is_to_run():
 
 def test_nothing_stale_is_reported(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(Stages, "stale", lambda self: set())
+    set_stale(monkeypatch, lambda self: set())
     launch.launch(load_study("components"), launch_options())
     assert "Nothing to do: every cell of components is up to date" in capsys.readouterr().out
 
 
 def test_a_dry_run_names_the_stages_and_runs_none(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(Stages, "stale", lambda self: {"prepare", "train@base-1", "report"})
+    set_stale(monkeypatch, lambda self: {"prepare", "train@base-1", "report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: pytest.fail(f"{stage} was run"))
     launch.launch(load_study("components"), launch_options(dry_run=True))
     first, *stages, looks = capsys.readouterr().out.splitlines()
@@ -305,7 +305,7 @@ def test_every_stage_is_named_as_dvc_names_it():
 def test_a_failed_cell_is_named_and_the_launch_fails(monkeypatch, capsys):
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
     monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
-    monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1", "train@c-0"})
+    set_stale(monkeypatch, lambda self: {"train@b-1", "train@c-0"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: print(f"ran {stage}"))
     line = 'echo "for $0"; case $0 in *b-1) exit 2;; esac'
     monkeypatch.setattr(Stages, "command", lambda self, *stages: ["sh", "-c", line, stages[0]])
@@ -323,7 +323,7 @@ def test_failed_cells_are_what_a_launch_reports_even_if_the_report_fails(monkeyp
 
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
     monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
-    monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1"})
+    set_stale(monkeypatch, lambda self: {"train@b-1"})
     monkeypatch.setattr(Stages, "run", run)
     monkeypatch.setattr(Stages, "command", lambda self, *stages: ["sh", "-c", "exit 2"])
     with pytest.raises(UserError, match="1 of 1 cells failed"):
@@ -334,7 +334,7 @@ def test_failed_cells_are_what_a_launch_reports_even_if_the_report_fails(monkeyp
 def test_a_study_that_is_being_launched_is_refused(monkeypatch):
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
     monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
-    monkeypatch.setattr(Stages, "stale", lambda self: {"train@b-1"})
+    set_stale(monkeypatch, lambda self: {"train@b-1"})
     study = parse_study(STUDY, Path("tiny/study.yaml"))
     with only_writer(Path("runs/tiny")), pytest.raises(TemporaryFailure, match="runs/tiny is being written by process"):
         launch.launch(study, launch_options())

@@ -16,7 +16,7 @@ from experiments.launching.looks import needed
 from experiments.launching.stages import KINDS, Stages
 from experiments.planning.looks import CellCount, cell_count, run_looks
 from lit_transformer.errors import UserError
-from tests.launch_options import launch_options
+from tests.launch_options import launch_options, set_stale
 from tests.synthetic_study import write_cell
 
 STUDY = """
@@ -113,7 +113,7 @@ def test_a_launch_goes_from_look_to_look(
 
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
     monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
-    monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
+    set_stale(monkeypatch, lambda self: every_stage(study) - done | {"report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: ran.append(stage))
     monkeypatch.setattr(launch, "_run_cells", run_cells)
     options = launch_options()
@@ -151,7 +151,7 @@ def test_a_launch_trains_seeds_as_one_before_their_cells_run(
 
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
     monkeypatch.setattr(Stages, "of_ensembles", lambda self, study: None)
-    monkeypatch.setattr(Stages, "stale", lambda self: every_stage(study) - done | {"report"})
+    set_stale(monkeypatch, lambda self: every_stage(study) - done | {"report"})
     monkeypatch.setattr(Stages, "run", lambda self, stage: None)
     monkeypatch.setattr(launch, "_run_cells", run_cells)
     launch.launch(study, launch_options(fuse=2))

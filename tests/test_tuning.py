@@ -45,7 +45,7 @@ from experiments.planning.tuning import tuning_cost
 from experiments.training import run
 from experiments.training.run import Options
 from lit_transformer.errors import UserError
-from tests.launch_options import launch_options
+from tests.launch_options import launch_options, set_stale
 from tests.tiny_study import study_yaml
 
 PATH = Path("tiny/study.yaml")
@@ -395,7 +395,7 @@ def test_a_launch_goes_from_rung_to_rung_and_then_to_the_tuned_cells(
                 done.add(trial.stage)
 
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
-    monkeypatch.setattr(Stages, "stale", stale)
+    set_stale(monkeypatch, stale)
     monkeypatch.setattr(Stages, "run", run)
     monkeypatch.setattr(launch, "_run_cells", run_cells)
     options = launch_options(dry_run=True)
@@ -421,7 +421,7 @@ def test_the_list_of_a_slurm_array_is_that_of_the_next_step(
     tuned = {cell.stage(kind) for cell in cells_of(study, tuned=True) for kind in KINDS}
     stale = {"dvc.yaml": {"train@base-1"}, "tuning": every | tuned}
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
-    monkeypatch.setattr(Stages, "stale", lambda self: stale["dvc.yaml" if self.file == Path("dvc.yaml") else "tuning"])
+    set_stale(monkeypatch, lambda self: stale["dvc.yaml" if self.file == Path("dvc.yaml") else "tuning"])
 
     def listed() -> list[str]:
         array.main(["--study", "tiny", "--list"])

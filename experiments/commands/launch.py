@@ -74,12 +74,10 @@ def launch(study: Study, args: argparse.Namespace) -> None:
         print(f"DVC's locks of processes that are gone were cleared: {', '.join(map(str, gone))}")
     stages = Stages.of(study)
     ensembles, tuning = stages.of_ensembles(study), stages.of_tuning(study)
-    if not args.dry_run:
-        for own in filter(None, (stages, ensembles, tuning)):
-            own.restore()
-    stale = needed(study, stages.stale())
-    stale_ensembles = ensembles.stale() if ensembles else set()
-    stale_tuning = needed(study, tuning.stale(), tuned=True) if tuning else set()
+    ask = Stages.stale if args.dry_run else Stages.stale_after_checkout
+    stale = needed(study, ask(stages))
+    stale_ensembles = ask(ensembles) if ensembles else set()
+    stale_tuning = needed(study, ask(tuning), tuned=True) if tuning else set()
     page = study.report_folder / "index.html"
     if not stale | stale_ensembles | stale_tuning:
         print(f"Nothing to do: every cell of {study.name} is up to date. The report: {page}")

@@ -52,19 +52,24 @@ class Stages:
         """Return the names of the stages that DVC would run; raise TemporaryFailure where some run at this moment."""
         return set(self._status())
 
-    def restore(self) -> None:
-        """Bring from DVC's cache what dvc.lock has of stages with unchanged inputs, as after `git checkout`.
+    def stale_after_checkout(self) -> set[str]:
+        """Return the names of the stages that DVC would run after its cache has given back what it has.
 
-        DVC would run them, since it has no run cache for outs that persist. What is not in the cache, or would take
-        the place of a file that is not, stays as it is: these stages run.
+        These are the outs that dvc.lock names, of stages whose inputs are unchanged, as after `git checkout`; DVC would
+        run them, since it has no run cache for outs that persist. What is not in the cache, or would take the place of
+        a file that is not, stays as it is: these stages run.
         """
-        restored: set[str] = set()
-        while outs_changed := {name for name, changes in self._status().items() if _only_outs(changes)} - restored:
+        asked: set[str] = set()
+        while True:
+            status = self._status()
+            outs_changed = {name for name, changes in status.items() if _only_outs(changes)} - asked
+            if not outs_changed:
+                return set(status)
             targets = [self._address(name) for name in sorted(outs_changed)]
             if self._call("checkout", "-q", *targets).returncode != 0:  # DVC stops at the first that it refuses
                 for target in targets:
                     self._call("checkout", "-q", target)
-            restored |= outs_changed  # whether they are or not; an evaluation follows its training
+            asked |= outs_changed  # once each; an evaluation follows its training
 
     def _status(self) -> dict[str, list[Any]]:
         """Return what has changed of each stale stage, as `dvc status` has it."""

@@ -122,6 +122,15 @@ def test_a_page_is_of_this_source_and_needs_no_script(source: Path, language: st
     assert all(code in text for kind, code in cells(source.read_text(encoding="utf-8")) if kind == "code")
 
 
+@sources
+@languages
+def test_a_page_has_no_markdown_left(source: Path, language: str) -> None:
+    """`**word(term)**particle` is not bold in Markdown: a closing `**` after punctuation needs a space behind it."""
+    page = (PAGES / language / f"{source.stem}.html").read_text(encoding="utf-8")
+    prose = re.sub(r"<(pre|code|svg)\b.*?</\1>|<[^>]+>", "", page, flags=re.S)
+    assert re.findall(r".*[*`].*", prose) == []
+
+
 def test_the_style_sheet_is_of_this_source() -> None:
     assert (PAGES / "lesson.css").read_text(encoding="utf-8") == style(), "run: python -m notebooks.build --pages"
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,17 @@ def test_trials_of_a_row_are_results_of_it(two: None) -> None:
         predict()
 
 
+def keep_one_seed() -> None:
+    for path in list(Path("experiments/studies/cheap/results").rglob("seed[12]")):
+        shutil.rmtree(path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda: shutil.rmtree("experiments/studies/cheap/results"), "cheap has no results yet"),
-        (lambda: [shutil.rmtree(path) for path in Path("experiments/studies/cheap").rglob("seed[12]")], "an interval"),
-        (lambda: set_bleu("cheap", "base", lambda _: 0.1), "its baseline has learned nothing"),
+        (keep_one_seed, "without an interval"),
+        (partial(set_bleu, "cheap", "base", lambda _: 0.1), "its baseline has learned nothing"),
     ],
 )
 def test_a_study_that_predicts_nothing_is_refused(two: None, spoil: Callable[[], Any], message: str) -> None:
@@ -214,7 +220,7 @@ def test_the_command_and_the_report_show_them(two: None, no_figures: None, capsy
     line = shares(score(read_predictions("cheap", "dear"), dear))
     for text in (printed, html.unescape(page), html.unescape(report)):
         assert line in text
-        assert "What cheap predicted of dear, before its runs" in text
+        assert "What cheap predicted of dear" in text
     for text in (page, report):
         assert Outline(text).open == []
 

@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if len(args.studies) < 2 or len(set(args.studies)) < len(args.studies):
         raise UserError("ladder needs two studies or more, each once; name the cheapest first")
-    if args.predict and len(args.studies) > 2:
-        raise UserError("--predict takes two studies: the cheap one, and the one that it predicts")
+    if args.predict and (len(args.studies) > 2 or args.out):
+        raise UserError("--predict takes two studies, the cheap one and the one that it predicts, and no --out")
     studies = [load_study(name) for name in args.studies]
     cli.announce(f"{'reading' if args.predict else 'comparing'} {', '.join(args.studies)}")
     from experiments.reporting.ladder_report import compare_corpora, predict_corpus

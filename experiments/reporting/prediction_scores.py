@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +14,7 @@ from experiments.reporting.page.sheets import Section
 from experiments.reporting.predictions import (
     PredictedChange,
     Predictions,
+    in_percent,
     predictions_path,
     read_predictions,
     results_hash,
@@ -82,14 +83,14 @@ def prediction_sections(upper: StudyResults, lowers: Mapping[str, StudyResults |
     for name, lower in lowers.items():
         if predictions_path(name, own).exists():
             scores = score(read_predictions(name, own), upper)
-            title = f"What {name} predicted of {own}, before its runs"
-            sections.append(Section(f"predictions-{name}", title, grid(scores), sentences(scores, lower)))
+            title = f"What {name} predicted of {own}"
+            sections.append(Section(f"predictions-{own}-{name}", title, grid(scores), sentences(scores, lower)))
     return sections
 
 
 def score(predictions: Predictions, upper: StudyResults) -> PredictionScores:
     """Set predictions beside the results of the study that they are about."""
-    written_at = datetime.fromisoformat(predictions.written_at)
+    written_at = datetime.fromisoformat(predictions.written_at).astimezone(UTC)
     changes, late, missing = [], [], []
     for predicted in predictions.rows:
         finished = [record.training.get("finished_at") for record in upper.results.of(predicted.variant)]
@@ -109,7 +110,7 @@ def sentences(scores: PredictionScores, lower: StudyResults | None) -> list[str]
     """Say when the predictions were written, how good they were, and what is to be known about both."""
     predictions = scores.predictions
     lines = [shares(scores)] if scores.changes else []
-    lines.append(f"Written at {predictions.written_at}, at commit {predictions.commit} ({predictions.results}).")
+    lines.append(f"Written at {predictions.written_at}, at commit {predictions.commit}, from {predictions.results}.")
     lines += [predictions.rule, INTERVALS] if scores.changes else []
     if lower and results_hash(lower, [row.variant for row in predictions.rows]) != predictions.results_hash:
         lines.append(f"The results of {predictions.lower} have changed since; the predictions are those written then.")
@@ -164,11 +165,9 @@ def _scored(predicted: PredictedChange, upper: StudyResults) -> ScoredChange | N
     own, base = (
         upper.results.scores(name, upper.results.primary, "bleu") for name in (row.variant, upper.study.baseline)
     )
-    found, scale = row.difference, 100 / row.judged.means[1]
-    ends = [None if end is None else scale * end for end in (found.low, found.high)]
-    relative = Estimate(scale * found.mean, *ends, found.n)
+    relative = in_percent(row.difference, row.judged.means[1])
     by_seed = {seed: own[seed] - base[seed] for seed in row.judged.seeds}
-    return ScoredChange(predicted, row, found, relative, by_seed)
+    return ScoredChange(predicted, row, row.difference, relative, by_seed)
 
 
 def _order(scores: PredictionScores) -> str:

@@ -18,7 +18,7 @@ from experiments.config.cell import Cell
 from experiments.config.run_config import config_hash, short_hash
 from experiments.config.study import STUDIES, Study
 from experiments.config.trials import read_trials
-from experiments.reporting.formats import bracketed, listing
+from experiments.reporting.formats import bracketed
 from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.published import read_published
 from experiments.reporting.results import read_records, shortened
@@ -57,8 +57,7 @@ class PredictedChange:
     @property
     def relative(self) -> Estimate:
         """The same in % of the baseline's BLEU."""
-        mean, low, high = (100 * value / self.baseline_bleu for value in (self.difference, self.low, self.high))
-        return Estimate(mean, low, high, self.n)
+        return in_percent(self.bleu, self.baseline_bleu)
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,7 @@ def write_predictions(lower: StudyResults, upper: Study) -> tuple[Predictions, P
     path = predictions_path(lower.study.name, upper.name)
     if path.exists():
         written_at = read_predictions(lower.study.name, upper.name).written_at
-        raise UserError(
-            f"{path} was written at {written_at} and stands; delete it to predict again: git has the old one"
-        )
+        raise UserError(f"{path} was written at {written_at} and stands; delete it first to predict again")
     predictions = predict(lower, upper)
     write_json(path, asdict(predictions))
     return predictions, path
@@ -117,8 +114,8 @@ def predict(lower: StudyResults, upper: Study) -> Predictions:
     shared = [row for row in lower.summary.changes if row.variant in upper.variants and row.variant != upper.baseline]
     rows = [predicted for row in shared if (predicted := _predict_row(lower, row))]
     if not rows:
-        without = f"{listing([row.variant for row in shared])} without an interval over seeds" if shared else "none"
-        raise UserError(f"{names}: a change of both is needed that {lower.study.name} has an interval for ({without})")
+        without = f"{shortened([row.variant for row in shared])} without an interval, which takes several seeds"
+        raise UserError(f"{names}: {without if shared else 'they share no change'}")
     variants = [row.variant for row in rows]
     trained, trained_before = _trained_rows(upper, variants)
     if trained:
@@ -143,9 +140,17 @@ def read_predictions(lower: str, upper: str) -> Predictions:
     path = predictions_path(lower, upper)
     content = read_json(path)
     try:
+        datetime.fromisoformat(content["written_at"])
         return Predictions(**{**content, "rows": [PredictedChange(**row) for row in content["rows"]]})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not predictions of a study ({error!r}); restore it from git") from None
+
+
+def in_percent(difference: Estimate, baseline_bleu: float) -> Estimate:
+    """Return a difference in BLEU in % of the baseline's BLEU."""
+    scale = 100 / baseline_bleu
+    low, high = (None if end is None else scale * end for end in (difference.low, difference.high))
+    return Estimate(scale * difference.mean, low, high, difference.n)
 
 
 def results_hash(study: StudyResults, variants: Sequence[str]) -> str:

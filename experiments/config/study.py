@@ -1,6 +1,7 @@
 """A study: a folder of deltas. Reads study.yaml, names folders, resolves each cell's config.
 
 experiments/studies/<study>/study.yaml     the question, the corpus, the baseline, seeds, base and variants
+experiments/studies/<study>/predictions/   what cheaper studies predict of it, written before it was run
 experiments/studies/<study>/published/     the results that the project vouches for, compact; all of this is in git
 data/<study>/                              the prepared corpus
 runs/<study>/<variant>/seed<k>/            checkpoints, log, W&B files

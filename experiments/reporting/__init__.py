@@ -13,5 +13,6 @@ tables.py         the study's table and its notes; grids.py: other tables; forma
 headline.py       the finding in a sentence; provenance.py: commits, data, machines
 samples.py        sample translations; attention.py: attention of a sentence pair
 side_by_side.py   two studies, or two revisions; across_corpora.py: agreement between two corpora
+predictions.py    what a cheap study predicts, written before the runs; prediction_scores.py: how good that was
 figures/, page/   the charts; the HTML
 """

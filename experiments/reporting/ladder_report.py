@@ -12,6 +12,9 @@ from experiments.reporting.across_corpora import CorpusAgreement, corpus_agreeme
 from experiments.reporting.figures.ladder import ladder_figure
 from experiments.reporting.grids import print_grid
 from experiments.reporting.page.sheets import Section, sheet
+from experiments.reporting.prediction_scores import prediction_sections
+from experiments.reporting.predictions import grid as predictions_grid
+from experiments.reporting.predictions import write_predictions
 from experiments.reporting.study_results import StudyResults, study_results
 from lit_transformer.errors import UserError
 
@@ -27,21 +30,33 @@ def compare_corpora(studies: Sequence[Study], folder: Path) -> None:
         for sentence in findings(agreement):
             console.print(sentence, style="dim", soft_wrap=True, highlight=False, markup=False)
         console.print()
+        for section in _predictions(agreement):
+            console.print(section.title, style="bold", highlight=False)
+            print_grid(section.grid, console)
+            for note in section.notes:
+                console.print(note, style="dim", soft_wrap=True, highlight=False, markup=False)
+            console.print()
     console.print(f"page: {folder / 'index.html'}", soft_wrap=True, highlight=False)
+
+
+def predict_corpus(lower: Study, upper: Study) -> None:
+    """Write down what a cheap study predicts of an expensive one, before that is run, and print it."""
+    predictions, path = write_predictions(study_results(lower), upper)
+    console = Console()
+    print_grid(predictions_grid(predictions), console)
+    console.print(predictions.rule, style="dim", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{path}: commit it before these rows are trained", soft_wrap=True, highlight=False)
 
 
 def page(agreements: Sequence[CorpusAgreement]) -> str:
     """Return every two studies on one page that needs no network."""
-    sections = [
-        Section(
-            f"ladder-{agreement.lower.study.name}-{agreement.upper.study.name}",
-            f"From {agreement.lower.study.name} to {agreement.upper.study.name}",
-            grid(agreement),
-            notes=findings(agreement),
-            figure=ladder_figure(agreement),
-        )
-        for agreement in agreements
-    ]
+    sections = []
+    for agreement in agreements:
+        lower, upper = agreement.lower.study.name, agreement.upper.study.name
+        title, figure = f"From {lower} to {upper}", ladder_figure(agreement)
+        notes = findings(agreement)
+        sections.append(Section(f"ladder-{lower}-{upper}", title, grid(agreement), notes=notes, figure=figure))
+        sections += _predictions(agreement)
     names = dict.fromkeys(study.study.name for agreement in agreements for study in (agreement.lower, agreement.upper))
     return sheet(f"What a cheap corpus predicts: {', '.join(names)}", findings(agreements[-1])[0], sections, [])
 
@@ -56,3 +71,7 @@ def every_two(studies: Sequence[StudyResults]) -> list[CorpusAgreement]:
             why = f"only {', '.join(shared)}, not scored on both" if shared else "none of the same name"
             raise UserError(f"{lower.name} and {upper.name} share no change to compare ({why})")
     return agreements
+
+
+def _predictions(agreement: CorpusAgreement) -> list[Section]:
+    return prediction_sections(agreement.upper, {agreement.lower.study.name: agreement.lower})

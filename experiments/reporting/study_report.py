@@ -21,6 +21,8 @@ from experiments.reporting.figures.probe import probe_csv, read_probes
 from experiments.reporting.figures.style import render_png, standalone
 from experiments.reporting.page.report import report_page
 from experiments.reporting.page.sheets import Section
+from experiments.reporting.prediction_scores import prediction_sections
+from experiments.reporting.predictions import predicting_studies
 from experiments.reporting.published import read_published
 from experiments.reporting.results import SIGNATURE, Results, next_evaluation, read_results
 from experiments.reporting.samples import Texts
@@ -58,7 +60,8 @@ def write_report(
     folder = study.report_folder
     probes = read_probes(summary, results)
     figures = draw_figures(summary, results, probes)
-    others = agreements_with_others(StudyResults(study.name, AT_HAND, study, results, summary))
+    own = StudyResults(study.name, AT_HAND, study, results, summary)
+    others = agreements_with_others(own)
     agreements = [(agreement, ladder_figure(agreement)) for agreement in others]
     for figure in [*figures, *(figure for _, figure in agreements)]:
         write_text(folder / f"{figure.name}.svg", standalone(figure.wide))
@@ -74,12 +77,12 @@ def write_report(
     write_text(folder / "curves.csv", curves_csv(results))
     if probes:
         write_text(folder / "probe.csv", probe_csv(probes))
-    section = None
+    cheaper = {agreement.lower.study.name: agreement.lower for agreement in others}
+    sections = prediction_sections(own, {name: cheaper.get(name) for name in predicting_studies(study.name)})
     if beside:
-        section = Section(
-            "published", against_published.TITLE, against_published.grid(beside), against_published.sentences(beside)
-        )
-    write_text(folder / "index.html", report_page(summary, results, figures, texts, agreements, section))
+        title, sentences = against_published.TITLE, against_published.sentences(beside)
+        sections.insert(0, Section("published", title, against_published.grid(beside), sentences))
+    write_text(folder / "index.html", report_page(summary, results, figures, texts, agreements, sections))
     return folder / "index.html"
 
 

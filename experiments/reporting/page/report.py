@@ -26,13 +26,13 @@ def report_page(
     figures: list[Figure],
     texts: Texts | None = None,
     agreements: Sequence[tuple[CorpusAgreement, Figure]] = (),
-    published: Section | None = None,
+    beside: Sequence[Section] = (),
 ) -> str:
     """Return the page.
 
     `texts` has sources and references of the splits, for the sample translations; `agreements` the comparisons with
-    other corpora that share changes with this study, each with its figure; `published` sets this run beside the
-    published one.
+    other corpora that share changes with this study, each with its figure; `beside` sets this run beside the published
+    one, and beside what was predicted of it.
     """
     best = (at_its_best.TITLE, at_its_best.sentences(summary), at_its_best.grid(summary)) if summary.tuned else None
     found = summary.effects
@@ -45,7 +45,7 @@ def report_page(
         first=FIRST,
         figures=[figure_context(figure) for figure in figures],
         agreements=[(findings(agreement), grid(agreement), figure_context(figure)) for agreement, figure in agreements],
-        published=published,
+        beside=beside,
         best=best,
         effects=factors,
         has_texts=bool(texts),

@@ -155,7 +155,7 @@ def test_more_seeds_separate_less_and_the_noise_is_named(at_root: None) -> None:
 
 def test_noise_is_that_of_the_same_corpus_before_that_of_a_large_model(at_root: None) -> None:
     """And there of the study whose base is nearest; on Multi30k published results are of one seed."""
-    for name, nearest in (("context", "components"), ("table3_grammar", "numerics")):
+    for name, nearest in (("context", "components"), ("table3_grammar", "pitfalls")):
         published = read_published(nearest)
         assert published is not None
         noise = summarise(published.study, published.results).noise

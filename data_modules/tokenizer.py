@@ -8,6 +8,7 @@ thousands of rare characters. The cost is 256 ids for single bytes. A space is p
 word has the same subwords in every position; decoding removes it.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -69,13 +70,16 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a tokenizer.json; raises UserError when it is missing or malformed."""
+        """Read a tokenizer.json; raises UserError when it is missing, malformed, or its decoding does not invert it."""
         try:
-            return cls(HFTokenizer.from_str(path.read_text(encoding="utf-8")))
+            backend = HFTokenizer.from_str(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot read the tokenizer {path}: {error.strerror}; prepare the corpus again") from error
         except Exception as error:  # `tokenizers` raises bare Exception for a malformed file
             raise UserError(f"{path} is not a tokenizer file; prepare the corpus again") from error
+        if not _is_byte_level(backend):
+            raise UserError(f"{path} is not a tokenizer of this project, or was changed; prepare the corpus again")
+        return cls(backend)
 
     def _readable(self, token: int) -> str:
         if token < len(SPECIAL_TOKENS):
@@ -96,10 +100,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"data.vocab_size is {vocab_size}; give {MIN_VOCAB_SIZE} or more: "
             f"{len(SPECIAL_TOKENS)} special tokens and 256 bytes"
         )
-    backend = HFTokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNK]))
-    backend.normalizer = normalizers.Prepend(" ")
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", left=1, right=0)])
+    backend = _untrained()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
@@ -115,6 +116,35 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"set data.vocab_size={reached} or less"
         )
     return Tokenizer(backend)
+
+
+def _untrained() -> HFTokenizer:
+    backend = HFTokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNK]))
+    backend.normalizer = normalizers.Prepend(" ")
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", left=1, right=0)])
+    return backend
+
+
+def _is_byte_level(backend: HFTokenizer) -> bool:
+    """Return whether a tokenizer is ours but for its vocabulary and merges, and its vocabulary one of bytes.
+
+    Then decoding inverts encoding: each id is of one token, and every byte is among them.
+    """
+    expected = _untrained()
+    expected.add_special_tokens(SPECIAL_TOKENS)
+    ours, found = (json.loads(each.to_str()) for each in (expected, backend))
+    vocabulary: dict[str, int] = found["model"]["vocab"]
+    for content in (ours, found):
+        del content["model"]["vocab"], content["model"]["merges"]
+    first, rest = list(vocabulary)[: len(SPECIAL_TOKENS)], list(vocabulary)[len(SPECIAL_TOKENS) :]
+    return (
+        ours == found
+        and first == SPECIAL_TOKENS
+        and set(BYTE_ALPHABET) <= set(rest)
+        and set().union(*rest) <= set(BYTE_ALPHABET)
+        and list(vocabulary.values()) == list(range(len(vocabulary)))
+    )
 
 
 def _without_long_words(texts: Iterable[str]) -> Iterator[str]:

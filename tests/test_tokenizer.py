@@ -104,3 +104,24 @@ def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "bad.json")
     with pytest.raises(UserError, match="cannot read the tokenizer"):
         Tokenizer.load(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ('"start": 1', '"start": 0'),  # a sentence would keep the space before it
+        ('"h": 75', '"h": 74'),  # two tokens of one id, and one id without a token
+        ('"h": 75', '"€": 75'),  # a byte that is missing
+        ('"<pad>": 0', '"<bad>": 0'),
+        ('"prepend": " "', '"prepend": "_"'),
+    ],
+)
+def test_a_tokenizer_that_was_changed_is_refused(tokenizer: Tokenizer, tmp_path: Path, was: str, now: str) -> None:
+    """Each of these is a tokenizer for the library, and decodes to another text than was encoded."""
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    text = path.read_text()
+    assert text.count(was) == 1
+    path.write_text(text.replace(was, now))
+    with pytest.raises(UserError, match="is not a tokenizer"):
+        Tokenizer.load(path)

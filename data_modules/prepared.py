@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_modules.config import DataConfig
-from data_modules.corpora.text import TRAIN, ParallelText, RawCorpus
+from data_modules.corpora.text import TRAIN, VALID, ParallelText, RawCorpus
 from data_modules.tokenizer import Tokenizer, train_tokenizer
 from lit_transformer.errors import UserError, nearest
 
@@ -157,6 +157,11 @@ class PreparedCorpus:
     @property
     def splits(self) -> list[str]:
         return list(self.counts)
+
+    @property
+    def test_splits(self) -> list[str]:
+        """Names of the splits other than training and validation."""
+        return [name for name in self.splits if name not in (TRAIN, VALID)]
 
     def split(self, name: str) -> Split:
         """Return a split, memory-mapped; raises UserError when the corpus has no split of that name."""

@@ -55,7 +55,7 @@ class TranslationDataModule(pl.LightningDataModule):
     @property
     def test_splits(self) -> list[str]:
         """Names of the splits other than training and validation, in the order of the test loaders."""
-        return [name for name in self.corpus.splits if name not in (TRAIN, VALID)]
+        return self.corpus.test_splits
 
     def setup(self, stage: str) -> None:
         """Check that the corpus has what `stage` reads; raises UserError when it has no test split to test on."""

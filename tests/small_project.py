@@ -87,3 +87,11 @@ def launched_project(folder: Path) -> Path:
     git(copy, "commit", "-qm", "results")
     call(copy, "dvc", "push", "-q")
     return copy
+
+
+def pulled_clone(project: Path, clone: Path) -> Path:
+    """Clone a launched project and pull its models and scores from the author's remote."""
+    git(project, "clone", "-q", str(project), str(clone))
+    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
+    call(clone, "dvc", "pull")
+    return clone

@@ -7,7 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from experiments.common.io import write_json
+from experiments.config.run_config import config_hash
 from experiments.config.study import Study, load_study
+from experiments.config.trials import DIVERGED, FINISHED, STOPPED, Trial, TrialRecord, plain_record
 from experiments.scoring.bleu import EXACT_MATCH
 from experiments.scoring.perplexity import PER_CHARACTER, PER_TOKEN, PER_WORD
 
@@ -218,3 +221,18 @@ def _attention() -> dict[str, Any]:
         return rows
 
     return {"source": source, "target": target, "cross": [[head(0.2 + 0.4 * h, h % 3 - 1) for h in range(4)]] * 3}
+
+
+def write_trials(study: Study, variant: str, seed: int, losses: dict[float, float]) -> None:
+    """Write the trials of a seed: three values at a quarter of the steps, the better two at half."""
+    better = sorted(losses, key=lambda value: losses[value])[:2]
+    row_hash = config_hash(study.config(variant, seed), "data")
+    for rung in (0.25, 0.5):
+        for value, loss in losses.items():
+            record = TrialRecord(value, seed, rung, "optim.peak", STOPPED)
+            if rung == 0.25 or value in better:
+                status, known = (DIVERGED, None) if math.isinf(loss) else (FINISHED, loss - rung)
+                record = TrialRecord(
+                    value, seed, rung, "optim.peak", status, 50, known, 10.0, row_hash, "data", "code"
+                )  # fmt: skip
+            write_json(Trial(study, variant, value, seed, rung).path, plain_record(record))

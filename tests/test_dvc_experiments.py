@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_project import KEY, call, git, launched_project, python, results, stale
+from tests.small_project import KEY, call, git, launched_project, pulled_clone, python, results, stale
 
 pytestmark = pytest.mark.slow
 
@@ -20,10 +20,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def experiments_clone(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with everything pulled, and two experiments: all cells decode greedily; one cell is trained shorter."""
-    clone = tmp_path_factory.mktemp("experiments") / "clone"
-    git(project, "clone", "-q", str(project), str(clone))
-    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
-    call(clone, "dvc", "pull")
+    clone = pulled_clone(project, tmp_path_factory.mktemp("experiments") / "clone")
     git(clone, "config", "user.name", "A")
     git(clone, "config", "user.email", "a@b.c")
     ran = call(clone, "dvc", "exp", "run", "-n", "greedy", "-S", f"{KEY}:++base.decode.beam=1").stdout
@@ -113,10 +110,7 @@ def test_a_setting_is_changed_from_the_folder_of_its_study(experiments_clone: Pa
 
 def test_a_launch_brings_an_earlier_state_from_the_cache(project: Path, tmp_path: Path) -> None:
     """After `git checkout` the models and scores of that state lie in the cache: nothing is computed again."""
-    clone = tmp_path / "clone"
-    git(tmp_path, "clone", "-q", str(project), str(clone))
-    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
-    call(clone, "dvc", "pull")
+    clone = pulled_clone(project, tmp_path / "clone")
     path = clone / KEY
     path.write_text(path.read_text().replace("steps: 160", "steps: 80"))
     python(clone, "launch", "--study", "components")

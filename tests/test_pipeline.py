@@ -23,7 +23,19 @@ from experiments.common.io import only_writer
 from lit_transformer.errors import TemporaryFailure
 from lit_transformer.export.folder import checksum
 from tests.killing import assert_same, left
-from tests.small_project import CELL, CHANGES, RESULTS, ROOT, call, git, launched_project, python, results, stale
+from tests.small_project import (
+    CELL,
+    CHANGES,
+    RESULTS,
+    ROOT,
+    call,
+    git,
+    launched_project,
+    pulled_clone,
+    python,
+    results,
+    stale,
+)
 from tests.tiny_study import study_yaml
 
 METRICS = {"bleu", "chrf", "ppl", "exact_match"}
@@ -120,10 +132,7 @@ def test_only_the_lock_is_new_in_git(project: Path) -> None:
 
 
 def test_a_colleague_pulls_translates_and_scores_anew_without_training(project: Path, tmp_path: Path) -> None:
-    clone = tmp_path / "clone"
-    git(tmp_path, "clone", "-q", str(project), str(clone))
-    call(clone, "dvc", "remote", "add", "--local", "-d", "store", str(project.parent / "store"))
-    call(clone, "dvc", "pull")
+    clone = pulled_clone(project, tmp_path / "clone")
     assert stale(clone) == set()
     for name in ("training.json", "scores.json", "translations/test.txt"):
         assert (clone / RESULTS / "base/seed0" / name).read_bytes() == (
@@ -180,7 +189,7 @@ def test_a_text_that_changes_is_prepared_again(project: Path, tmp_path: Path) ->
 
 
 def test_metrics_and_plots_are_declared(project: Path) -> None:
-    """Few metrics: the means of each variant, and the verdicts; those of a cell are shown when asked for."""
+    """Few metrics: the means of each variant, and the verdicts; those of a cell are shown on demand."""
 
     def shown(*files: str) -> dict[str, dict[str, dict[str, float]]]:
         (found,) = json.loads(call(project, "dvc", "metrics", "show", "--json", *files).stdout).values()

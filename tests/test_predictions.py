@@ -22,8 +22,7 @@ from experiments.reporting.study_report import write_report
 from experiments.reporting.study_results import study_results
 from lit_transformer.errors import UserError
 from tests.page_outline import Outline
-from tests.synthetic_study import texts
-from tests.test_tuned_report import write_trials
+from tests.synthetic_study import texts, write_trials
 from tests.two_studies import write_two
 
 NAMES = ["base", "no_positions", "one_head", "small_dk", "pre_norm", "no_dropout"]

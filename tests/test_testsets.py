@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("standing")
 
 
 @pytest.fixture
-def testset_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def wmt14_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of wmt14/full as sacreBLEU leaves it after a download."""
     monkeypatch.setattr("sacrebleu.utils.SACREBLEU_DIR", str(tmp_path))
     folder = tmp_path / "wmt14/full"
@@ -33,13 +33,13 @@ def refusal(name: str = "wmt14/full", source: str = "en", target: str = "de") ->
     return str(caught.value)
 
 
-def test_a_cell_is_scored_on_it_apart_from_the_studys_results(project: Path, testset_folder: Path) -> None:
+def test_a_cell_is_scored_on_it_apart_from_the_studys_results(project: Path, wmt14_folder: Path) -> None:
     evaluate.main([*CELL, "--testset", "wmt14/full"])
     folder = project / "runs/tiny/base/seed3/testsets/wmt14_full"
     scores = read_json(folder / "scores.json")
     own = scores["splits"]["wmt14_full"]
     hypotheses = (folder / "wmt14_full.txt").read_text().splitlines()
-    references = (testset_folder / "wmt14_full.en-de.ref").read_text().splitlines()
+    references = (wmt14_folder / "wmt14_full.en-de.ref").read_text().splitlines()
     assert own["bleu"] == sacrebleu.corpus_bleu(hypotheses, [references]).score
     assert own["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score)
     assert (own["sentences"], scores["testset"]) == (3, "wmt14/full")
@@ -51,34 +51,34 @@ def test_a_cell_is_scored_on_it_apart_from_the_studys_results(project: Path, tes
     assert read_json(other)["decode"]["beam"] == 1
 
 
-def test_a_set_that_is_not_on_disk_names_the_command_that_fetches_it(testset_folder: Path) -> None:
+def test_a_set_that_is_not_on_disk_names_the_command_that_fetches_it(wmt14_folder: Path) -> None:
     message = refusal(source="de", target="en")
-    assert f"wmt14/full is not in {testset_folder}" in message
+    assert f"wmt14/full is not in {wmt14_folder}" in message
     assert "sacrebleu -t wmt14/full -l de-en --echo src" in message
-    (testset_folder / "wmt14_full.en-de.ref").unlink()
+    (wmt14_folder / "wmt14_full.en-de.ref").unlink()
     assert "sacrebleu -t wmt14/full -l en-de --echo src" in refusal()
 
 
-@pytest.mark.usefixtures("testset_folder")
+@pytest.mark.usefixtures("wmt14_folder")
 def test_names_and_languages_are_checked() -> None:
     assert "no test set 'wmt14/ful'; did you mean 'wmt14/full'?" in refusal("wmt14/ful")
     assert "wmt14/full has no en-nl; it has cs-en, de-en" in refusal(target="nl")
 
 
-def test_several_references_are_refused(testset_folder: Path) -> None:
+def test_several_references_are_refused(wmt14_folder: Path) -> None:
     for letter in "AB":
-        (testset_folder / f"wmt14_full.en-de.ref-{letter}").write_text("x\n" * 3)
+        (wmt14_folder / f"wmt14_full.en-de.ref-{letter}").write_text("x\n" * 3)
     assert "several references" in refusal()
 
 
-@pytest.mark.usefixtures("testset_folder")
-def test_sentences_beyond_learned_positions_are_refused(testset_folder: Path) -> None:
-    (testset_folder / "wmt14_full.en-de.src").write_text("dog " * 200 + "\nx\nx\n")
+@pytest.mark.usefixtures("wmt14_folder")
+def test_sentences_beyond_learned_positions_are_refused(wmt14_folder: Path) -> None:
+    (wmt14_folder / "wmt14_full.en-de.src").write_text("dog " * 200 + "\nx\nx\n")
     with pytest.raises(UserError, match="tokens, and the model has 24 learned positions"):
         evaluate.main(["--study", "tiny", "--variant", "learned", "--seed", "3", "--testset", "wmt14/full"])
 
 
-@pytest.mark.usefixtures("testset_folder")
+@pytest.mark.usefixtures("wmt14_folder")
 def test_an_ensemble_is_not_scored_on_it() -> None:
     with pytest.raises(UserError, match="leave out --ensemble"):
         evaluate.main(["--study", "tiny", "--variant", "base", "--ensemble", "--testset", "wmt14/full"])

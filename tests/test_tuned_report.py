@@ -12,11 +12,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from experiments.commands import publish, report
-from experiments.common.io import write_json
 from experiments.config.cell import Cell
-from experiments.config.run_config import config_hash
 from experiments.config.study import Study, load_study
-from experiments.config.trials import DIVERGED, FINISHED, STOPPED, Trial, TrialRecord, plain_record
+from experiments.config.trials import Trial
 from experiments.reporting import tables
 from experiments.reporting.comparison_report import compare
 from experiments.reporting.headline import headline
@@ -26,7 +24,7 @@ from experiments.reporting.results import read_results
 from experiments.reporting.summary import Summary, Verdict, summarise
 from lit_transformer.errors import UserError
 from tests.page_outline import Outline
-from tests.synthetic_study import write_cell, write_study
+from tests.synthetic_study import write_cell, write_study, write_trials
 
 NAMES = ["base", "no_positions", "one_head", "no_dropout"]
 TUNE = "{base: {optim: {schedule: linear}}, tune: {values: [0.001, 0.002, 0.004], rungs: [0.25, 0.5]}}"
@@ -39,21 +37,6 @@ LOSSES = {
 BEST = {"base": (91.0, 0.1), "no_positions": (60.0, 0.2), "one_head": (91.1, 0.1), "no_dropout": (92.5, 4.0)}
 """BLEU of tuned cells: one_head is as good as the baseline once each has its own rate; no_dropout is noisy."""
 NOISE = (0.9, -1.0, 0.2)
-
-
-def write_trials(study: Study, variant: str, seed: int, losses: dict[float, float]) -> None:
-    """Write the trials of a seed: three values at a quarter of the steps, the better two at half."""
-    better = sorted(losses, key=lambda value: losses[value])[:2]
-    row_hash = config_hash(study.config(variant, seed), "data")
-    for rung in (0.25, 0.5):
-        for value, loss in losses.items():
-            record = TrialRecord(value, seed, rung, "optim.peak", STOPPED)
-            if rung == 0.25 or value in better:
-                status, known = (DIVERGED, None) if math.isinf(loss) else (FINISHED, loss - rung)
-                record = TrialRecord(
-                    value, seed, rung, "optim.peak", status, 50, known, 10.0, row_hash, "data", "code"
-                )  # fmt: skip
-            write_json(Trial(study, variant, value, seed, rung).path, plain_record(record))
 
 
 @pytest.fixture

@@ -59,17 +59,17 @@ class Stages:
         run them, since it has no run cache for outs that persist. What is not in the cache, or would take the place of
         a file that is not, stays as it is: these stages run.
         """
-        asked: set[str] = set()
+        restored: set[str] = set()
         while True:
             status = self._status()
-            outs_changed = {name for name, changes in status.items() if _only_outs(changes)} - asked
+            outs_changed = {name for name, changes in status.items() if _only_outs(changes)} - restored
             if not outs_changed:
                 return set(status)
             targets = [self._address(name) for name in sorted(outs_changed)]
             if self._call("checkout", "-q", *targets).returncode != 0:  # DVC stops at the first that it refuses
                 for target in targets:
                     self._call("checkout", "-q", target)
-            asked |= outs_changed  # once each; an evaluation follows its training
+            restored |= outs_changed  # once each; an evaluation follows its training
 
     def _status(self) -> dict[str, list[Any]]:
         """Return what has changed of each stale stage, as `dvc status` has it."""

@@ -67,7 +67,8 @@ def corpus_agreement(lower: StudyResults, upper: StudyResults) -> CorpusAgreemen
             if row.difference and other.difference:
                 changes.append(SharedChange(row.variant, row, other, same_delta))
     names = [change.variant for change in changes]
-    return CorpusAgreement(lower, upper, changes, rank_correlations(_by_seed(lower, names), _by_seed(upper, names)))
+    ranks = rank_correlations(differences_by_seed(lower, names), differences_by_seed(upper, names))
+    return CorpusAgreement(lower, upper, changes, ranks)
 
 
 def agreements_with_others(own: StudyResults) -> list[CorpusAgreement]:
@@ -90,6 +91,13 @@ def agreements_with_others(own: StudyResults) -> list[CorpusAgreement]:
             agreement = corpus_agreement(*sorted((own, other), key=_level))
             agreements += [agreement] if len(agreement.changes) >= 2 else []
     return agreements
+
+
+def differences_by_seed(study: StudyResults, variants: Iterable[str]) -> list[dict[int, float]]:
+    """Return each variant's BLEU less the baseline's, by seed."""
+    primary, results = study.results.primary, study.results
+    base = results.scores(study.study.baseline, primary, "bleu")
+    return [differences(results.scores(variant, primary, "bleu"), base) for variant in variants]
 
 
 def findings(agreement: CorpusAgreement) -> list[str]:
@@ -169,12 +177,6 @@ def _changes(count: int) -> str:
 
 def _points(count: int) -> str:
     return "points" if count == 1 else "point"
-
-
-def _by_seed(study: StudyResults, variants: Iterable[str]) -> list[dict[int, float]]:
-    primary, results = study.results.primary, study.results
-    base = results.scores(study.study.baseline, primary, "bleu")
-    return [differences(results.scores(variant, primary, "bleu"), base) for variant in variants]
 
 
 def _level(study: StudyResults) -> tuple[int, str]:

@@ -24,18 +24,12 @@ def compare_corpora(studies: Sequence[Study], folder: Path) -> None:
     agreements = every_two([study_results(study) for study in studies])
     write_text(folder / "index.html", page(agreements))
     console = Console()
-    for agreement in agreements:
-        console.print(f"{agreement.lower.study.name} → {agreement.upper.study.name}", style="bold", highlight=False)
-        print_grid(grid(agreement), console)
-        for sentence in findings(agreement):
-            console.print(sentence, style="dim", soft_wrap=True, highlight=False, markup=False)
+    for section in (section for agreement in agreements for section in _sections(agreement)):
+        console.print(section.title, style="bold", highlight=False)
+        print_grid(section.grid, console)
+        for note in section.notes:
+            console.print(note, style="dim", soft_wrap=True, highlight=False, markup=False)
         console.print()
-        for section in _predictions(agreement):
-            console.print(section.title, style="bold", highlight=False)
-            print_grid(section.grid, console)
-            for note in section.notes:
-                console.print(note, style="dim", soft_wrap=True, highlight=False, markup=False)
-            console.print()
     console.print(f"page: {folder / 'index.html'}", soft_wrap=True, highlight=False)
 
 
@@ -50,13 +44,7 @@ def predict_corpus(lower: Study, upper: Study) -> None:
 
 def page(agreements: Sequence[CorpusAgreement]) -> str:
     """Return every two studies on one page that needs no network."""
-    sections = []
-    for agreement in agreements:
-        lower, upper = agreement.lower.study.name, agreement.upper.study.name
-        title, figure = f"From {lower} to {upper}", ladder_figure(agreement)
-        notes = findings(agreement)
-        sections.append(Section(f"ladder-{lower}-{upper}", title, grid(agreement), notes=notes, figure=figure))
-        sections += _predictions(agreement)
+    sections = [section for agreement in agreements for section in _sections(agreement)]
     names = dict.fromkeys(study.study.name for agreement in agreements for study in (agreement.lower, agreement.upper))
     return sheet(f"What a cheap corpus predicts: {', '.join(names)}", findings(agreements[-1])[0], sections, [])
 
@@ -73,5 +61,14 @@ def every_two(studies: Sequence[StudyResults]) -> list[CorpusAgreement]:
     return agreements
 
 
-def _predictions(agreement: CorpusAgreement) -> list[Section]:
-    return prediction_sections(agreement.upper, {agreement.lower.study.name: agreement.lower})
+def _sections(agreement: CorpusAgreement) -> list[Section]:
+    """Return two studies beside each other, and what the lower one predicted of the upper where that was written."""
+    lower, upper = agreement.lower.study.name, agreement.upper.study.name
+    shared = Section(
+        f"ladder-{lower}-{upper}",
+        f"From {lower} to {upper}",
+        grid(agreement),
+        notes=findings(agreement),
+        figure=ladder_figure(agreement),
+    )
+    return [shared, *prediction_sections(agreement.upper, {lower: agreement.lower})]

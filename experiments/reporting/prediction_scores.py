@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from experiments.reporting.across_corpora import differences_by_seed
 from experiments.reporting.formats import bracketed, p_value
 from experiments.reporting.grids import Grid, TableCell
 from experiments.reporting.page.sheets import Section
@@ -39,7 +40,6 @@ class ScoredChange:
     found: Row
     bleu: Estimate
     relative: Estimate
-    by_seed: dict[int, float]
 
     @property
     def sign_right(self) -> bool:
@@ -101,7 +101,8 @@ def score(predictions: Predictions, upper: StudyResults) -> PredictionScores:
         else:
             missing.append(predicted.variant)
     ranks = rank_correlations(
-        [{0: change.predicted.difference} for change in changes], [change.by_seed for change in changes]
+        [{0: change.predicted.difference} for change in changes],
+        differences_by_seed(upper, [change.predicted.variant for change in changes]),
     )
     return PredictionScores(predictions, changes, ranks, late, missing)
 
@@ -162,12 +163,7 @@ def _scored(predicted: PredictedChange, upper: StudyResults) -> ScoredChange | N
     row = next((row for row in upper.summary.changes if row.variant == predicted.variant), None)
     if row is None or row.difference is None or row.judged is None or not row.judged.means or not row.judged.means[1]:
         return None
-    own, base = (
-        upper.results.scores(name, upper.results.primary, "bleu") for name in (row.variant, upper.study.baseline)
-    )
-    relative = in_percent(row.difference, row.judged.means[1])
-    by_seed = {seed: own[seed] - base[seed] for seed in row.judged.seeds}
-    return ScoredChange(predicted, row, row.difference, relative, by_seed)
+    return ScoredChange(predicted, row, row.difference, in_percent(row.difference, row.judged.means[1]))
 
 
 def _order(scores: PredictionScores) -> str:

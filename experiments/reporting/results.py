@@ -221,10 +221,10 @@ def read_results(study: Study) -> Results:
 
 def next_evaluation(study: Study, results: Results) -> str:
     """Return the commands that score what is trained; empty where everything is that did not diverge."""
-    if not results.unscored:
+    record = next((record for record in results.records if record.name in results.unscored), None)
+    if record is None:
         return ""
-    variant, _, seed = results.unscored[0].rpartition("/seed")
-    one = f"python -m experiments evaluate --study {study.name} --variant {variant} --seed {seed}"
+    one = f"python -m experiments evaluate --study {study.name} --variant {record.variant} --seed {record.seed}"
     return f"next: {one}, or python -m experiments launch --study {study.name} for all that is missing"
 
 
@@ -315,7 +315,7 @@ def _is_outdated(scores: dict[str, Any], training: dict[str, Any], cell: Cell) -
 
 def _has_other_settings(scores: dict[str, Any], config: RunConfig) -> bool:
     decode = to_dict(config.decode)
-    older = {"stop": Stop.beam_finished.name, "bleu_tokenizer": AUTO}  # what there was before scores said it
+    older = {"stop": Stop.beam_finished.name, "bleu_tokenizer": AUTO}  # of scores written before these were choices
     return any(decode[name] != value for name, value in (older | scores.get("decode", {})).items())
 
 

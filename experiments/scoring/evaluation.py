@@ -185,7 +185,7 @@ def score_splits(
     tokenizer = bleu_tokenizer(config.decode.bleu_tokenizer, corpus.target)
     scores: dict[str, Any] = {}
     translations: dict[str, Translations] = {}
-    for split in [name for name in corpus.splits if name not in ("train", "valid")]:
+    for split in corpus.test_splits:
         started = time.perf_counter()
         texts = corpus.split(split)
         check_finds_words(config.decode.bleu_tokenizer, corpus.target, texts.target_text)

@@ -52,7 +52,7 @@ class Translator:
     def translate(self, lines: Sequence[Line], progress: Callable[[int], object] = lambda lines: None) -> Iterator[str]:
         """Yield the `nbest` output lines of each line, in order.
 
-        They are empty for a line that cannot be translated, which is said on stderr and kept in `left_empty`.
+        They are empty for a line that cannot be translated; stderr gives the reason and `left_empty` keeps its number.
         """
         sources = self.tokenizer.encode_batch([line.text for line in lines])
         places = [index for index, ids in enumerate(sources) if ids and self._fits(lines[index], ids)]

@@ -116,7 +116,7 @@ def build_workspace(page: StudyPage, entity: str, project: str) -> "Workspace":
 def build_report(page: StudyPage, entity: str, project: str, *, known: bool) -> "Report":
     """Return the report: headline, corrected table, forest plot, scores and attention.
 
-    `known`: the project is on the server, which is asked for its id.
+    `known`: the project is on the server, which gives its id.
     """
     ws, wr = _library()
     place = {"entity": entity, "project": project} if known else {}

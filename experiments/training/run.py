@@ -131,13 +131,11 @@ def set_up(cell: Cell, options: Options, processes: Processes) -> Run:
 def _begin_or_resume(run: Run) -> ResumePoint:
     """Find where a training stands, and say so; one about to happen writes its config."""
     start = resume_point(run)
-    if not start.complete:
-        begin(run)
-    if start.checkpoint and not start.complete:
-        print(
-            f"resuming from {start.checkpoint.path}, step {start.checkpoint.step} of {run.config.optim.steps}",
-            flush=True,
-        )
+    if start.complete:
+        return start
+    begin(run)
+    if saved := start.checkpoint:
+        print(f"resuming from {saved.path}, step {saved.step} of {run.config.optim.steps}", flush=True)
     return start
 
 
@@ -186,12 +184,11 @@ def _take_from_recipe(run: Run) -> bool:
 
 def check_fit(run: Run) -> None:
     """Refuse now what evaluation would refuse after hours of training."""
-    tests = [name for name in run.corpus.splits if name not in ("train", "valid")]
-    if not tests:
+    if not run.corpus.test_splits:
         raise UserError(f"{run.cell.study.data_folder} has no test split beside train and valid; add one to the corpus")
     tokenizer, language = run.config.decode.bleu_tokenizer, run.corpus.target
     bleu_tokenizer(tokenizer, language)  # raises where it is not installed
-    for name in tests:
+    for name in run.corpus.test_splits:
         check_finds_words(tokenizer, language, run.corpus.split(name).target_text)
     positions = run.config.model.positions
     if positions.kind is not Positions.learned:

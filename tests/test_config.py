@@ -62,8 +62,10 @@ WRONG = [
     ("optim", "label_smoothing", 1.0),
     ("optim", "r_drop", -1.0),
     ("decode", "beam", 0),
+    ("decode", "beam", 8193),  # more hypotheses than decode.batch_tokens
     ("decode", "alpha", -0.1),
     ("decode", "extra_length", -1),
+    ("decode", "extra_length", 8193),
     ("decode", "batch_tokens", 0),
 ]
 
@@ -97,6 +99,13 @@ def test_defaults_are_valid_frozen_and_comparable(place: str) -> None:
     assert config == CLASSES[place]()
     with pytest.raises(FrozenInstanceError):
         setattr(config, next(iter(vars(config))), 3)
+
+
+def test_a_wide_beam_needs_a_large_batch() -> None:
+    assert DecodeConfig(beam=8192).beam == 8192
+    assert DecodeConfig(beam=10_000, batch_tokens=10_000).beam == 10_000
+    with pytest.raises(UserError, match=r"decode\.beam is 100000000, more than decode\.batch_tokens, 8192"):
+        DecodeConfig(beam=100_000_000)
 
 
 def test_replace_checks_again() -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from lit_transformer.config.averaging import AveragingConfig
 from lit_transformer.config.base import Kind, option, require, require_probability
 
+MOST_EXTRA = 8192
+"""Largest `decode.extra_length`: a search keeps room for all of it."""
+
 
 class Schedule(Kind):
     """The learning rate over optimiser steps."""
@@ -109,5 +112,13 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         require(self.beam >= 1, f"decode.beam is {self.beam}; it must be at least 1")
         require(self.alpha >= 0, f"decode.alpha is {self.alpha}; it must be at least 0")
-        require(self.extra_length >= 0, f"decode.extra_length is {self.extra_length}; it must be at least 0")
+        require(
+            0 <= self.extra_length <= MOST_EXTRA,
+            f"decode.extra_length is {self.extra_length}; it must be from 0 to {MOST_EXTRA}",
+        )
         require(self.batch_tokens >= 1, f"decode.batch_tokens is {self.batch_tokens}; it must be at least 1")
+        require(
+            self.beam <= self.batch_tokens,
+            f"decode.beam is {self.beam}, more than decode.batch_tokens, {self.batch_tokens}, which bounds a search's "
+            "memory: choose a smaller beam, or more batch_tokens",
+        )

@@ -11,7 +11,7 @@ import torch
 from experiments.common import machine
 from experiments.common.device_rates import LAYER_SECONDS, Gpu, Rate, gpu_named, measured_rate
 from experiments.config.cell import cells_of
-from experiments.config.run_config import RunConfig, flatten
+from experiments.config.run_config import RunConfig, flatten, to_dict
 from experiments.config.study import Study, list_studies
 from experiments.config.tuning import Tuning
 from experiments.planning.looks import cell_count
@@ -251,6 +251,6 @@ def _published(name: str) -> Published | None:
 
 
 def _settings_apart(one: Study, other: Study) -> int:
-    """Return how many settings the bases of two studies do not share, as they are written."""
-    settings, others = flatten(one.base), flatten(other.base)
+    """Return in how many settings the baselines of two studies differ, those left at their defaults included."""
+    settings, others = (flatten(to_dict(study.config(study.baseline, study.seeds[0]))) for study in (one, other))
     return sum(settings.get(key) != others.get(key) for key in settings.keys() | others.keys())

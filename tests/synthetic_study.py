@@ -103,6 +103,21 @@ def write_cell(
     (folder / "translations" / "attention.json").write_text(json.dumps(_attention()))
 
 
+def write_trials(study: Study, variant: str, seed: int, losses: dict[float, float]) -> None:
+    """Write the trials of a seed: three values at a quarter of the steps, the better two at half."""
+    better = sorted(losses, key=lambda value: losses[value])[:2]
+    row_hash = config_hash(study.config(variant, seed), "data")
+    for rung in (0.25, 0.5):
+        for value, loss in losses.items():
+            record = TrialRecord(value, seed, rung, "optim.peak", STOPPED)
+            if rung == 0.25 or value in better:
+                status, known = (DIVERGED, None) if math.isinf(loss) else (FINISHED, loss - rung)
+                record = TrialRecord(
+                    value, seed, rung, "optim.peak", status, 50, known, 10.0, row_hash, "data", "code"
+                )  # fmt: skip
+            write_json(Trial(study, variant, value, seed, rung).path, plain_record(record))
+
+
 def reference(index: int) -> str:
     """Return the made-up reference translation of a sentence."""
     words = [
@@ -221,18 +236,3 @@ def _attention() -> dict[str, Any]:
         return rows
 
     return {"source": source, "target": target, "cross": [[head(0.2 + 0.4 * h, h % 3 - 1) for h in range(4)]] * 3}
-
-
-def write_trials(study: Study, variant: str, seed: int, losses: dict[float, float]) -> None:
-    """Write the trials of a seed: three values at a quarter of the steps, the better two at half."""
-    better = sorted(losses, key=lambda value: losses[value])[:2]
-    row_hash = config_hash(study.config(variant, seed), "data")
-    for rung in (0.25, 0.5):
-        for value, loss in losses.items():
-            record = TrialRecord(value, seed, rung, "optim.peak", STOPPED)
-            if rung == 0.25 or value in better:
-                status, known = (DIVERGED, None) if math.isinf(loss) else (FINISHED, loss - rung)
-                record = TrialRecord(
-                    value, seed, rung, "optim.peak", status, 50, known, 10.0, row_hash, "data", "code"
-                )  # fmt: skip
-            write_json(Trial(study, variant, value, seed, rung).path, plain_record(record))

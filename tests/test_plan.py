@@ -18,7 +18,7 @@ from experiments.config.study import ROOT, load_study
 from experiments.planning import plan, plan_table, step_times
 from experiments.planning.plan import Fleet, disk_bytes, makespan, separable
 from experiments.planning.step_times import Sample, StepTime, sample_of, shape_of, step_flops, time_step
-from experiments.reporting.published import read_published
+from experiments.reporting.published import published_path, read_published
 from experiments.reporting.summary import summarise
 from lit_transformer import LitTransformer, build_transformer
 from lit_transformer.config import Averaging
@@ -163,6 +163,16 @@ def test_noise_is_that_of_the_same_corpus_before_that_of_a_large_model(at_root: 
         expected = f"varies by {noise.sd:.2f} BLEU (sd over seeds; published results of {nearest}, on the same corpus"
         assert expected in separable(load_study(name), 3)
     assert "published: one run of EN-DE" in separable(load_study("systems_multi30k"), 3)
+
+
+def test_settings_that_this_code_does_not_know_are_no_obstacle(at_root: None) -> None:
+    """Published results may be of an older version."""
+    path = published_path("components")
+    path.write_text(path.read_text().replace('"d_model":128', '"d_model":128,"d_modell":1', 1))
+    published = read_published("components")
+    assert published is not None
+    assert published.study.base["model"]["d_modell"] == 1
+    assert "on the same corpus with the nearest base" in separable(load_study("context"), 3)
 
 
 def test_the_plan_is_printed_in_plain_lines(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,6 @@ def test_several_references_are_refused(wmt14_folder: Path) -> None:
     assert "several references" in refusal()
 
 
-@pytest.mark.usefixtures("wmt14_folder")
 def test_sentences_beyond_learned_positions_are_refused(wmt14_folder: Path) -> None:
     (wmt14_folder / "wmt14_full.en-de.src").write_text("dog " * 200 + "\nx\nx\n")
     with pytest.raises(UserError, match="tokens, and the model has 24 learned positions"):

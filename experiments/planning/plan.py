@@ -251,6 +251,10 @@ def _published(name: str) -> Published | None:
 
 
 def _settings_apart(one: Study, other: Study) -> int:
-    """Return in how many settings the baselines of two studies differ, those left at their defaults included."""
-    settings, others = (flatten(to_dict(study.config(study.baseline, study.seeds[0]))) for study in (one, other))
+    """Return in how many settings the bases of two studies differ as they are written; what is left out is a default.
+
+    They are not resolved: published results may be of settings that this code does not know.
+    """
+    defaults = flatten(to_dict(RunConfig()))
+    settings, others = (defaults | flatten(study.base) for study in (one, other))
     return sum(settings.get(key) != others.get(key) for key in settings.keys() | others.keys())

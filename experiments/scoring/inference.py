@@ -108,7 +108,7 @@ def translate_ids(
     lengths = np.array([len(ids) + 1 for ids in sources])
     networks = [pack_for_search(network) for network in networks]
     with torch.inference_mode():
-        for indices in plan_evaluation(lengths, lengths, max(1, decode.batch_tokens // decode.beam)):
+        for indices in plan_evaluation(lengths, lengths, decode.batch_tokens // decode.beam):
             batch = TranslationBatch.from_pairs([(sources[index], []) for index in indices])
             batch = batch.to(networks[0].output_embedding.weight.device)
             best = translate_batch(networks, batch, decode, nbest)

@@ -105,7 +105,7 @@ class DecodeConfig:
     """Most tokens of a translation beyond the source's."""
     stop: Stop = Stop.beam_finished
     batch_tokens: int = 8192
-    """Padded source tokens times the beam, decoded at once."""
+    """Padded source tokens times the beam, decoded at once; at least the beam."""
     ensemble: Ensemble = Ensemble.probabilities
     """What is averaged where several models decode together."""
 

@@ -326,7 +326,8 @@ def test_a_finished_training_whose_files_were_damaged_is_finished_again(project:
 
 def test_a_trained_cell_is_not_trained_twice_and_a_changed_one_is(project: Path):
     cell = [*CELL, "--wandb", "disabled"]
-    assert "nothing to do" in python(project, "train", *cell).stdout
+    found = "from experiments.commands import train; train.main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    assert "nothing to do" in call(project, sys.executable, "-c", f"import sys; {found}", *cell).stdout
     code = project / "lit_transformer/layers.py"
     text = code.read_text()
     try:

@@ -13,6 +13,7 @@ on those that the study, the variant and the command line set.
 from collections.abc import Sequence
 
 from experiments.common import cli
+from experiments.config.cell import Cell
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,6 +45,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         run_in_turn("train", cells, ["--wandb", args.wandb, *(["--quiet"] if args.quiet else [])])
     else:
-        from experiments.training.run import Options, train
+        _train(cells[0], args.wandb, args.quiet)
 
-        train(cells[0], Options(args.wandb, args.quiet))
+
+def _train(cell: Cell, wandb: str, quiet: bool) -> None:
+    """Train a cell; one that has finished is recognised before torch and Lightning are imported."""
+    from experiments.training.outputs import write_if_finished
+
+    trainer = cell.config.trainer
+    if trainer.devices * trainer.num_nodes == 1 and write_if_finished(cell):
+        return
+    from experiments.training.run import Options, train
+
+    train(cell, Options(wandb, quiet))

@@ -18,10 +18,10 @@ from data_modules.corpora.text import TRAIN
 from experiments.common.io import only_writer
 from experiments.config.cell import Cell, fused_folder
 from experiments.config.run_config import RunConfig, short_hash
-from experiments.tracking.identity import files_folder
 from experiments.training.callbacks import FinalValidation
 from experiments.training.checkpoints import newest
 from experiments.training.distributed import Processes
+from experiments.training.outputs import only_writer_of, write_outputs
 from experiments.training.record import summary
 from experiments.training.run import (
     Options,
@@ -34,7 +34,6 @@ from experiments.training.run import (
     logged,
     resume_point,
     set_up,
-    write_outputs,
     write_record,
 )
 from experiments.training.stopping import CheckpointWriter
@@ -55,14 +54,15 @@ def train_fused(cells: Sequence[Cell], options: Options) -> None:
         require_possible(config, configs[0])
     processes, folder = Processes.of(configs[0].trainer), fused_folder(cells)
     with ExitStack() as locks:
-        for place in {folder, *(place for cell in cells for place in (cell.run_folder, files_folder(cell.run_folder)))}:
-            locks.enter_context(only_writer(place))
+        locks.enter_context(only_writer(folder))
+        for cell in cells:
+            only_writer_of(cell, locks)
         runs = [set_up(cell, options, processes) for cell in cells]
         to_train = [run for run in runs if not resume_point(run).complete]
         if to_train:
             _fit(to_train, CheckpointWriter(folder, configs[0].trainer.checkpoint_every, _identity(to_train)))
         for run in runs:
-            write_outputs(run)
+            write_outputs(run.cell)
 
 
 def require_possible(config: RunConfig, first: RunConfig) -> None:

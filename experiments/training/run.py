@@ -1,12 +1,11 @@
 """One training of a cell: from its resume point to its last step, and the outputs that DVC keeps of it."""
 
-import hashlib
 import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +16,10 @@ from data_modules.corpora.text import VALID
 from data_modules.prepared import PreparedCorpus
 from data_modules.translation import TranslationDataModule
 from experiments.common import machine
-from experiments.common.io import copy_file, copy_folder, only_writer, read_json, replace_folder, write_json, write_text
+from experiments.common.io import replace_folder, write_json, write_text
 from experiments.config.bleu_tokenizer import bleu_tokenizer, check_finds_words
 from experiments.config.cell import Cell
-from experiments.config.run_config import Precision, RunConfig, config_hash, short_hash, to_yaml
+from experiments.config.run_config import Precision, RunConfig, config_hash, to_yaml
 from experiments.tracking import login
 from experiments.tracking import wandb as tracking
 from experiments.tracking.identity import files_folder, identity_of, page_config
@@ -30,6 +29,18 @@ from experiments.training.checkpoints import Checkpoint, CheckpointFiles, newest
 from experiments.training.distributed import Processes
 from experiments.training.loggers import open_loggers
 from experiments.training.losses import Losses
+from experiments.training.outputs import (
+    CURVE,
+    DIGESTS,
+    MODEL,
+    PROBE,
+    RECORD,
+    digests,
+    is_finished,
+    only_writer_of,
+    run_hash_of,
+    write_outputs,
+)
 from experiments.training.probe import Probe, probe_batch
 from experiments.training.record import summary, training_record
 from experiments.training.stopping import CheckpointWriter
@@ -43,10 +54,6 @@ from lit_transformer.transformer import Transformer, build_transformer
 
 PRECISIONS = {Precision.float32: "32-true", Precision.bfloat16: "bf16-mixed"}
 COSTS = ("parameters", "training_flops", "seconds", "target_tokens_per_second")
-RECORD, CURVE, PROBE, MODEL = "training.json", "curve.csv", "probe.csv", "model"
-"""What a finished training leaves in its run folder; copies of it are the cell's results."""
-DIGESTS = "outputs.json"
-"""The SHA-256 of each file of these, so that no copy is made of one that was damaged or lost since."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +111,14 @@ def train(cell: Cell, options: Options) -> None:
     processes = Processes.of(cell.config.trainer)
     try:
         with ExitStack() as locks:
-            for folder in {cell.run_folder, files_folder(cell.run_folder)} if processes.first else ():
-                locks.enter_context(only_writer(folder))
+            if processes.first:
+                only_writer_of(cell, locks)
             run = set_up(cell, options, processes)
             start = _begin_or_resume(run) if processes.first else ResumePoint()
             if not start.complete or processes.others_wait:
                 _fit(run, start)
             if processes.first:
-                write_outputs(run)
+                write_outputs(cell)
     except UserError:
         if processes.first:
             raise
@@ -124,8 +131,7 @@ def set_up(cell: Cell, options: Options, processes: Processes) -> Run:
     machine.git_commit()  # of the code as loaded: the repository may move on while the run lasts
     corpus = PreparedCorpus.open(cell.study.data_folder)
     own_hash = config_hash(config, corpus.hash)
-    run_hash = short_hash([own_hash, machine.code_hash()])
-    return Run(cell, config, corpus, own_hash, run_hash, options, processes)
+    return Run(cell, config, corpus, own_hash, run_hash_of(own_hash), options, processes)
 
 
 def _begin_or_resume(run: Run) -> ResumePoint:
@@ -147,39 +153,10 @@ def begin(run: Run) -> None:
 
 
 def resume_point(run: Run) -> ResumePoint:
-    """Check that a run fits its corpus, and find what earlier starts have left; a tuned cell may take the recipe's."""
+    """Check that a run fits its corpus, and find what earlier starts have left."""
     check_fit(run)
     checkpoint = newest(run.folder, run.run_hash)  # first, since it takes back what another run had moved aside
-    if _is_whole(run.folder, run.run_hash):
-        print(f"{run.folder}: already trained with this config ({run.run_hash}); nothing to do")
-        return ResumePoint(checkpoint, complete=True)
-    return ResumePoint(checkpoint, complete=run.cell.tuned and _take_from_recipe(run))
-
-
-def _is_whole(folder: Path, run_hash: str) -> bool:
-    """Return whether this training has finished there, and all that it left is still as it was written."""
-    path = folder / DIGESTS
-    whole = path.is_file() and read_json(path) == _digests(folder)
-    return whole and bool(read_json(folder / RECORD)["run_hash"] == run_hash)
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file that a finished training leaves and that is there."""
-    paths = [folder / RECORD, folder / CURVE, folder / PROBE, *sorted((folder / MODEL).rglob("*"))]
-    files = [path for path in paths if path.is_file()]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def _take_from_recipe(run: Run) -> bool:
-    """Copy what the recipe's cell left where its trials chose the recipe's own value: it is the same training."""
-    recipe = replace(run.cell, tuned=False).run_folder
-    if not _is_whole(recipe, run.run_hash):
-        return False
-    copy_folder(recipe / MODEL, run.folder / MODEL)
-    for name in (CURVE, PROBE, RECORD, DIGESTS):
-        copy_file(recipe / name, run.folder / name)
-    print(f"{run.folder}: the recipe has the best value, so its model is this one; copied from {recipe}", flush=True)
-    return True
+    return ResumePoint(checkpoint, complete=is_finished(run.cell, run.run_hash))
 
 
 def check_fit(run: Run) -> None:
@@ -324,7 +301,7 @@ def finish(run: Run, training: Training, trainer: pl.Trainer) -> dict[str, Any]:
 def write_record(run: Run, record: Mapping[str, Any]) -> None:
     """Write the record and, last, the digests of all files: a run that is killed before does all this again."""
     write_json(run.folder / RECORD, record)
-    write_json(run.folder / DIGESTS, _digests(run.folder))
+    write_json(run.folder / DIGESTS, digests(run.folder))
 
 
 def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) -> None:
@@ -338,12 +315,3 @@ def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) ->
         averaged = folder / "averaged"
         averaged.mkdir()
         save_exported(network, averaged, provenance | {"weights": "averaged"})
-
-
-def write_outputs(run: Run) -> None:
-    """Copy what the finished training left into the places where DVC looks for the cell's results."""
-    cell = run.cell
-    for name, path in ((RECORD, cell.record_path), (CURVE, cell.curve_path), (PROBE, cell.probe_path)):
-        copy_file(run.folder / name, path)
-    if cell.model_folder != run.folder / MODEL:
-        copy_folder(run.folder / MODEL, cell.model_folder)

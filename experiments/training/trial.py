@@ -10,7 +10,8 @@ from experiments.config.run_config import config_hash
 from experiments.config.trials import Trial, TrialRecord, plain_record, read_trials
 from experiments.training.checkpoints import BEFORE, LAST
 from experiments.training.distributed import Processes
-from experiments.training.run import MODEL, Options, train
+from experiments.training.outputs import MODEL
+from experiments.training.run import Options, train
 
 
 def run_trial(trial: Trial, options: Options) -> None:

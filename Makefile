@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= components
+FUSE ?= 3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
@@ -14,7 +15,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ablation: $(VENV)/.run ## Train and score every stale cell of the default study, then write the report (STUDY=name for another)
-	@python -m experiments launch --study $(STUDY)
+	@python -m experiments launch --study $(STUDY) $(if $(FUSE),--fuse $(FUSE)) # three seeds of a variant as one network
 
 layers: $(VENV)/.run ## Measure the layers of the paper's Table 1 and write their report (about 5 minutes, one quiet core)
 	@python -m experiments layers

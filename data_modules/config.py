@@ -27,7 +27,7 @@ class GrammarConfig:
     max_words_long: int = 32
     """Maximum words of a sentence in test_long, on either side; the minimum is max_words + 2."""
     vocabulary: float = 0.4
-    """Difficulty: the fraction of the lexicon in use, 0.3 to 1; fewer words make an easier corpus."""
+    """Difficulty: the fraction of the lexicon in use, 0.15 to 1; fewer words make an easier corpus."""
     nesting: float = 0.15
     """Difficulty: the probability of a relative clause on a noun phrase that can take one, 0 to 1."""
     joining: float = 0.25
@@ -39,7 +39,7 @@ class GrammarConfig:
         for name in ("train", "valid", "test", "test_long", "test_comp"):
             if getattr(self, name) < 0:
                 raise UserError(f"data.grammar.{name} is {getattr(self, name)}; give 0 or a positive number of pairs")
-        for name, low, high in (("vocabulary", 0.3, 1.0), ("nesting", 0, 1), ("joining", 0, 1), ("held_out", 0, 0.5)):
+        for name, low, high in (("vocabulary", 0.15, 1.0), ("nesting", 0, 1), ("joining", 0, 1), ("held_out", 0, 0.5)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"data.grammar.{name} is {getattr(self, name)}; give a number from {low} to {high}")
         if not 8 <= self.max_words <= self.max_words_long - 8:

@@ -55,8 +55,8 @@ def test_every_study_of_the_project_loads(name: str):
     [
         ("components_highest", {"trainer.matmul": "highest"}),
         ("components_bfloat16", {"trainer.precision": "bfloat16"}),
-        ("components_quarter", {"optim.steps": 250, "trainer.validate_every": 50}),
-        ("components_half", {"optim.steps": 500, "trainer.validate_every": 50}),
+        ("components_quarter", {"optim.steps": 150, "trainer.validate_every": 15}),
+        ("components_half", {"optim.steps": 300, "trainer.validate_every": 30}),
     ],
 )
 def test_studies_to_compare_with_the_default_one_differ_from_it_in_nothing_else(name: str, own: dict[str, object]):

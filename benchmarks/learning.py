@@ -64,7 +64,7 @@ def main() -> None:
     """Parse the command line and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="components", help="whose corpus, batches and schedule (components)")
-    parser.add_argument("--size", choices=list(SIZES), default="tiny", help="tiny: the default study's")
+    parser.add_argument("--size", choices=list(SIZES), default="tiny", help="tiny: width 128, two layers")
     parser.add_argument("--steps", type=cli.at_least(1), help="optimiser steps (the study's)")
     parser.add_argument("--every", type=cli.at_least(1), help="steps between validations (the study's)")
     parser.add_argument("--peak", type=float, help="highest learning rate (the study's)")

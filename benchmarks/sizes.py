@@ -24,5 +24,5 @@ SIZES = {
         feed_forward=FeedForwardConfig(d_ff=4096),
     ),
 }
-"""tiny: the default study's; base and big: the paper's, with the vocabulary below."""
+"""tiny: of the studies on the embedded corpus; base and big: the paper's, with the vocabulary below."""
 VOCABULARY = 8000

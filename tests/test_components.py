@@ -108,9 +108,9 @@ def test_the_parts_of_a_description_sum_to_the_model(study: str) -> None:
 def test_a_description_names_what_changed_and_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
     describe.main(["--study", "components", "--variant", "small_dk", "--length", "10", "model.norm.placement=pre"])
     out = capsys.readouterr().out
-    assert "attention.d_k 32 -> 4, norm.placement post -> pre" in out
+    assert "attention.d_k 16 -> 4, norm.placement post -> pre" in out
     assert "LayerNorm, SelfAttention, Add" in out
-    assert re.search(r"decoder cross x2 .*−57,344", out)  # 2 layers x 2 matrices x 128 x 4 heads x (32 - 4)
-    assert re.search(r"encoder end +LayerNorm +256 +\+256", out)
+    assert re.search(r"decoder cross x2 .*−12,288", out)  # 2 layers x 2 matrices x 64 x 4 heads x (16 - 4)
+    assert re.search(r"encoder end +LayerNorm +128 +\+128", out)
     with pytest.raises(UserError, match="did you mean 'small_dk'"):
         describe.main(["--study", "components", "--variant", "smal_dk"])

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
+from experiments.commands import evaluate as evaluate_command
 from experiments.commands import train as train_command
 from experiments.common.cli import seed_range
 from experiments.config.cell import Cell, fused_folder
@@ -144,6 +146,27 @@ def test_what_is_trained_is_not_trained_again(project: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.count("nothing to do") == 2
     train(both[1], OPTIONS)
     assert capsys.readouterr().out.count("nothing to do") == 1
+
+
+def test_seeds_scored_where_they_trained_are_not_scored_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their evaluations take these results once, where they are whole, and find the same by themselves."""
+    cell = ["--study", "killed", "--variant", "base", "--wandb", "disabled"]
+    train_command.main([*cell, "--seeds", "3,4", "--score", "--quiet"])
+    first, damaged = cells("base")
+    scores = [first.scores_path.read_text()]
+    (damaged.translations_folder / "test.txt").write_text("")
+    printed = []
+    for seed in (3, 3, 4):
+        capsys.readouterr()
+        evaluate_command.main([*cell, "--seed", str(seed)])
+        printed.append("BLEU" in capsys.readouterr().out)
+        scores.append(first.scores_path.read_text())
+    assert printed == [False, True, True], "taken once; then found anew; a damaged result is never taken"
+    assert scores[0] == scores[1]
+    assert len({re.sub(r'"seconds": .*', "", text) for text in scores}) == 1
+    assert (damaged.translations_folder / "test.txt").read_text()
 
 
 def test_members_may_have_their_own_rate_and_diverge_alone(project: Path) -> None:

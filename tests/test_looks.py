@@ -160,9 +160,9 @@ def test_a_launch_trains_seeds_as_one_before_their_cells_run(
     assert ran[2] == ["base seeds 4,9 as one", "noisy seeds 4,9 as one"]
     assert len(ran[3]) == 4
     assert ran[4:] == [["base seed 1", "noisy seed 1"]]
-    assert "same seeds 7,3 as one could not be trained, so one by one: norm.kind is batch" in capsys.readouterr().out
+    assert "same seeds 7,3 as one failed, so one by one: norm.kind is batch" in capsys.readouterr().out
     job = fused_jobs(cells_of(study), every_stage(study), 6)[0]
-    assert job.command[3:] == ("train", "--study", "made_up", "--variant", "base", "--seeds", "7,3,5,4,9,1")
+    assert job.command[3:] == ("train", "--study", "made_up", "--variant", "base", "--seeds", "7,3,5,4,9,1", "--score")
     assert job.folder == fused_folder([cell for cell in cells.values() if cell.variant == "base"])
 
 

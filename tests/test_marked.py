@@ -27,10 +27,10 @@ def test_the_config_is_printed_whole_and_nothing_is_trained(capsys: pytest.Captu
 @pytest.mark.parametrize(
     "line",
     [
-        "  d_model: 128  # base; default: 512",
+        "  d_model: 64  # base; default: 512",
         "    heads: 1  # variant one_head; base: 4",
-        "    d_k: 64  # command line; variant one_head: 128",
-        "  steps: 50  # command line; base: 1000",
+        "    d_k: 32  # command line; variant one_head: 64",
+        "  steps: 50  # command line; base: 600",
         "    placement: pre  # command line; default: post",
         "recipe: t2t_v3  # command line; base: paper",
         "  beta1: 0.9",
@@ -39,7 +39,7 @@ def test_the_config_is_printed_whole_and_nothing_is_trained(capsys: pytest.Captu
 )
 def test_what_is_no_default_says_who_set_it_and_what_it_replaces(line: str) -> None:
     """A recipe's settings are marked as those of the layer that names it."""
-    overrides = ("optim.steps=50", "model.attention.d_k=64", "recipe=t2t_v3")
+    overrides = ("optim.steps=50", "model.attention.d_k=32", "recipe=t2t_v3")
     assert line in marked_yaml(Cell(load_study("components"), "one_head", 1, overrides)).splitlines()
 
 

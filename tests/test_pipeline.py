@@ -357,6 +357,7 @@ def test_seeds_that_trained_together_are_trained_for_dvc(project: Path, tmp_path
     for seed in (1, 2):
         assert json.loads((results(copy, "h1", seed) / "training.json").read_text())["fused"] == 2
         assert (results(copy, "h1", seed) / "scores.json").is_file()
+        assert "scored by the process that trained it" in (copy / f"runs/components/h1/seed{seed}/log.txt").read_text()
 
 
 @pytest.mark.slow  # some minutes of a C++ compiler

@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.common import cli
+from experiments.config.cell import Cell
+from experiments.scoring import ahead
 from lit_transformer.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.config.cell import Cell
     from experiments.scoring.evaluation import Evaluation
 
 SAMPLES = 20
@@ -61,18 +62,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         run_in_turn("evaluate", cells, ["--wandb", args.wandb, *testset])
         return
     (cell,) = cells
-    from experiments.scoring import evaluation
-
     if args.ensemble:
-        folder = evaluation.evaluate_ensemble(cell, args.with_variants, args.averaged)
+        from experiments.scoring.evaluation import evaluate_ensemble
+
+        folder = evaluate_ensemble(cell, args.with_variants, args.averaged)
         print(f"{folder}: scores.json and translations")
     elif args.testset:
-        print(f"{evaluation.evaluate_testset(cell, args.testset)}: scores.json and the translation")
-    else:
-        _track(cell, evaluation.evaluate(cell), args.wandb)
+        from experiments.scoring.evaluation import evaluate_testset
+
+        print(f"{evaluate_testset(cell, args.testset)}: scores.json and the translation")
+    elif not ahead.take(cell):
+        score(cell, args.wandb)
 
 
-def _track(cell: "Cell", found: "Evaluation", wandb: str) -> None:
+def score(cell: Cell, wandb: str) -> None:
+    """Evaluate a cell, and add what was found to its run on W&B."""
+    from experiments.scoring.evaluation import evaluate
+
+    _track(cell, evaluate(cell), wandb)
+
+
+def _track(cell: Cell, found: "Evaluation", wandb: str) -> None:
     """Add the scores, sample translations, a page of attention and the model to the cell's run on W&B.
 
     Not those of another search than the study's: its run shows what its report counts.

@@ -173,7 +173,7 @@ def _run_looks(
         if args.fuse and (fused := fused_jobs([cells[job] for job in jobs], stale, args.fuse)):
             to_run = f"fused trainings to run: {len(fused)}"
             for job, reason in _run_cells(fused, study, args, on_ray, gpus, to_run).failed.items():
-                print(f"{job.name} could not be trained, so one by one: {reason}")
+                print(f"{job.name} failed, so one by one: {reason}")
         failed |= _run_cells(jobs, study, args, on_ray, gpus, _cells_to_run(study, len(jobs))).failed
         if len(study.looks) > 1:
             stale = needed(study, stages.stale())

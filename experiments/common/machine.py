@@ -108,10 +108,13 @@ def git_commit() -> str:
 
 
 @cache
-def code_hash() -> str:
-    """Return a hash of the training code, so that a changed component is never mistaken for the trained one."""
+def code_hash(names: tuple[str, ...] = TRAINING_CODE) -> str:
+    """Return a hash of the training code, or of other files and folders of Python.
+
+    With it a changed component is never mistaken for the trained one.
+    """
     digest = hashlib.sha256()
-    for name in TRAINING_CODE:
+    for name in names:
         top = ROOT / name
         for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -36,6 +36,15 @@ TRAINING_CODE = (
     "experiments/training",
 )
 """The code that decides what a training computes: what the train stage depends on beside its data."""
+SCORING_CODE = (
+    "lit_transformer",
+    "data_modules",
+    "experiments/commands/evaluate.py",
+    "experiments/common",
+    "experiments/config",
+    "experiments/scoring",
+)
+"""The code that decides what a cell scores: what the evaluate stage depends on beside its data and its model."""
 
 
 def stage_files(name: str) -> dict[Path, str]:
@@ -127,6 +136,7 @@ def rendered(
         study=str(STUDIES / name / "study.yaml") if depth == 0 else "/".join([".."] * (depth - 3) + ["study.yaml"]),
         root="/".join([".."] * depth) or ".",
         training_code=TRAINING_CODE,
+        scoring_code=SCORING_CODE,
         tune=tune,
         text=text,
         factors=factors,

@@ -1,4 +1,4 @@
-"""Fused trainings of a launch: seeds of one variant as one job, before DVC runs the stages of their cells."""
+"""Fused trainings of a launch: seeds of one variant as one job, scored too, before DVC runs their cells' stages."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from experiments.launching.attempts import Job
 
 
 def fused_jobs(cells: Sequence[Cell], stale: set[str], most: int) -> list[Job]:
-    """Return jobs that train the cells whose training is stale, up to `most` seeds of a variant each.
+    """Return jobs that train and score the cells whose training is stale, up to `most` seeds of a variant each.
 
     A seed that is left alone has none; its own stage trains it.
     """
@@ -23,6 +23,6 @@ def fused_jobs(cells: Sequence[Cell], stale: set[str], most: int) -> list[Job]:
 def _job(cells: Sequence[Cell]) -> Job:
     seeds = ",".join(str(cell.seed) for cell in cells)
     first = cells[0]
-    command = ["train", "--study", first.study.name, "--variant", first.variant, "--seeds", seeds]
+    command = ["train", "--study", first.study.name, "--variant", first.variant, "--seeds", seeds, "--score"]
     name = f"{first.variant} seeds {seeds} as one"
     return Job(name, (sys.executable, "-m", "experiments", *command), fused_folder(cells))

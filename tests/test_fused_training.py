@@ -19,6 +19,7 @@ from experiments.commands import train as train_command
 from experiments.common.cli import seed_range
 from experiments.config.cell import Cell, fused_folder
 from experiments.config.study import load_study
+from experiments.launching import together
 from experiments.training.fused import Members, train_fused
 from experiments.training.run import Options, train
 from lit_transformer.errors import UserError
@@ -153,7 +154,7 @@ def test_seeds_scored_where_they_trained_are_not_scored_again(
 ) -> None:
     """Their evaluations take these results once, where they are whole, and find the same by themselves."""
     cell = ["--study", "killed", "--variant", "base", "--wandb", "disabled"]
-    train_command.main([*cell, "--seeds", "3,4", "--score", "--quiet"])
+    together.main([*cell, "--seeds", "3,4"])
     first, damaged = cells("base")
     scores = [first.scores_path.read_text()]
     (damaged.translations_folder / "test.txt").write_text("")

@@ -11,7 +11,7 @@ from experiments.config.stages import files_of, write_stages
 from experiments.config.study import Look, Study, load_study
 from experiments.launching.attempts import Job
 from experiments.launching.cells import CellsRun
-from experiments.launching.fused import fused_jobs
+from experiments.launching.fused import fused_groups, training_job
 from experiments.launching.looks import needed
 from experiments.launching.stages import KINDS, Stages
 from experiments.planning.looks import CellCount, cell_count, run_looks
@@ -143,10 +143,10 @@ def test_a_launch_trains_seeds_as_one_before_their_cells_run(
 
     def run_cells(jobs: list[Job], *rest: object) -> CellsRun:
         ran.append([job.name for job in jobs])
-        for job in jobs:
-            if cell := cells.get(job.folder):
-                write(study, cell.variant, cell.seed)
-                done.update(cell.stage(kind) for kind in KINDS)
+        for stage in {part for job in jobs for part in job.command if part.startswith("evaluate@")}:
+            cell = next(cell for cell in cells.values() if cell.stage("evaluate") == stage)
+            write(study, cell.variant, cell.seed)
+            done.update(cell.stage(kind) for kind in KINDS)
         return CellsRun({job: "norm.kind is batch" for job in jobs if job.name == "same seeds 7,3 as one"})
 
     monkeypatch.setattr(Stages, "of", lambda study: Stages(Path("dvc.yaml")))
@@ -155,14 +155,14 @@ def test_a_launch_trains_seeds_as_one_before_their_cells_run(
     monkeypatch.setattr(Stages, "run", lambda self, stage: None)
     monkeypatch.setattr(launch, "_run_cells", run_cells)
     launch.launch(study, launch_options(fuse=2))
-    assert ran[0] == [f"{variant} seeds 7,3 as one" for variant in study.variants]  # and seed 5 by itself
-    assert len(ran[1]) == 12
-    assert ran[2] == ["base seeds 4,9 as one", "noisy seeds 4,9 as one"]
-    assert len(ran[3]) == 4
-    assert ran[4:] == [["base seed 1", "noisy seed 1"]]
+    assert ran[0] == [f"{variant} seeds 7,3 as one" for variant in study.variants]
+    assert ran[1] == [f"{variant} seeds 7,3" for variant in study.variants if variant != "same"]
+    assert ran[2] == ["same seed 7", "same seed 3", *(f"{variant} seed 5" for variant in study.variants)]
+    assert ran[3:5] == [["base seeds 4,9 as one", "noisy seeds 4,9 as one"], ["base seeds 4,9", "noisy seeds 4,9"]]
+    assert ran[5:] == [["base seed 1", "noisy seed 1"]]
     assert "same seeds 7,3 as one failed, so one by one: norm.kind is batch" in capsys.readouterr().out
-    job = fused_jobs(cells_of(study), every_stage(study), 6)[0]
-    assert job.command[3:] == ("train", "--study", "made_up", "--variant", "base", "--seeds", "7,3,5,4,9,1", "--score")
+    job = training_job(fused_groups(cells_of(study), every_stage(study), 6)[0])
+    assert job.command[3:] == ("--study", "made_up", "--variant", "base", "--seeds", "7,3,5,4,9,1")
     assert job.folder == fused_folder([cell for cell in cells.values() if cell.variant == "base"])
 
 

@@ -352,12 +352,14 @@ def test_seeds_that_trained_together_are_trained_for_dvc(project: Path, tmp_path
     assert json.loads((results(copy, "base") / "training.json").read_text()).get("fused") is None  # was there before
     assert json.loads((results(copy, "base", 1) / "training.json").read_text())["fused"] == 2
     launched = python(copy, "launch", "--study", "components", "--fuse", "3").stdout
-    assert "fused trainings to run: 1" in launched
+    assert "1 fused trainings, of 2 cells, to run" in launched
     assert stale(copy) == set()
     for seed in (1, 2):
         assert json.loads((results(copy, "h1", seed) / "training.json").read_text())["fused"] == 2
         assert (results(copy, "h1", seed) / "scores.json").is_file()
-        assert "scored by the process that trained it" in (copy / f"runs/components/h1/seed{seed}/log.txt").read_text()
+    assert (copy / "runs/components/h1/fused1-2/log.txt").read_text().count(
+        "scored by the process that trained it"
+    ) == 2
 
 
 @pytest.mark.slow  # some minutes of a C++ compiler

@@ -17,18 +17,10 @@ is no result of the study: scores.json and the translation are under runs/<study
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from experiments.common import cli
-from experiments.config.cell import Cell
 from experiments.scoring import ahead
 from lit_transformer.errors import UserError
-
-if TYPE_CHECKING:
-    from experiments.scoring.evaluation import Evaluation
-
-SAMPLES = 20
-"""Translations shown on W&B."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -72,42 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"{evaluate_testset(cell, args.testset)}: scores.json and the translation")
     elif not ahead.take(cell):
-        score(cell, args.wandb)
+        from experiments.reporting.tracked import track
+        from experiments.scoring.evaluation import evaluate
 
-
-def score(cell: Cell, wandb: str) -> None:
-    """Evaluate a cell, and add what was found to its run on W&B."""
-    from experiments.scoring.evaluation import evaluate
-
-    _track(cell, evaluate(cell), wandb)
-
-
-def _track(cell: Cell, found: "Evaluation", wandb: str) -> None:
-    """Add the scores, sample translations, a page of attention and the model to the cell's run on W&B.
-
-    Not those of another search than the study's: its run shows what its report counts.
-    """
-    from experiments.tracking import login
-    from experiments.tracking import wandb as tracking
-    from experiments.tracking.artifacts import TrainedModel
-    from experiments.tracking.identity import files_folder, identity_of
-
-    mode = login.wandb_mode(wandb)
-    if mode == "disabled" or found.network is None or cell.decoding_overrides:
-        return
-    from experiments.reporting.page.attention import page_of_split
-    from experiments.scoring.evaluation import primary_split
-
-    split = next(iter(found.translations))
-    texts, translated = found.corpus.split(split), found.translations[split]
-    rows = list(zip(texts.source_text, texts.target_text, translated.lines, strict=True))[:SAMPLES]
-    known = ("study", "variant", "seed", "steps", "parameters", "data_hash", "config_hash", "code_hash", "git_commit")
-    metadata = {key: found.record[key] for key in known}
-    findings = tracking.Findings(
-        scores=found.scores,
-        primary=primary_split(list(found.translations)),
-        samples=[{"source": s, "reference": r, "hypothesis": h} for s, r, h in rows],
-        attention=page_of_split(cell.title, found.network, found.corpus.tokenizer, texts.source_text, translated.ids),
-        model=TrainedModel(cell.model_folder, metadata, cell.config.tracking.upload_model),
-    )
-    tracking.log_scores(identity_of(cell, found.record["run_hash"]), files_folder(cell.run_folder), mode, findings)
+        track(cell, evaluate(cell), args.wandb)

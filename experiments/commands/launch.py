@@ -29,7 +29,7 @@ from experiments.launching.attempts import LOG, Job
 from experiments.launching.cells import RETRIES, CellsRun, run_cells
 from experiments.launching.engines import INSTALL, Engine, needs_ray
 from experiments.launching.engines.processes import ProcessEngine
-from experiments.launching.fused import fused_jobs
+from experiments.launching.fused import fused_groups, recording_job, training_job
 from experiments.launching.looks import needed
 from experiments.launching.progress import CellProgress
 from experiments.launching.resources import Node, default_slots, gpu_count, share_of
@@ -170,13 +170,28 @@ def _run_looks(
             rows = dict.fromkeys(cells[job].variant for job in jobs if cells[job].variant != study.baseline)
             print(f"Still open, so further seeds follow: {', '.join(rows)}")
         attempted |= cells
-        if args.fuse and (fused := fused_jobs([cells[job] for job in jobs], stale, args.fuse)):
-            to_run = f"fused trainings to run: {len(fused)}"
-            for job, reason in _run_cells(fused, study, args, on_ray, gpus, to_run).failed.items():
-                print(f"{job.name} failed, so one by one: {reason}")
-        failed |= _run_cells(jobs, study, args, on_ray, gpus, _cells_to_run(study, len(jobs))).failed
+        if args.fuse and (groups := fused_groups([cells[job] for job in jobs], stale, args.fuse)):
+            _run_fused(study, args, stages, groups, on_ray, gpus)
+            left = stale_cells(study, needed(study, stages.stale()))
+            jobs = [job for job in jobs if cells[job] in left]
+        if jobs:
+            failed |= _run_cells(jobs, study, args, on_ray, gpus, _cells_to_run(study, len(jobs))).failed
         if len(study.looks) > 1:
             stale = needed(study, stages.stale())
+
+
+def _run_fused(
+    study: Study, args: argparse.Namespace, stages: Stages, groups: list[list[Cell]], on_ray: bool, gpus: int
+) -> None:
+    """Train and score each group as one, and let DVC record its cells; whatever fails is left stale."""
+    trained = {training_job(group): group for group in groups}
+    to_run = f"{len(groups)} fused trainings, of {sum(map(len, groups))} cells, to run"
+    failed = _run_cells(list(trained), study, args, on_ray, gpus, to_run).failed
+    records = [recording_job(stages, group) for job, group in trained.items() if job not in failed]
+    if records:
+        failed |= _run_cells(records, study, args, on_ray, gpus, f"{len(records)} of them for DVC to record").failed
+    for job, reason in failed.items():
+        print(f"{job.name} failed, so one by one: {reason}")
 
 
 def _run_tuned(

@@ -6,9 +6,8 @@ that is complete and unchanged is not trained twice.
 
 --variant A,B and --seed 0,1,2 train several cells, one after another; one that fails leaves the others running, and the
 exit status is then not 0. --seeds 0-9 trains the cells of these seeds as one fused model instead: the same results but
-for rounding, in less time (docs/scale.md); with --score it then scores each, and their `evaluate` takes these results.
---cfg only prints what would be trained: every setting, with a mark on those that the study, the variant and the command
-line set.
+for rounding, in less time (docs/scale.md). --cfg only prints what would be trained: every setting, with a mark on those
+that the study, the variant and the command line set.
 """
 
 from collections.abc import Sequence
@@ -21,9 +20,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     parser = cli.cell_parser(__doc__ or "", seed_required=False, no_seed="or give --seeds", several=True)
     parser.add_argument("--seeds", type=cli.seed_range, metavar="A-B", help="several seeds as one training: 0-9 or 0,3")
-    parser.add_argument(
-        "--score", action="store_true", help="with --seeds: then score each, for its `evaluate` to take"
-    )
     parser.add_argument("--wandb", default="auto", help="auto (online if logged in), online, offline or disabled")
     parser.add_argument("--quiet", action="store_true", help="no progress bar; a line at each validation remains")
     parser.add_argument("--cfg", action="store_true", help="print the resolved config and stop")
@@ -33,8 +29,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.seeds and len(args.variant) > 1:
         parser.error("--seeds trains the seeds of one variant as one; give one --variant")
     fused = args.seed is None
-    if args.score and not fused:
-        parser.error("--score goes with --seeds; a cell by itself is scored by `evaluate`")
     args.seed = args.seeds if fused else args.seed
     cells = cli.parse_cells(args)
     if args.cfg:
@@ -46,24 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from experiments.training.run import Options
 
         train_fused(cells, Options(args.wandb, args.quiet))
-        if args.score:
-            _score(cells, args.wandb)
     elif len(cells) > 1:
         from experiments.common.in_turn import run_in_turn
 
         run_in_turn("train", cells, ["--wandb", args.wandb, *(["--quiet"] if args.quiet else [])])
     else:
         _train(cells[0], args.wandb, args.quiet)
-
-
-def _score(cells: Sequence[Cell], wandb: str) -> None:
-    """Score cells in this process, where everything is imported, and leave word of it for their stages."""
-    from experiments.commands.evaluate import score
-    from experiments.scoring import ahead
-
-    for cell in cells:
-        score(cell, wandb)
-        ahead.leave(cell)
 
 
 def _train(cell: Cell, wandb: str, quiet: bool) -> None:

@@ -196,8 +196,7 @@ MIXED = {
 def test_a_mixed_model_decodes_as_it_reads_whole_sentences(
     encoder: MixerConfig, decoder: MixerConfig, bfloat16: bool
 ) -> None:
-    recurrent = Mixer.lstm in (encoder.kind, decoder.kind)
-    if bfloat16 and recurrent and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if bfloat16 and decoder.kind is Mixer.lstm and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("torch has no LSTM in bfloat16 for this processor")
     model = build(replace(BASE, encoder_mixer=encoder, decoder_mixer=decoder, decoder_layers=3)).eval()
     src = torch.tensor([[5, 6, 7, 8, 2], [9, 2, 0, 0, 0]])

@@ -1,11 +1,12 @@
 """Files written whole or not at all, and one writer a folder."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that people can read and git can compare."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def digests(paths: Iterable[Path], start: Path = Path()) -> dict[str, str]:
+    """Return the SHA-256 of each path that is a file, by its name from `start` on."""
+    files = [path for path in paths if path.is_file()]
+    return {str(path.relative_to(start)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def read_json(path: Path) -> Any:

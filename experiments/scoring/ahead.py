@@ -3,12 +3,9 @@
 Starting a process for every evaluation takes as long as a short search. Imports no torch.
 """
 
-import hashlib
-from pathlib import Path
-
 from data_modules.prepared import PreparedCorpus
 from experiments.common import machine
-from experiments.common.io import read_json, write_json
+from experiments.common.io import digests, read_json, write_json
 from experiments.config.cell import Cell
 from experiments.config.run_config import short_hash, to_dict
 from experiments.config.stages import SCORING_CODE
@@ -38,12 +35,7 @@ def take(cell: Cell) -> bool:
 
 def _found(cell: Cell) -> dict[str, object]:
     inputs = [*sorted(cell.model_folder.rglob("*")), cell.record_path]
-    outputs = [*sorted(cell.translations_folder.rglob("*"))]
-    outputs += [cell.scores_path, cell.metrics_path, cell.sentences_path]
+    outputs = [*sorted(cell.translations_folder.rglob("*")), cell.scores_path, cell.metrics_path, cell.sentences_path]
     corpus = PreparedCorpus.open(cell.study.data_folder)
-    scored_with = [to_dict(cell.config), corpus.hash, machine.code_hash(SCORING_CODE), _digests(inputs)]
-    return {"scored_with": short_hash(scored_with), "files": _digests(outputs)}
-
-
-def _digests(paths: list[Path]) -> dict[str, str]:
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+    scored_with = [to_dict(cell.config), corpus.hash, machine.code_hash(SCORING_CODE), digests(inputs)]
+    return {"scored_with": short_hash(scored_with), "files": digests(outputs)}

@@ -1,13 +1,12 @@
 """What a finished training leaves, and where DVC looks for it. No torch here: a finished cell waits for no import."""
 
-import hashlib
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from data_modules.prepared import PreparedCorpus
 from experiments.common import machine
-from experiments.common.io import copy_file, copy_folder, only_writer, read_json
+from experiments.common.io import copy_file, copy_folder, digests, only_writer, read_json
 from experiments.config.cell import Cell
 from experiments.config.run_config import config_hash, short_hash
 from experiments.tracking.identity import files_folder
@@ -59,15 +58,14 @@ def is_finished(cell: Cell, run_hash: str) -> bool:
 def is_whole(folder: Path, run_hash: str) -> bool:
     """Return whether this training has finished there, and all that it left is still as it was written."""
     path = folder / DIGESTS
-    whole = path.is_file() and read_json(path) == digests(folder)
+    whole = path.is_file() and read_json(path) == digests_of(folder)
     return whole and bool(read_json(folder / RECORD)["run_hash"] == run_hash)
 
 
-def digests(folder: Path) -> dict[str, str]:
+def digests_of(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file that a finished training leaves and that is there."""
     paths = [folder / RECORD, folder / CURVE, folder / PROBE, *sorted((folder / MODEL).rglob("*"))]
-    files = [path for path in paths if path.is_file()]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return digests(paths, folder)
 
 
 def write_outputs(cell: Cell) -> None:

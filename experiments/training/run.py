@@ -35,7 +35,7 @@ from experiments.training.outputs import (
     MODEL,
     PROBE,
     RECORD,
-    digests,
+    digests_of,
     is_finished,
     only_writer_of,
     run_hash_of,
@@ -301,7 +301,7 @@ def finish(run: Run, training: Training, trainer: pl.Trainer) -> dict[str, Any]:
 def write_record(run: Run, record: Mapping[str, Any]) -> None:
     """Write the record and, last, the digests of all files: a run that is killed before does all this again."""
     write_json(run.folder / RECORD, record)
-    write_json(run.folder / DIGESTS, digests(run.folder))
+    write_json(run.folder / DIGESTS, digests_of(run.folder))
 
 
 def _write_model(folder: Path, training: Training, record: Mapping[str, Any]) -> None:
